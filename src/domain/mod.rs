@@ -1,0 +1,4 @@
+//! The rules of periodic usage policies, pure: no async, no I/O, no clock, no SQL, no HTTP.
+//!
+//! Every number another part of Sluice shows, records or sends is computed here, in decimal arithmetic, from arguments
+//! alone, so that a recorded decision can be recomputed years later.

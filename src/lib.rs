@@ -1,0 +1,6 @@
+//! Sluice decides, enforces and proves periodic usage policies on SLURM allocations.
+//!
+//! Everything the service knows is a fold of an immutable event log. `domain` holds the pure rules, `events` the
+//! vocabulary, `store` the log, `commands` the decisions, `projections` the read models; `http` and `cli` are the edges.
+
+pub mod domain;

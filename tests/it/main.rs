@@ -1,0 +1,4 @@
+//! The one integration-test binary; its tree mirrors the source it tests.
+
+#[path = "../properties/mod.rs"]
+mod properties;
