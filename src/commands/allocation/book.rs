@@ -1,0 +1,293 @@
+//! An allocation book, folded: everything a decision about one resource rests on, and how each event changes it.
+//!
+//! One book per resource and calendar month. A sealed book names its successor; what the successor begins with is
+//! [`Book::carried`], a function of the sealed book alone, so that whoever opens it writes the same event.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rust_decimal::Decimal;
+
+use crate::domain::evaluate::{Flags, MonthUsage, NoticeTerms, UsageByMonth, UsageTerm};
+use crate::domain::ids::{EventId, PolicyId, ResourceId};
+use crate::domain::period::{Month, Period};
+use crate::domain::tres::Amounts;
+use crate::events::allocation::{
+    AllocationEvent, Carried, CarriedPolicy, Commanded, CounterReset, DispatchState, HoldKind, HoldPlaced, OpenDispatch,
+    PolicyEvaluated, Recorded, RecordedBasis, ResourceFacts, SettingsCommanded,
+};
+use crate::events::envelope::StreamName;
+
+/// Unanswered dispatches that a book remembers; the oldest are forgotten first.
+const OPEN_DISPATCHES_MAX: usize = 64;
+
+/// What a policy has decided on the resource so far.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyPage {
+    /// Highest version seen; a lower one is refused.
+    pub version: u64,
+    /// Period last evaluated.
+    pub period: Period,
+    /// Basis last recorded, with the stream version of the event that has it in full.
+    pub basis: Option<(Arc<RecordedBasis>, u64)>,
+    /// Stream version of the event that has the running month's usage in full, with that usage.
+    pub usage: Option<(MonthUsage, u64)>,
+    /// Base allocation last seen.
+    pub base: Amounts,
+    /// Notices given in the period.
+    pub notices: NoticeTerms,
+    /// Its holds.
+    pub held: Flags,
+    /// QoS name of the rung it stands on.
+    pub qos: Option<String>,
+}
+
+/// The folded book.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Book {
+    /// The calendar month of the stream.
+    pub month: Month,
+    /// Events folded so far.
+    pub version: u64,
+    /// Month of the successor, once sealed.
+    pub sealed: Option<Month>,
+    /// What the resource is.
+    pub facts: ResourceFacts,
+    /// Usage by month and component.
+    pub usage: UsageByMonth,
+    /// What each policy decided.
+    pub policies: BTreeMap<PolicyId, PolicyPage>,
+    /// Manual holds in force.
+    pub holds: Vec<HoldPlaced>,
+    /// Restrictions in force.
+    pub flags: Flags,
+    /// What the agent was told last.
+    pub commanded: Option<Arc<Commanded>>,
+    /// The last reset of raw usage.
+    pub reset: Option<Arc<CounterReset>>,
+    /// Dispatches that may still be answered, oldest first.
+    pub dispatches: Vec<OpenDispatch>,
+}
+
+/// A stream that does not read as a book.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("stream {stream} does not read as an allocation book: {problem} at version {version}")]
+pub struct BookError {
+    /// The stream.
+    pub stream: String,
+    /// What is wrong.
+    pub problem: &'static str,
+    /// Where.
+    pub version: u64,
+}
+
+/// The stream of a resource's book for a month.
+///
+/// # Panics
+/// Never: hex digits and a month make a valid stream name.
+pub fn stream_of(resource: ResourceId, month: Month) -> StreamName {
+    StreamName::new(format!("allocation-{resource}-{month}")).expect("hex digits and a month make a stream name")
+}
+
+impl Book {
+    /// The book that its first event begins: a registration or an opening.
+    pub fn begin(month: Month, event: &AllocationEvent) -> Result<Self, BookError> {
+        let mut book = match event {
+            AllocationEvent::ResourceRegistered(registered) => Self::empty(month, registered.facts.clone()),
+            AllocationEvent::BooksOpened(opened) => Self::continuing(month, opened.carried.clone()),
+            _ => {
+                return Err(BookError {
+                    stream: month.to_string(),
+                    problem: "the first event is neither a registration nor an opening",
+                    version: 1,
+                });
+            }
+        };
+        book.version = 1;
+        Ok(book)
+    }
+
+    fn empty(month: Month, facts: ResourceFacts) -> Self {
+        Self {
+            month,
+            version: 0,
+            sealed: None,
+            facts,
+            usage: UsageByMonth::new(),
+            policies: BTreeMap::new(),
+            holds: Vec::new(),
+            flags: Flags::default(),
+            commanded: None,
+            reset: None,
+            dispatches: Vec::new(),
+        }
+    }
+
+    fn continuing(month: Month, carried: Carried) -> Self {
+        let page = |p: CarriedPolicy| PolicyPage {
+            version: p.version,
+            period: p.period,
+            basis: None,
+            usage: None,
+            base: p.base,
+            notices: p.notices,
+            held: p.held,
+            qos: p.qos,
+        };
+        Self {
+            usage: carried.usage,
+            policies: carried.policies.into_iter().map(|(id, p)| (id, page(p))).collect(),
+            holds: carried.holds,
+            flags: carried.flags,
+            commanded: carried.commanded.map(Arc::new),
+            reset: carried.reset.map(Arc::new),
+            dispatches: carried.dispatches,
+            ..Self::empty(month, carried.facts)
+        }
+    }
+
+    /// What this book hands to its successor.
+    pub fn carried(&self) -> Carried {
+        let page = |p: &PolicyPage| CarriedPolicy {
+            version: p.version,
+            period: p.period,
+            base: p.base.clone(),
+            notices: p.notices.clone(),
+            held: p.held,
+            qos: p.qos.clone(),
+        };
+        Carried {
+            facts: self.facts.clone(),
+            usage: self.usage.clone(),
+            policies: self.policies.iter().map(|(id, p)| (*id, page(p))).collect(),
+            holds: self.holds.clone(),
+            flags: self.flags,
+            commanded: self.commanded.as_deref().cloned(),
+            reset: self.reset.as_deref().cloned(),
+            dispatches: self.dispatches.clone(),
+        }
+    }
+
+    /// Adds one event; `id` is its event id.
+    pub fn evolve(&mut self, id: EventId, event: &AllocationEvent) {
+        self.version += 1;
+        match event {
+            // Both begin a book; elsewhere in a stream they say nothing new.
+            AllocationEvent::BooksOpened(_) | AllocationEvent::ResourceRegistered(_) => {}
+            AllocationEvent::BooksClosed(closed) => self.sealed = Some(closed.successor),
+            AllocationEvent::LimitsChanged(changed) => self.facts.limits.clone_from(&changed.limits),
+            AllocationEvent::ResourceDetailsChanged(changed) => {
+                self.facts.name.clone_from(&changed.name);
+                self.facts.backend_id.clone_from(&changed.backend_id);
+            }
+            AllocationEvent::ResourceStateChanged(changed) => self.facts.state = changed.to,
+            AllocationEvent::UsageReported(reported) => {
+                let month = self.usage.entry(reported.month).or_default();
+                for (component, reported) in &reported.amounts {
+                    month.insert(component.clone(), UsageTerm { amount: reported.amount, report: id });
+                }
+            }
+            AllocationEvent::PolicyEvaluated(evaluated) => self.evaluated(evaluated),
+            AllocationEvent::PolicyWithdrawn(withdrawn) => {
+                self.policies.remove(&withdrawn.policy);
+            }
+            AllocationEvent::HoldPlaced(hold) => self.holds.push(hold.clone()),
+            AllocationEvent::HoldReleased(released) => self.holds.retain(|h| h.hold != released.hold),
+            AllocationEvent::RestrictionChanged(changed) => self.flags = changed.to,
+            AllocationEvent::SettingsCommanded(commanded) => self.commanded(commanded),
+            AllocationEvent::CommandResultReported(result) => {
+                if result.report.success {
+                    self.dispatches.retain(|d| d.dispatch != result.dispatch);
+                } else if let Some(open) = self.dispatches.iter_mut().find(|d| d.dispatch == result.dispatch) {
+                    open.state = DispatchState::Failed;
+                }
+            }
+            AllocationEvent::UserUsageReported(_)
+            | AllocationEvent::EvaluationFailed(_)
+            | AllocationEvent::CommandResultUnmatched(_) => {}
+        }
+    }
+
+    fn evaluated(&mut self, evaluated: &PolicyEvaluated) {
+        let version = self.version;
+        let page = self.policies.entry(evaluated.policy).or_insert_with(|| PolicyPage {
+            version: 0,
+            period: evaluated.period,
+            basis: None,
+            usage: None,
+            base: Amounts::new(),
+            notices: NoticeTerms::default(),
+            held: Flags::default(),
+            qos: None,
+        });
+        if let Recorded::Full(basis) = &evaluated.basis {
+            page.base = basis.basis.base.iter().map(|(c, t)| (c.clone(), t.amount)).collect();
+            page.basis = Some((Arc::new((**basis).clone()), version));
+        }
+        if let Recorded::Full(usage) = &evaluated.usage {
+            page.usage = Some((usage.clone(), version));
+        }
+        page.version = page.version.max(evaluated.policy_version);
+        page.period = evaluated.period;
+        page.notices = evaluated.notices.clone();
+        for threshold in &evaluated.outcome.notified {
+            page.notices.mark(*threshold);
+        }
+        page.held = evaluated.outcome.holds;
+        page.qos.clone_from(&evaluated.outcome.qos);
+    }
+
+    fn commanded(&mut self, commanded: &SettingsCommanded) {
+        self.commanded = Some(Arc::new(Commanded {
+            dispatch: commanded.dispatch,
+            policy: commanded.policy,
+            settings: commanded.settings.clone(),
+            qos: commanded.qos,
+            qos_name: commanded.qos_name.clone(),
+        }));
+        if let Some(reset) = &commanded.reset {
+            self.reset = Some(Arc::new(reset.clone()));
+        }
+        if self.dispatches.len() >= OPEN_DISPATCHES_MAX {
+            self.dispatches.remove(0);
+        }
+        self.dispatches.push(OpenDispatch {
+            dispatch: commanded.dispatch,
+            policy: commanded.policy,
+            reset: commanded.settings.reset_raw_usage,
+            state: DispatchState::Open,
+            at: commanded.at,
+        });
+    }
+
+    /// The restrictions that policies' holds and manual holds amount to.
+    pub fn restrictions(&self) -> Flags {
+        self.restrictions_of(|_, page| page.held)
+    }
+
+    /// The same if `policy` held `holds`.
+    pub fn restrictions_with(&self, policy: PolicyId, holds: Flags) -> Flags {
+        let mut flags = self.restrictions_of(|id, page| if id == policy { holds } else { page.held });
+        if !self.policies.contains_key(&policy) && !self.holds.iter().any(|h| h.kind == HoldKind::Exemption) {
+            flags.paused |= holds.paused;
+            flags.downscaled |= holds.downscaled;
+        }
+        flags
+    }
+
+    fn restrictions_of(&self, held: impl Fn(PolicyId, &PolicyPage) -> Flags) -> Flags {
+        let manual = |kind| self.holds.iter().any(|h| h.kind == kind);
+        if manual(HoldKind::Exemption) {
+            return Flags::default();
+        }
+        Flags {
+            paused: manual(HoldKind::Pause) || self.policies.iter().any(|(id, p)| held(*id, p).paused),
+            downscaled: manual(HoldKind::Downscale) || self.policies.iter().any(|(id, p)| held(*id, p).downscaled),
+        }
+    }
+
+    /// A component's total of a month.
+    pub fn amount(&self, month: Month, component: &str) -> Option<Decimal> {
+        self.usage.get(&month).and_then(|m| m.get(component)).map(|t| t.amount)
+    }
+}

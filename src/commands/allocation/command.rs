@@ -1,0 +1,226 @@
+//! What can be asked of an allocation, why it may be refused, and what a decision may look at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use rust_decimal::Decimal;
+
+use crate::clock::IdSource;
+use crate::domain::evaluate::{EvaluationTerms, Trigger};
+use crate::domain::ids::{DispatchId, HoldId, PolicyId, UserId};
+use crate::domain::period::{Month, PeriodKind, site_date};
+use crate::domain::tres::Amounts;
+use crate::events::allocation::{CommandReport, HoldKind, ResourceFacts, ResourceState, WithdrawReason};
+use crate::events::registry::{OfferingFacts, PolicyFacts};
+
+/// Something asked of one allocation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AllocationCommand {
+    /// Make it exist.
+    Register(Box<ResourceFacts>),
+    /// Set its limits, the whole set.
+    ChangeLimits(Amounts),
+    /// Change its name or SLURM account.
+    ChangeDetails {
+        /// New display name.
+        name: Option<String>,
+        /// New SLURM account.
+        backend_id: Option<String>,
+    },
+    /// Change its state at the site.
+    ChangeState(ResourceState),
+    /// Month-to-date totals of some components.
+    ReportUsage {
+        /// Calendar month.
+        month: Month,
+        /// Totals by component, component units.
+        amounts: Amounts,
+    },
+    /// Month-to-date totals of one component by user.
+    ReportUserUsage {
+        /// Calendar month.
+        month: Month,
+        /// Component type.
+        component: String,
+        /// Totals by opaque user id.
+        amounts: BTreeMap<UserId, Decimal>,
+    },
+    /// Evaluate one policy, or all that apply.
+    Evaluate {
+        /// The policy; none = all.
+        policy: Option<PolicyId>,
+        /// Why.
+        trigger: Trigger,
+    },
+    /// Re-evaluate restrictions that a period change should have lifted.
+    ForcePeriodReset(PolicyId),
+    /// Place a manual hold.
+    PlaceHold {
+        /// Its id.
+        hold: HoldId,
+        /// What it does.
+        kind: HoldKind,
+        /// Why.
+        reason: String,
+        /// Ticket.
+        ticket: Option<String>,
+        /// When it ends by itself.
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// End a manual hold.
+    ReleaseHold {
+        /// Its id.
+        hold: HoldId,
+        /// It ran out by itself.
+        expired: bool,
+    },
+    /// What the agent says of a dispatch.
+    ReportCommandResult {
+        /// The policy it is reported under.
+        policy: PolicyId,
+        /// The dispatch, where the agent names it.
+        dispatch: Option<DispatchId>,
+        /// What it says.
+        report: CommandReport,
+    },
+}
+
+/// Why a command was refused. Nothing was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Usage of a month that has not begun.
+    #[error("{month} has not begun: it is {today} at the site")]
+    FutureMonth {
+        /// The month.
+        month: Month,
+        /// The site's date.
+        today: chrono::NaiveDate,
+    },
+    /// A component that the offering does not have.
+    #[error("component type {component:?} is unknown to the offering; it has {known}")]
+    UnknownComponent {
+        /// The type.
+        component: String,
+        /// What there is.
+        known: String,
+    },
+    /// A negative or absurdly large amount.
+    #[error("{amount} is out of range for {component}: 0 to 1000000000000000 with at most 12 decimals")]
+    AmountOutOfRange {
+        /// The component.
+        component: String,
+        /// The amount.
+        amount: Decimal,
+    },
+    /// The policy does not apply to the resource.
+    #[error("the policy does not apply to this resource")]
+    OutOfScope,
+    /// The registry behind the decision is older than the book.
+    #[error("the registry is behind: policy {policy} is known to the book in version {seen}")]
+    StaleRegistry {
+        /// The policy.
+        policy: PolicyId,
+        /// Version in the book.
+        seen: u64,
+    },
+    /// No such hold.
+    #[error("there is no hold {0} on this resource")]
+    NoSuchHold(HoldId),
+    /// A hold that would end before it begins.
+    #[error("the hold would end at {expires_at}, which is not after now")]
+    HoldInThePast {
+        /// The given end.
+        expires_at: DateTime<Utc>,
+    },
+    /// The resource is gone.
+    #[error("the resource is {0}")]
+    NotLive(&'static str),
+    /// It exists already.
+    #[error("the resource exists already")]
+    Exists,
+    /// It does not exist.
+    #[error("the resource does not exist")]
+    Missing,
+}
+
+impl Refusal {
+    /// A stable code for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::FutureMonth { .. } => "future_month",
+            Self::UnknownComponent { .. } => "unknown_component",
+            Self::AmountOutOfRange { .. } => "amount_out_of_range",
+            Self::OutOfScope => "out_of_scope",
+            Self::StaleRegistry { .. } => "stale_registry",
+            Self::NoSuchHold(_) => "no_such_hold",
+            Self::HoldInThePast { .. } => "hold_in_the_past",
+            Self::NotLive(_) => "not_live",
+            Self::Exists => "exists",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// A policy version in the form that decisions read, made once per version and shared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyInForce {
+    /// The policy's facts.
+    pub facts: PolicyFacts,
+    /// Its version.
+    pub version: u64,
+    /// When the policy was created: older policies come first.
+    pub created: DateTime<Utc>,
+    /// What an evaluation reads.
+    pub evaluation: Arc<EvaluationTerms>,
+    /// The period that is counted: the offering's limit period, else the policy's.
+    pub period: PeriodKind,
+}
+
+impl PolicyInForce {
+    /// The policy's id.
+    pub fn id(&self) -> PolicyId {
+        self.facts.policy
+    }
+}
+
+/// Settings of the site that decisions read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SiteRules {
+    /// The site's time zone.
+    pub zone: Tz,
+    /// Fairshare = effective hours divided by this.
+    pub fairshare_divisor: Decimal,
+    /// Reset raw usage at take-over under a `total` policy too.
+    pub reset_total_at_takeover: bool,
+}
+
+impl Default for SiteRules {
+    fn default() -> Self {
+        Self { zone: Tz::UTC, fairshare_divisor: Decimal::from(3), reset_total_at_takeover: false }
+    }
+}
+
+/// What a decision may look at besides the book.
+pub struct DecideContext<'a> {
+    /// The present instant.
+    pub now: DateTime<Utc>,
+    /// The offering of the resource.
+    pub offering: &'a OfferingFacts,
+    /// Enabled policies whose scope holds the resource's customer, oldest first.
+    pub policies: &'a [Arc<PolicyInForce>],
+    /// Why a policy that is not in that list does not apply any more.
+    pub withdrawn: &'a dyn Fn(PolicyId) -> WithdrawReason,
+    /// Site settings.
+    pub rules: &'a SiteRules,
+    /// Where ids come from.
+    pub ids: IdSource,
+}
+
+impl DecideContext<'_> {
+    /// The running month at the site.
+    pub fn month(&self) -> Month {
+        Month::of(site_date(self.now, self.rules.zone))
+    }
+}

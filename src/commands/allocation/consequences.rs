@@ -1,0 +1,201 @@
+//! What follows from a fact about an allocation: policies are evaluated or withdrawn, restrictions change, the agent is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::book::{Book, PolicyPage};
+use super::command::{PolicyInForce, Refusal};
+use super::desk::Desk;
+use super::tell;
+use crate::domain::evaluate::{
+    self, BaseSource, BaseTerm, Basis, EvaluationInputs, Flags, MonthUsage, NoticeTerms, Trigger, UsageByMonth,
+};
+use crate::domain::ids::PolicyId;
+use crate::domain::period::{Month, Period, site_date};
+use crate::events::allocation::{
+    AllocationEvent, EvaluationFailed, PolicyEvaluated, PolicyWithdrawn, Recorded, RecordedBasis, RestrictionChanged,
+    WithdrawReason,
+};
+
+/// Policies whose decision changed something, and those evaluated, both oldest first.
+#[derive(Debug, Default)]
+pub struct Causes {
+    /// Evaluated now.
+    pub evaluated: Vec<PolicyId>,
+    /// Their holds changed.
+    pub changed: Vec<PolicyId>,
+}
+
+/// Evaluates `only` (or every policy that applies), withdraws those that no longer do, and draws the consequences.
+pub fn follow(desk: &mut Desk<'_>, only: Option<PolicyId>, trigger: Trigger) -> Result<(), Refusal> {
+    let ctx = desk.ctx;
+    let mut causes = Causes::default();
+    if desk.book.facts.state.is_live() {
+        for policy in ctx.policies.iter().filter(|p| only.is_none_or(|id| p.id() == id)) {
+            evaluate_policy(desk, policy, trigger, &mut causes)?;
+        }
+    }
+    withdraw(desk, &mut causes);
+    restrict(desk, &causes);
+    tell::agent(desk, &causes);
+    Ok(())
+}
+
+fn withdraw(desk: &mut Desk<'_>, causes: &mut Causes) {
+    let live = desk.book.facts.state.is_live();
+    let applies = |id: &PolicyId| live && desk.ctx.policies.iter().any(|p| p.id() == *id);
+    let gone: Vec<(PolicyId, Flags)> =
+        desk.book.policies.iter().filter(|(id, _)| !applies(id)).map(|(id, page)| (*id, page.held)).collect();
+    for (policy, released) in gone {
+        let reason = if live { (desk.ctx.withdrawn)(policy) } else { WithdrawReason::Terminated };
+        desk.push(AllocationEvent::PolicyWithdrawn(PolicyWithdrawn { policy, reason, released }));
+        if released.any() {
+            causes.changed.push(policy);
+        }
+    }
+}
+
+fn restrict(desk: &mut Desk<'_>, causes: &Causes) {
+    let (from, to) = (desk.book.flags, desk.book.restrictions());
+    if from != to {
+        desk.push(AllocationEvent::RestrictionChanged(RestrictionChanged { from, to, policies: causes.changed.clone() }));
+    }
+}
+
+fn evaluate_policy(
+    desk: &mut Desk<'_>,
+    policy: &PolicyInForce,
+    trigger: Trigger,
+    causes: &mut Causes,
+) -> Result<(), Refusal> {
+    let page = desk.book.policies.get(&policy.id());
+    if let Some(page) = page.filter(|page| page.version > policy.version) {
+        return Err(Refusal::StaleRegistry { policy: policy.id(), seen: page.version });
+    }
+    let event = evaluation(&desk.book, page, policy, trigger, desk);
+    let held_before = page.map(|p| p.held).unwrap_or_default();
+    causes.evaluated.push(policy.id());
+    if let AllocationEvent::PolicyEvaluated(evaluated) = &event
+        && evaluated.outcome.holds != held_before
+    {
+        causes.changed.push(policy.id());
+    }
+    desk.push(event);
+    Ok(())
+}
+
+/// The evaluation of one policy as an event: inputs by reference where the book has them already.
+fn evaluation(
+    book: &Book,
+    page: Option<&PolicyPage>,
+    policy: &PolicyInForce,
+    trigger: Trigger,
+    desk: &Desk<'_>,
+) -> AllocationEvent {
+    let today = site_date(desk.ctx.now, desk.ctx.rules.zone);
+    let month = Month::of(today);
+    let period = Period::containing(policy.period, today);
+    let basis = basis_of(book, policy, period, month, desk);
+    let before = book.restrictions();
+    let failed = |error: String| {
+        AllocationEvent::EvaluationFailed(EvaluationFailed {
+            policy: policy.id(),
+            policy_version: policy.version,
+            trigger,
+            period,
+            error,
+            flags: before,
+        })
+    };
+    let known = page.and_then(|p| p.basis.as_ref()).filter(|(known, _)| known.basis == basis);
+    let (recorded, basis_ref) = if let Some((known, version)) = known {
+        (Arc::clone(known), Recorded::Same { same_as: *version })
+    } else {
+        let allocation = match basis.allocate() {
+            Ok(allocation) => allocation,
+            Err(error) => return failed(error.to_string()),
+        };
+        let recorded = RecordedBasis { basis, allocation };
+        (Arc::new(recorded.clone()), Recorded::Full(Box::new(recorded)))
+    };
+    let no_usage = MonthUsage::new();
+    let usage = book.usage.get(&month).unwrap_or(&no_usage);
+    let notices = notices_of(page, &recorded.basis);
+    let held = page.map(|p| p.held).unwrap_or_default();
+    let inputs =
+        EvaluationInputs { basis: &recorded.basis, allocation: &recorded.allocation, usage, notices: &notices, held };
+    let outcome = match evaluate::evaluate(&inputs) {
+        Ok(outcome) => outcome,
+        Err(error) => return failed(error.to_string()),
+    };
+    let usage_ref = match page.and_then(|p| p.usage.as_ref()).filter(|(known, _)| known == usage) {
+        Some((_, version)) => Recorded::Same { same_as: *version },
+        None => Recorded::Full(usage.clone()),
+    };
+    let after = book.restrictions_with(policy.id(), outcome.holds);
+    AllocationEvent::PolicyEvaluated(Box::new(PolicyEvaluated {
+        policy: policy.id(),
+        policy_version: policy.version,
+        trigger,
+        period,
+        month,
+        basis: basis_ref,
+        usage: usage_ref,
+        notices,
+        held,
+        before,
+        after,
+        outcome,
+    }))
+}
+
+/// The terms in force: base allocation from the resource's limits, else the policy's; the months that count.
+fn basis_of(book: &Book, policy: &PolicyInForce, period: Period, month: Month, desk: &Desk<'_>) -> Basis {
+    let mut base: BTreeMap<String, BaseTerm> = BTreeMap::new();
+    for (component, amount) in &policy.facts.terms.component_limits {
+        base.insert(component.clone(), BaseTerm { amount: *amount, source: BaseSource::Policy });
+    }
+    for (component, amount) in &book.facts.limits {
+        base.insert(component.clone(), BaseTerm { amount: *amount, source: BaseSource::Resource });
+    }
+    let carries = policy.evaluation.carryover.is_some();
+    let previous_period = period.previous().filter(|_| carries);
+    let created = site_date(book.facts.created, desk.ctx.rules.zone);
+    let existed = previous_period.and_then(Period::end).is_some_and(|end| created <= end);
+    let previous = match previous_period.filter(|_| existed) {
+        Some(previous) => months(book, |m| previous.contains(m), |component| base.contains_key(component)),
+        None => UsageByMonth::new(),
+    };
+    Basis {
+        policy_version: policy.version,
+        terms: Arc::clone(&policy.evaluation),
+        period,
+        previous,
+        existed,
+        earlier: months(book, |m| m != month && period.contains(m), |_| true),
+        base,
+    }
+}
+
+fn months(book: &Book, wanted: impl Fn(Month) -> bool, component: impl Fn(&str) -> bool) -> UsageByMonth {
+    let mut chosen = UsageByMonth::new();
+    for (month, usage) in book.usage.iter().filter(|(m, _)| wanted(**m)) {
+        let usage: MonthUsage =
+            usage.iter().filter(|(c, _)| component(c)).map(|(c, term)| (c.clone(), term.clone())).collect();
+        if !usage.is_empty() {
+            chosen.insert(*month, usage);
+        }
+    }
+    chosen
+}
+
+/// Notices that stand: those of the same period; one raise more if a counted component's base was raised.
+fn notices_of(page: Option<&PolicyPage>, basis: &Basis) -> NoticeTerms {
+    let Some(page) = page.filter(|p| p.period == basis.period) else { return NoticeTerms::default() };
+    let raised = basis.base.iter().any(|(component, term)| {
+        !basis.terms.weights.of(component).is_zero() && page.base.get(component).is_some_and(|was| term.amount > *was)
+    });
+    let mut notices = page.notices.clone();
+    notices.raises += u32::from(raised);
+    notices
+}

@@ -1,0 +1,211 @@
+//! Decides a command on one allocation: first what the command itself says, then what follows from it for the policies,
+//! the restrictions and the agent, all as one list of events for one append.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+
+use super::book::Book;
+use super::command::{AllocationCommand, DecideContext, Refusal};
+use super::consequences;
+use super::desk::Desk;
+use super::results;
+use crate::domain::evaluate::Trigger;
+use crate::domain::ids::{EventId, UserId};
+use crate::domain::period::{Month, site_date};
+use crate::domain::policy::{AMOUNT_MAX, AMOUNT_SCALE_MAX};
+use crate::domain::tres::Amounts;
+use crate::events::allocation::{
+    AllocationEvent, HoldPlaced, HoldReleased, LimitsChanged, ReportedAmount, ResourceDetailsChanged, ResourceFacts,
+    ResourceRegistered, ResourceState, ResourceStateChanged, UsageReported, UserUsageReported,
+};
+
+/// What was decided: events to append, none if the command changes nothing, and the book as it will be.
+#[derive(Debug)]
+pub struct Decision {
+    /// Events with their ids, in order.
+    pub events: Vec<(EventId, AllocationEvent)>,
+    /// The book with them.
+    pub book: Book,
+}
+
+/// Decides the registration of a resource that has no book yet.
+pub fn register(facts: &ResourceFacts, month: Month, ctx: &DecideContext<'_>) -> Result<Decision, Refusal> {
+    check_amounts(&facts.limits, ctx)?;
+    let id = EventId::from(ctx.ids.fresh());
+    let event = AllocationEvent::ResourceRegistered(Box::new(ResourceRegistered { facts: facts.clone() }));
+    let book = Book::begin(month, &event).map_err(|_| Refusal::Missing)?;
+    let mut desk = Desk::beginning(book, id, event, ctx);
+    consequences::follow(&mut desk, None, Trigger::ResourceChanged)?;
+    Ok(desk.finish())
+}
+
+/// Decides any other command on an open book.
+pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>) -> Result<Decision, Refusal> {
+    let mut desk = Desk::new(book.clone(), ctx);
+    match command {
+        AllocationCommand::Register(_) => return Err(Refusal::Exists),
+        AllocationCommand::ChangeLimits(limits) => change_limits(&mut desk, limits)?,
+        AllocationCommand::ChangeDetails { name, backend_id } => {
+            change_details(&mut desk, name.as_deref(), backend_id.as_deref())?;
+        }
+        AllocationCommand::ChangeState(state) => change_state(&mut desk, *state)?,
+        AllocationCommand::ReportUsage { month, amounts } => report_usage(&mut desk, *month, amounts)?,
+        AllocationCommand::ReportUserUsage { month, component, amounts } => {
+            report_user_usage(&mut desk, *month, component, amounts)?;
+        }
+        AllocationCommand::Evaluate { policy, trigger } => {
+            if policy.is_some_and(|p| !desk.applies(p)) {
+                return Err(Refusal::OutOfScope);
+            }
+            consequences::follow(&mut desk, *policy, *trigger)?;
+        }
+        AllocationCommand::ForcePeriodReset(policy) => {
+            if !desk.applies(*policy) {
+                return Err(Refusal::OutOfScope);
+            }
+            consequences::follow(&mut desk, Some(*policy), Trigger::ForcedPeriodReset)?;
+        }
+        AllocationCommand::PlaceHold { hold, kind, reason, ticket, expires_at } => {
+            if let Some(expires_at) = expires_at.filter(|end| *end <= ctx.now) {
+                return Err(Refusal::HoldInThePast { expires_at });
+            }
+            live(&desk)?;
+            desk.push(AllocationEvent::HoldPlaced(HoldPlaced {
+                hold: *hold,
+                kind: *kind,
+                reason: reason.clone(),
+                ticket: ticket.clone(),
+                expires_at: *expires_at,
+                placed_at: ctx.now,
+            }));
+            consequences::follow(&mut desk, None, Trigger::HoldChanged)?;
+        }
+        AllocationCommand::ReleaseHold { hold, expired } => {
+            if !desk.book.holds.iter().any(|h| h.hold == *hold) {
+                return Err(Refusal::NoSuchHold(*hold));
+            }
+            desk.push(AllocationEvent::HoldReleased(HoldReleased { hold: *hold, expired: *expired }));
+            consequences::follow(&mut desk, None, Trigger::HoldChanged)?;
+        }
+        AllocationCommand::ReportCommandResult { policy, dispatch, report } => {
+            results::report_command_result(&mut desk, *policy, *dispatch, report);
+        }
+    }
+    Ok(desk.finish())
+}
+
+fn live(desk: &Desk<'_>) -> Result<(), Refusal> {
+    let state = desk.book.facts.state;
+    if state.is_live() { Ok(()) } else { Err(Refusal::NotLive(state.as_str())) }
+}
+
+fn check_amounts(amounts: &Amounts, ctx: &DecideContext<'_>) -> Result<(), Refusal> {
+    for (component, amount) in amounts {
+        if !ctx.offering.components.iter().any(|c| c.component_type == *component) {
+            let known: Vec<&str> = ctx.offering.components.iter().map(|c| c.component_type.as_str()).collect();
+            return Err(Refusal::UnknownComponent { component: component.clone(), known: known.join(", ") });
+        }
+        check_amount(component, *amount)?;
+    }
+    Ok(())
+}
+
+fn check_amount(component: &str, amount: Decimal) -> Result<(), Refusal> {
+    if amount.is_sign_negative() && !amount.is_zero() || amount > AMOUNT_MAX || amount.normalize().scale() > AMOUNT_SCALE_MAX {
+        return Err(Refusal::AmountOutOfRange { component: component.to_owned(), amount });
+    }
+    Ok(())
+}
+
+fn change_limits(desk: &mut Desk<'_>, limits: &Amounts) -> Result<(), Refusal> {
+    live(desk)?;
+    check_amounts(limits, desk.ctx)?;
+    if *limits == desk.book.facts.limits {
+        return Ok(());
+    }
+    let previous = desk.book.facts.limits.clone();
+    desk.push(AllocationEvent::LimitsChanged(LimitsChanged { limits: limits.clone(), previous }));
+    consequences::follow(desk, None, Trigger::LimitsChanged)
+}
+
+fn change_details(desk: &mut Desk<'_>, name: Option<&str>, backend_id: Option<&str>) -> Result<(), Refusal> {
+    let facts = &desk.book.facts;
+    let changed = ResourceDetailsChanged {
+        name: name.unwrap_or(&facts.name).to_owned(),
+        backend_id: backend_id.unwrap_or(&facts.backend_id).to_owned(),
+    };
+    if changed.name == facts.name && changed.backend_id == facts.backend_id {
+        return Ok(());
+    }
+    let account_before = facts.account().to_owned();
+    desk.push(AllocationEvent::ResourceDetailsChanged(changed));
+    if desk.book.facts.account() != account_before {
+        // Another SLURM account knows nothing of what the former one was told.
+        desk.forget_commanded = true;
+        consequences::follow(desk, None, Trigger::ResourceChanged)?;
+    }
+    Ok(())
+}
+
+fn change_state(desk: &mut Desk<'_>, to: ResourceState) -> Result<(), Refusal> {
+    let from = desk.book.facts.state;
+    if from == to {
+        return Ok(());
+    }
+    if from == ResourceState::Terminated {
+        return Err(Refusal::NotLive(from.as_str()));
+    }
+    desk.push(AllocationEvent::ResourceStateChanged(ResourceStateChanged { from, to }));
+    if from.is_live() == to.is_live() && from.takes_settings() == to.takes_settings() {
+        return Ok(());
+    }
+    consequences::follow(desk, None, Trigger::ResourceChanged)
+}
+
+fn begun(month: Month, ctx: &DecideContext<'_>) -> Result<(), Refusal> {
+    if month > ctx.month() {
+        return Err(Refusal::FutureMonth { month, today: site_date(ctx.now, ctx.rules.zone) });
+    }
+    Ok(())
+}
+
+fn report_usage(desk: &mut Desk<'_>, month: Month, amounts: &Amounts) -> Result<(), Refusal> {
+    begun(month, desk.ctx)?;
+    check_amounts(amounts, desk.ctx)?;
+    let mut changed = BTreeMap::new();
+    let mut restated = false;
+    for (component, amount) in amounts {
+        let previous = desk.book.amount(month, component);
+        if previous == Some(*amount) {
+            continue;
+        }
+        restated |= previous.is_some_and(|p| *amount < p || month < desk.ctx.month());
+        changed.insert(component.clone(), ReportedAmount { amount: amount.normalize(), previous });
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    desk.push(AllocationEvent::UsageReported(UsageReported { month, amounts: changed, restated }));
+    consequences::follow(desk, None, Trigger::UsageReported)
+}
+
+fn report_user_usage(
+    desk: &mut Desk<'_>,
+    month: Month,
+    component: &str,
+    amounts: &BTreeMap<UserId, Decimal>,
+) -> Result<(), Refusal> {
+    begun(month, desk.ctx)?;
+    for amount in amounts.values() {
+        check_amounts(&Amounts::from([(component.to_owned(), *amount)]), desk.ctx)?;
+    }
+    if !amounts.is_empty() {
+        desk.push(AllocationEvent::UserUsageReported(UserUsageReported {
+            month,
+            component: component.to_owned(),
+            amounts: amounts.clone(),
+        }));
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! The working copy on which one decision is made: the book as it becomes, event by event.
+
+use super::book::Book;
+use super::command::DecideContext;
+use super::decide::Decision;
+use crate::domain::ids::{EventId, PolicyId};
+use crate::events::allocation::AllocationEvent;
+
+/// A book being written on.
+pub struct Desk<'a> {
+    /// The book as it is with the events so far.
+    pub book: Book,
+    /// What the decision may look at.
+    pub ctx: &'a DecideContext<'a>,
+    /// Tell the agent everything, whatever it was told before.
+    pub forget_commanded: bool,
+    events: Vec<(EventId, AllocationEvent)>,
+}
+
+impl<'a> Desk<'a> {
+    /// Starts from an open book.
+    pub fn new(book: Book, ctx: &'a DecideContext<'a>) -> Self {
+        Self { book, ctx, forget_commanded: false, events: Vec::with_capacity(4) }
+    }
+
+    /// Starts from the event that begins the book.
+    pub fn beginning(book: Book, id: EventId, event: AllocationEvent, ctx: &'a DecideContext<'a>) -> Self {
+        let mut desk = Self::new(book, ctx);
+        desk.events.push((id, event));
+        desk
+    }
+
+    /// Records an event and lets the book change by it.
+    pub fn push(&mut self, event: AllocationEvent) {
+        let id = EventId::from(self.ctx.ids.fresh());
+        self.book.evolve(id, &event);
+        self.events.push((id, event));
+    }
+
+    /// True if the policy is enabled and in scope.
+    pub fn applies(&self, policy: PolicyId) -> bool {
+        self.book.facts.state.is_live() && self.ctx.policies.iter().any(|p| p.id() == policy)
+    }
+
+    /// The decision.
+    pub fn finish(self) -> Decision {
+        Decision { events: self.events, book: self.book }
+    }
+}

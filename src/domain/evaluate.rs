@@ -1,0 +1,460 @@
+//! One evaluation: usage against an effective allocation, thresholds reached, verbs and holds that follow.
+//!
+//! [`evaluate`] is a pure function of [`EvaluationInputs`]; the inputs are what an evaluation event records, so that the
+//! same function repeats any recorded decision. Comparison never divides: `usage × 100 >= percent × allocation` is exact,
+//! the percentage shown is the quotient rounded down, so that it never shows a threshold that was not reached.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rust_decimal::{Decimal, RoundingStrategy};
+use serde::{Deserialize, Serialize};
+
+use super::carryover::{self, CarryoverDetails, CarryoverReason, Formula};
+use super::explain;
+use super::ids::EventId;
+use super::period::{Month, Period, PeriodKind};
+use super::policy::{Action, PolicyTerms};
+use super::threshold::{self, Effect, Rung};
+use super::tres::{Amounts, Weights};
+
+/// The percentage given where something was used of an allocation that is explicitly zero.
+pub const OVER_ZERO_PERCENT: Decimal = Decimal::from_parts(999_999, 0, 0, false, 2);
+
+/// Decimal places of a recorded percentage.
+const PERCENT_PLACES: u32 = 10;
+
+/// What an evaluation calls for, in the order in which it is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// Stop new jobs.
+    Pause,
+    /// Slow down.
+    Downscale,
+    /// Tell the owners.
+    Notify,
+}
+
+impl Verb {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Pause => "pause",
+            Verb::Downscale => "downscale",
+            Verb::Notify => "notify",
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why an evaluation ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// A usage report was accepted.
+    UsageReported,
+    /// The resource's limits changed.
+    LimitsChanged,
+    /// The resource was registered or came back into a state that policies apply to.
+    ResourceChanged,
+    /// A policy was created, changed, enabled or disabled.
+    PolicyChanged,
+    /// The customer joined or left an organisation group.
+    ScopeChanged,
+    /// A hold was placed, released or ran out.
+    HoldChanged,
+    /// Somebody asked for it.
+    Requested,
+    /// Somebody forced a period reset.
+    ForcedPeriodReset,
+    /// The nightly run.
+    Scheduled,
+    /// A period began.
+    PeriodBoundary,
+}
+
+impl Trigger {
+    /// The word stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Trigger::UsageReported => "usage_reported",
+            Trigger::LimitsChanged => "limits_changed",
+            Trigger::ResourceChanged => "resource_changed",
+            Trigger::PolicyChanged => "policy_changed",
+            Trigger::ScopeChanged => "scope_changed",
+            Trigger::HoldChanged => "hold_changed",
+            Trigger::Requested => "requested",
+            Trigger::ForcedPeriodReset => "forced_period_reset",
+            Trigger::Scheduled => "scheduled",
+            Trigger::PeriodBoundary => "period_boundary",
+        }
+    }
+}
+
+/// A pair of flags: restrictions in force on a resource, or holds of one policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+pub struct Flags {
+    /// New jobs are stopped.
+    pub paused: bool,
+    /// Slowed down.
+    pub downscaled: bool,
+}
+
+impl Flags {
+    /// True if either flag is set.
+    pub fn any(self) -> bool {
+        self.paused || self.downscaled
+    }
+}
+
+/// Where a component's base allocation comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaseSource {
+    /// The resource's own limit.
+    Resource,
+    /// The policy's `component_limits_set`.
+    Policy,
+}
+
+/// One component's base allocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseTerm {
+    /// In the component's unit (hours).
+    pub amount: Decimal,
+    /// Who says so.
+    pub source: BaseSource,
+}
+
+/// A month-to-date total and the report that gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageTerm {
+    /// In the component's unit (hours).
+    pub amount: Decimal,
+    /// The event that supplied it.
+    pub report: EventId,
+}
+
+/// Usage of one calendar month by component.
+pub type MonthUsage = BTreeMap<String, UsageTerm>;
+
+/// Usage by calendar month and component.
+pub type UsageByMonth = BTreeMap<Month, MonthUsage>;
+
+/// The parameters of a policy version that an evaluation reads, in the form it needs them; made once per version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvaluationTerms {
+    /// What period usage is counted in.
+    pub period: PeriodKind,
+    /// Weights in force.
+    pub weights: Weights,
+    /// The thresholds the policy acts on, lowest first.
+    pub ladder: Vec<Rung>,
+    /// How unused allocation is carried over; none if the policy does not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub carryover: Option<Formula>,
+    /// Percent at which the policy blocks creation, if it does: it counts for `has_fired`.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub blocks_creation: bool,
+    /// (1 + grace ratio) × 100.
+    pub pause_percent: Decimal,
+}
+
+impl EvaluationTerms {
+    /// The evaluation's view of a policy counted in `period` (which the offering may decide).
+    pub fn of(terms: &PolicyTerms, period: PeriodKind) -> Self {
+        Self {
+            period,
+            weights: Weights::effective(terms.tres_billing_enabled, &terms.tres_billing_weights),
+            ladder: threshold::ladder(terms),
+            carryover: terms.carryover_enabled.then(|| terms.carryover_formula()),
+            blocks_creation: terms.actions.contains(&Action::BlockCreationOfNewResources),
+            pause_percent: terms.grace_limit_percent(),
+        }
+    }
+}
+
+/// The terms that seldom change between two evaluations of a resource: recorded once and referred to afterwards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Basis {
+    /// Version of the policy.
+    pub policy_version: u64,
+    /// Its parameters.
+    pub terms: std::sync::Arc<EvaluationTerms>,
+    /// The period that is counted.
+    pub period: Period,
+    /// Base allocation by component; a component that is absent has no limit.
+    pub base: BTreeMap<String, BaseTerm>,
+    /// Usage of the months of the previous period, where carryover reads it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub previous: UsageByMonth,
+    /// The resource existed in the previous period.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub existed: bool,
+    /// Usage of the earlier months of the period.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub earlier: UsageByMonth,
+}
+
+/// What follows from a [`Basis`] alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Allocation {
+    /// Base plus carryover by component.
+    pub effective: Amounts,
+    /// The weighted sum of it.
+    pub weighted: Decimal,
+    /// How the carryover came about.
+    pub carryover: CarryoverDetails,
+}
+
+/// Notices given in the period, and how often the base allocation was raised.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NoticeTerms {
+    /// Number of raises of the base allocation so far; a raise re-arms.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub raises: u32,
+    /// Thresholds (percent) already noticed, with the number of raises at that time.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub given: Vec<NoticeGiven>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// One notice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeGiven {
+    /// Percent.
+    pub threshold: Decimal,
+    /// Raises of the base allocation when it was given.
+    pub raises: u32,
+}
+
+impl NoticeTerms {
+    /// True if a notice for `threshold` is still owed.
+    pub fn is_due(&self, threshold: Decimal) -> bool {
+        !self.given.iter().any(|g| g.threshold == threshold && g.raises == self.raises)
+    }
+
+    /// Marks `threshold` as noticed.
+    pub fn mark(&mut self, threshold: Decimal) {
+        self.given.retain(|g| g.threshold != threshold);
+        self.given.push(NoticeGiven { threshold, raises: self.raises });
+    }
+}
+
+/// Everything an evaluation depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvaluationInputs<'a> {
+    /// Terms that seldom change.
+    pub basis: &'a Basis,
+    /// What follows from them.
+    pub allocation: &'a Allocation,
+    /// Usage of the month that is running (`total`: of every month not in the basis).
+    pub usage: &'a MonthUsage,
+    /// Notices given.
+    pub notices: &'a NoticeTerms,
+    /// The policy's own holds before.
+    pub held: Flags,
+}
+
+/// The result of an evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Percent of the effective allocation, over 100 possible; 9999.99 where zero is allowed and something was used.
+    pub percentage: Decimal,
+    /// Weighted usage.
+    pub weighted_usage: Decimal,
+    /// Weighted effective allocation.
+    pub weighted_allocation: Decimal,
+    /// What is called for: pause, downscale, notify.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub verbs: Vec<Verb>,
+    /// Thresholds (percent) for which a notice became due now.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notified: Vec<Decimal>,
+    /// The policy's holds after.
+    #[serde(skip_serializing_if = "no_flags", default)]
+    pub holds: Flags,
+    /// At or above a threshold of one of the policy's actions.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub fired: bool,
+    /// At or above 100 %: what `block_creation_of_new_resources` looks at.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub full: bool,
+    /// The QoS name of the highest rung reached, where the rung names one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub qos: Option<String>,
+    /// One sentence with the numbers.
+    pub explanation: String,
+}
+
+fn no_flags(flags: &Flags) -> bool {
+    !flags.any()
+}
+
+/// The arithmetic ran out of range; nothing was decided.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is out of the range of decimal arithmetic")]
+pub struct ArithmeticError {
+    /// The term that overflowed.
+    pub what: &'static str,
+}
+
+impl Basis {
+    /// Base plus carryover for every component with a base, and the weighted sum.
+    pub fn allocate(&self) -> Result<Allocation, ArithmeticError> {
+        let (carryover, effective) = self.carry_over()?;
+        let weighted = weighted_sum(&self.terms.weights, effective.iter().map(|(c, a)| (c.as_str(), *a)))
+            .ok_or(ArithmeticError { what: "the weighted allocation" })?;
+        Ok(Allocation { effective, weighted, carryover })
+    }
+
+    fn carry_over(&self) -> Result<(CarryoverDetails, Amounts), ArithmeticError> {
+        let base: Amounts = self.base.iter().map(|(c, t)| (c.clone(), t.amount)).collect();
+        let none = |reason| Ok((CarryoverDetails::none(reason), base.clone()));
+        let Some(formula) = &self.terms.carryover else { return none(CarryoverReason::Disabled) };
+        let (Some(previous), Some(days)) = (self.period.previous(), self.terms.period.nominal_days()) else {
+            return none(CarryoverReason::TotalPeriod);
+        };
+        if base.is_empty() {
+            return none(CarryoverReason::NoAllocation);
+        }
+        if !self.existed {
+            return none(CarryoverReason::NotInPreviousPeriod);
+        }
+        let used = sum_months(&self.previous).ok_or(ArithmeticError { what: "the usage of the previous period" })?;
+        let mut effective = Amounts::new();
+        let mut per_component = BTreeMap::new();
+        for (component, amount) in &base {
+            let before = used.get(component).copied().unwrap_or_default();
+            let carried = carryover::component(formula, days, *amount, before);
+            effective.insert(component.clone(), carried.total);
+            per_component.insert(component.clone(), carried);
+        }
+        Ok((CarryoverDetails::applied(formula, previous, days, per_component), effective))
+    }
+
+    /// Usage of the whole period by component: the earlier months and the running one.
+    pub fn period_usage(&self, current: &MonthUsage) -> Option<Amounts> {
+        let mut sum = sum_months(&self.earlier)?;
+        add_month(&mut sum, current)?;
+        Some(sum)
+    }
+}
+
+fn add_month(sum: &mut Amounts, month: &MonthUsage) -> Option<()> {
+    for (component, term) in month {
+        match sum.get_mut(component) {
+            Some(total) => *total = total.checked_add(term.amount)?,
+            None => {
+                sum.insert(component.clone(), term.amount);
+            }
+        }
+    }
+    Some(())
+}
+
+/// Sum by component over months; none if it overflows.
+pub fn sum_months(months: &UsageByMonth) -> Option<Amounts> {
+    let mut sum = Amounts::new();
+    for month in months.values() {
+        add_month(&mut sum, month)?;
+    }
+    Some(sum)
+}
+
+fn weighted_sum<'a>(weights: &Weights, amounts: impl Iterator<Item = (&'a str, Decimal)>) -> Option<Decimal> {
+    amounts.into_iter().try_fold(Decimal::ZERO, |sum, (component, amount)| {
+        sum.checked_add(weights.of(component).checked_mul(amount)?)
+    })
+}
+
+/// Usage over allocation, kept as a fraction.
+struct Ratio {
+    usage: Decimal,
+    allocation: Decimal,
+    /// Zero is explicitly allowed and something was used.
+    over_zero: bool,
+}
+
+impl Ratio {
+    fn of(inputs: &EvaluationInputs<'_>) -> Result<Self, ArithmeticError> {
+        let what = "the weighted usage";
+        let used = inputs.basis.period_usage(inputs.usage).ok_or(ArithmeticError { what })?;
+        let weights = &inputs.basis.terms.weights;
+        let usage = weighted_sum(weights, used.iter().map(|(c, a)| (c.as_str(), *a))).ok_or(ArithmeticError { what })?;
+        let allocation = inputs.allocation.weighted;
+        let zero_allowed =
+            allocation.is_zero() && inputs.basis.base.iter().any(|(c, b)| b.amount.is_zero() && !weights.of(c).is_zero());
+        Ok(Self { usage, allocation, over_zero: zero_allowed && usage > Decimal::ZERO })
+    }
+
+    /// `usage / allocation × 100 >= percent`, without dividing.
+    fn reached(&self, percent: Decimal) -> bool {
+        if self.allocation.is_zero() {
+            return self.over_zero;
+        }
+        match (self.usage.checked_mul(Decimal::ONE_HUNDRED), percent.checked_mul(self.allocation)) {
+            (Some(used), Some(limit)) => used >= limit,
+            (None, _) => true,
+            (_, None) => false,
+        }
+    }
+
+    fn percentage(&self) -> Decimal {
+        if self.over_zero {
+            return OVER_ZERO_PERCENT;
+        }
+        let quotient = self
+            .usage
+            .checked_mul(Decimal::ONE_HUNDRED)
+            .and_then(|used| used.checked_div(self.allocation))
+            .unwrap_or_default();
+        quotient.round_dp_with_strategy(PERCENT_PLACES, RoundingStrategy::ToZero).normalize()
+    }
+}
+
+/// Decides: the percentage, the thresholds reached, the verbs and the policy's holds that follow.
+///
+/// Acts at `>=`, releases at `<`. Pause and downscale are listed whenever they are called for, also if the hold stood
+/// before; a notice is listed once per threshold and number of base raises.
+pub fn evaluate(inputs: &EvaluationInputs<'_>) -> Result<Outcome, ArithmeticError> {
+    let ratio = Ratio::of(inputs)?;
+    let terms = &inputs.basis.terms;
+    let reached: Vec<&Rung> = terms.ladder.iter().filter(|rung| ratio.reached(rung.percent)).collect();
+    let calls_for = |effect| reached.iter().any(|rung| rung.effect == effect);
+    let holds = Flags { paused: calls_for(Effect::Pause), downscaled: calls_for(Effect::Downscale) };
+    let notified: Vec<Decimal> = reached
+        .iter()
+        .filter(|rung| rung.effect == Effect::Notify && inputs.notices.is_due(rung.percent))
+        .map(|rung| rung.percent)
+        .collect();
+    let full = ratio.reached(Decimal::ONE_HUNDRED);
+    let verbs = [(Verb::Pause, holds.paused), (Verb::Downscale, holds.downscaled), (Verb::Notify, !notified.is_empty())]
+        .into_iter()
+        .filter_map(|(verb, listed)| listed.then_some(verb))
+        .collect();
+    let mut outcome = Outcome {
+        percentage: ratio.percentage(),
+        weighted_usage: ratio.usage.normalize(),
+        weighted_allocation: ratio.allocation.normalize(),
+        verbs,
+        notified,
+        holds,
+        fired: !reached.is_empty() || (terms.blocks_creation && full),
+        full,
+        qos: reached.iter().rev().find_map(|rung| rung.qos.clone()),
+        explanation: String::new(),
+    };
+    outcome.explanation = explain::sentence(inputs, &outcome);
+    Ok(outcome)
+}

@@ -1,0 +1,80 @@
+//! The sentence that explains an evaluation, with the numbers it rests on.
+
+use std::fmt::Write as _;
+
+use rust_decimal::{Decimal, RoundingStrategy};
+
+use super::evaluate::{EvaluationInputs, OVER_ZERO_PERCENT, Outcome, Verb};
+use super::threshold::Effect;
+
+/// At most `places` decimals, no trailing zeros.
+pub fn short(amount: Decimal, places: u32) -> String {
+    amount.round_dp_with_strategy(places, RoundingStrategy::MidpointAwayFromZero).normalize().to_string()
+}
+
+/// "104.3 % = 1043.2 of 1000 node_hours (700 base + 300 carried over); 100 % reached -> downscale".
+///
+/// The percentage is cut, not rounded, so that the sentence never shows a threshold that was not reached.
+pub fn sentence(inputs: &EvaluationInputs<'_>, outcome: &Outcome) -> String {
+    let mut text = String::with_capacity(128);
+    arithmetic(&mut text, inputs, outcome);
+    text.push_str("; ");
+    consequence(&mut text, inputs, outcome);
+    text
+}
+
+fn arithmetic(text: &mut String, inputs: &EvaluationInputs<'_>, outcome: &Outcome) {
+    let basis = inputs.basis;
+    let cut = outcome.percentage.round_dp_with_strategy(1, RoundingStrategy::ToZero).normalize();
+    let unit = unit(inputs);
+    let used = short(outcome.weighted_usage, 2);
+    if outcome.percentage == OVER_ZERO_PERCENT {
+        let _ = write!(text, "{used} {unit} used where the allocation is explicitly zero: counted as over the pause limit (9999.99 %)");
+        return;
+    }
+    if basis.base.is_empty() {
+        let _ = write!(text, "{cut} %: {used} {unit} used, no limit is set");
+        return;
+    }
+    let _ = write!(text, "{cut} % = {used} of {} {unit}", short(outcome.weighted_allocation, 2));
+    if inputs.allocation.carryover.carryover_applied {
+        let base = basis.base.iter().fold(Decimal::ZERO, |sum, (c, b)| sum + basis.terms.weights.of(c) * b.amount);
+        let carried = outcome.weighted_allocation - base;
+        let _ = write!(text, " ({} base + {} carried over)", short(base, 2), short(carried, 2));
+    }
+}
+
+/// The component's name where just one counts and counts once, else "billing units".
+fn unit<'a>(inputs: &'a EvaluationInputs<'_>) -> &'a str {
+    let basis = inputs.basis;
+    let names = basis.base.keys().chain(inputs.usage.keys()).chain(basis.earlier.values().flat_map(|m| m.keys()));
+    let mut counted = names.filter(|c| !basis.terms.weights.of(c).is_zero());
+    let Some(first) = counted.next() else { return "units" };
+    if counted.all(|c| c == first) && basis.terms.weights.of(first) == Decimal::ONE { first } else { "billing units" }
+}
+
+fn consequence(text: &mut String, inputs: &EvaluationInputs<'_>, outcome: &Outcome) {
+    let ladder = &inputs.basis.terms.ladder;
+    let at_or_above = |percent: Decimal| {
+        outcome.percentage >= percent || (outcome.percentage == OVER_ZERO_PERCENT && outcome.fired)
+    };
+    let highest = ladder.iter().filter(|r| r.effect != Effect::Notify || !outcome.notified.is_empty()).filter(|r| at_or_above(r.percent)).max_by_key(|r| r.percent);
+    if outcome.verbs.is_empty() {
+        match (inputs.held.any(), ladder.iter().map(|r| r.percent).find(|p| !at_or_above(*p))) {
+            (true, _) => text.push_str("below the threshold -> released"),
+            (false, Some(next)) => {
+                let _ = write!(text, "below {} %: nothing to do", short(next, 2));
+            }
+            (false, None) => text.push_str("nothing to do"),
+        }
+        return;
+    }
+    if let Some(rung) = highest {
+        let _ = write!(text, "{} % reached -> ", short(rung.percent, 2));
+    }
+    let verbs: Vec<&str> = outcome.verbs.iter().map(|v: &Verb| v.as_str()).collect();
+    text.push_str(&verbs.join(", "));
+    if (inputs.held.paused && !outcome.holds.paused) || (inputs.held.downscaled && !outcome.holds.downscaled) {
+        text.push_str("; earlier restriction released");
+    }
+}

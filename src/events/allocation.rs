@@ -1,0 +1,587 @@
+//! Events of allocation books: one stream per resource and calendar month, `allocation-{resource}-{YYYY-MM}`.
+//!
+//! They store results, not recipes: folding them never recomputes a decision. Amounts are decimal strings.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::evaluate::{Allocation, Basis, Flags, MonthUsage, NoticeTerms, Outcome, Trigger, UsageByMonth};
+use crate::domain::ids::{CustomerId, DispatchId, HoldId, OfferingId, PolicyId, ProjectId, ResourceId, UserId};
+use crate::domain::period::{Month, Period, PeriodKind};
+use crate::domain::qos::QosClass;
+use crate::domain::sacctmgr::Command;
+use crate::domain::settings::AgentSettings;
+use crate::domain::tres::Amounts;
+use crate::event_family;
+
+/// State of a resource, spelled as on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
+pub enum ResourceState {
+    /// Being created at the site.
+    Creating,
+    /// In use.
+    #[default]
+    #[serde(rename = "OK")]
+    Ok,
+    /// The site reported a failure.
+    Erred,
+    /// Being changed at the site.
+    Updating,
+    /// Being removed.
+    Terminating,
+    /// Gone.
+    Terminated,
+}
+
+impl ResourceState {
+    /// All states.
+    pub const ALL: [Self; 6] = [Self::Creating, Self::Ok, Self::Erred, Self::Updating, Self::Terminating, Self::Terminated];
+
+    /// The spelling on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "Creating",
+            Self::Ok => "OK",
+            Self::Erred => "Erred",
+            Self::Updating => "Updating",
+            Self::Terminating => "Terminating",
+            Self::Terminated => "Terminated",
+        }
+    }
+
+    /// Reads the spelling on the wire.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text)
+    }
+
+    /// True while policies apply.
+    pub fn is_live(self) -> bool {
+        !matches!(self, Self::Terminating | Self::Terminated)
+    }
+
+    /// True in the states in which the agent takes settings.
+    pub fn takes_settings(self) -> bool {
+        matches!(self, Self::Ok | Self::Updating)
+    }
+}
+
+/// What a resource is, as far as decisions need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceFacts {
+    /// The resource.
+    pub resource: ResourceId,
+    /// Unique short name.
+    pub slug: String,
+    /// Display name.
+    pub name: String,
+    /// The cluster as sold.
+    pub offering: OfferingId,
+    /// The project it belongs to.
+    pub project: ProjectId,
+    /// The organisation the project belongs to.
+    pub customer: CustomerId,
+    /// The SLURM account; empty if the site has not said yet.
+    pub backend_id: String,
+    /// Its own limits by component, in hours; absent = no limit.
+    pub limits: Amounts,
+    /// State at the site.
+    pub state: ResourceState,
+    /// When it came into being; decides whether it existed in a previous period.
+    pub created: DateTime<Utc>,
+}
+
+impl ResourceFacts {
+    /// The SLURM account that commands name: the backend id, else the name.
+    pub fn account(&self) -> &str {
+        if self.backend_id.is_empty() { &self.name } else { &self.backend_id }
+    }
+}
+
+/// A resource's first fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResourceRegistered {
+    /// All of it.
+    #[serde(flatten)]
+    pub facts: ResourceFacts,
+}
+
+/// Limits were set; the whole new set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LimitsChanged {
+    /// New limits by component, hours.
+    pub limits: Amounts,
+    /// What they were.
+    pub previous: Amounts,
+}
+
+/// Name or account changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResourceDetailsChanged {
+    /// Display name.
+    pub name: String,
+    /// SLURM account.
+    pub backend_id: String,
+}
+
+/// The state at the site changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResourceStateChanged {
+    /// Before.
+    pub from: ResourceState,
+    /// After.
+    pub to: ResourceState,
+}
+
+/// One component of a usage report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReportedAmount {
+    /// Month-to-date total, in the component's unit.
+    pub amount: Decimal,
+    /// The total it replaces.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub previous: Option<Decimal>,
+}
+
+/// Month-to-date totals; components that are absent keep theirs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsageReported {
+    /// The calendar month they belong to.
+    pub month: Month,
+    /// New totals that differ from the known ones.
+    pub amounts: BTreeMap<String, ReportedAmount>,
+    /// A decrease, or a change of a past month.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub restated: bool,
+}
+
+/// One user's share of a component in a month. The user's name is in the directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UserUsageReported {
+    /// Calendar month.
+    pub month: Month,
+    /// Component type.
+    pub component: String,
+    /// Month-to-date totals by opaque user id.
+    pub amounts: BTreeMap<UserId, Decimal>,
+}
+
+/// A term that stands in full, or as a reference to the event of the same stream that has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Recorded<T> {
+    /// The same as in the event with this version of the stream.
+    Same {
+        /// Version in this stream.
+        same_as: u64,
+    },
+    /// In full.
+    Full(T),
+}
+
+/// The basis of an evaluation with what follows from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordedBasis {
+    /// The terms.
+    #[serde(flatten)]
+    pub basis: Basis,
+    /// What follows from them.
+    pub allocation: Allocation,
+}
+
+/// A policy was evaluated on the resource: every input and the outcome.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PolicyEvaluated {
+    /// The policy.
+    pub policy: PolicyId,
+    /// Its version.
+    pub policy_version: u64,
+    /// Why now.
+    pub trigger: Trigger,
+    /// The period that is counted.
+    pub period: Period,
+    /// The month whose usage is given below.
+    pub month: Month,
+    /// Terms that seldom change.
+    pub basis: Recorded<Box<RecordedBasis>>,
+    /// Usage of the running month.
+    pub usage: Recorded<MonthUsage>,
+    /// Notices given before.
+    pub notices: NoticeTerms,
+    /// The policy's holds before.
+    #[serde(skip_serializing_if = "no_flags", default)]
+    pub held: Flags,
+    /// Restrictions of the resource before.
+    #[serde(skip_serializing_if = "no_flags", default)]
+    pub before: Flags,
+    /// Restrictions of the resource after.
+    #[serde(skip_serializing_if = "no_flags", default)]
+    pub after: Flags,
+    /// What was decided.
+    pub outcome: Outcome,
+}
+
+fn no_flags(flags: &Flags) -> bool {
+    !flags.any()
+}
+
+/// An evaluation could not be carried out; nothing changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvaluationFailed {
+    /// The policy.
+    pub policy: PolicyId,
+    /// Its version.
+    pub policy_version: u64,
+    /// Why it ran.
+    pub trigger: Trigger,
+    /// The period.
+    pub period: Period,
+    /// What went wrong.
+    pub error: String,
+    /// Restrictions in force, unchanged.
+    #[serde(skip_serializing_if = "no_flags", default)]
+    pub flags: Flags,
+}
+
+/// Why a policy ceased to bear on a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WithdrawReason {
+    /// The policy was deleted.
+    Deleted,
+    /// The policy was disabled.
+    Disabled,
+    /// The customer is no longer in scope.
+    OutOfScope,
+    /// The resource is gone.
+    Terminated,
+}
+
+/// A policy ceased to bear on the resource; its holds are released with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PolicyWithdrawn {
+    /// The policy.
+    pub policy: PolicyId,
+    /// Why.
+    pub reason: WithdrawReason,
+    /// Holds it had.
+    #[serde(skip_serializing_if = "no_flags", default)]
+    pub released: Flags,
+}
+
+/// What a manual hold does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldKind {
+    /// Pauses.
+    Pause,
+    /// Slows down.
+    Downscale,
+    /// Lifts every restriction.
+    Exemption,
+}
+
+impl HoldKind {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Downscale => "downscale",
+            Self::Exemption => "exemption",
+        }
+    }
+}
+
+/// An operator's hold; no policy releases it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldPlaced {
+    /// The hold.
+    pub hold: HoldId,
+    /// What it does.
+    pub kind: HoldKind,
+    /// Why.
+    pub reason: String,
+    /// Ticket it refers to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ticket: Option<String>,
+    /// When it ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was placed.
+    pub placed_at: DateTime<Utc>,
+}
+
+/// A manual hold ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldReleased {
+    /// The hold.
+    pub hold: HoldId,
+    /// It ran out by itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub expired: bool,
+}
+
+/// The restrictions in force on the resource changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestrictionChanged {
+    /// Before.
+    pub from: Flags,
+    /// After.
+    pub to: Flags,
+    /// Policies whose decision it was, oldest first; empty if an operator's.
+    pub policies: Vec<PolicyId>,
+}
+
+/// The agent was told (or is to be told) what `sacctmgr` must do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SettingsCommanded {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// The policy whose decision caused it.
+    pub policy: PolicyId,
+    /// Other policies evaluated with it, that refer to this dispatch.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub others: Vec<PolicyId>,
+    /// The period of the causing policy.
+    pub period: Period,
+    /// The settings.
+    pub settings: AgentSettings,
+    /// Class of service.
+    pub qos: QosClass,
+    /// The QoS name that goes with it: the rung's own, else the site's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub qos_name: Option<String>,
+    /// Restrictions the resource has with it.
+    pub flags: Flags,
+    /// The intended commands, in order.
+    pub commands: Vec<Command>,
+    /// The unanswered dispatch whose reset it inherits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub inherits_reset: Option<DispatchId>,
+    /// When it was decided.
+    pub at: DateTime<Utc>,
+    /// Usage counted when the raw-usage counter is reset by this dispatch.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reset: Option<CounterReset>,
+}
+
+/// The moment from which SLURM's raw-usage counter counts, and what was counted before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CounterReset {
+    /// When it was decided.
+    pub at: DateTime<Utc>,
+    /// The current period of each kind for which a reset is thereby done.
+    pub periods: BTreeMap<PeriodKind, Period>,
+    /// Usage by month then, months of the running calendar year.
+    pub usage: BTreeMap<Month, Amounts>,
+    /// Usage of all months before them.
+    #[serde(skip_serializing_if = "Amounts::is_empty", default)]
+    pub before: Amounts,
+}
+
+/// How the agent executed commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutionMode {
+    /// On the real cluster.
+    #[default]
+    Production,
+    /// On an emulator.
+    Emulator,
+}
+
+impl ExecutionMode {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Emulator => "emulator",
+        }
+    }
+}
+
+/// What the agent said of a dispatch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandReport {
+    /// It worked, says the agent.
+    pub success: bool,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub error_message: String,
+    /// Where it ran.
+    pub mode: ExecutionMode,
+    /// The commands it ran, its own reads included.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub commands_executed: Vec<String>,
+}
+
+/// The agent reported on a dispatch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandResultReported {
+    /// The dispatch it was matched to.
+    pub dispatch: DispatchId,
+    /// The policy it was reported under.
+    pub policy: PolicyId,
+    /// What was said.
+    #[serde(flatten)]
+    pub report: CommandReport,
+}
+
+/// The agent reported on nothing that is known; kept as evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandResultUnmatched {
+    /// The policy it was reported under.
+    pub policy: PolicyId,
+    /// What was said.
+    #[serde(flatten)]
+    pub report: CommandReport,
+}
+
+/// The month's book is sealed; the next one continues it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BooksClosed {
+    /// The month of the book that continues.
+    pub successor: Month,
+}
+
+/// The month's book begins with what the previous one left.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BooksOpened {
+    /// The month of the sealed book.
+    pub previous: Month,
+    /// What it left.
+    pub carried: Carried,
+}
+
+/// What one book hands to the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Carried {
+    /// What the resource is.
+    pub facts: ResourceFacts,
+    /// Usage by month.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub usage: UsageByMonth,
+    /// What each policy left.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub policies: BTreeMap<PolicyId, CarriedPolicy>,
+    /// Manual holds.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub holds: Vec<HoldPlaced>,
+    /// Restrictions in force.
+    #[serde(skip_serializing_if = "no_flags", default)]
+    pub flags: Flags,
+    /// What the agent was told last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub commanded: Option<Commanded>,
+    /// The last reset of the raw-usage counter.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reset: Option<CounterReset>,
+    /// Dispatches that may still be answered, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub dispatches: Vec<OpenDispatch>,
+}
+
+/// What a policy leaves for the next book.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CarriedPolicy {
+    /// Highest version seen.
+    pub version: u64,
+    /// The period last evaluated.
+    pub period: Period,
+    /// Base allocation last seen: a raise over it re-arms notices.
+    #[serde(skip_serializing_if = "Amounts::is_empty", default)]
+    pub base: Amounts,
+    /// Notices given in that period.
+    #[serde(default)]
+    pub notices: NoticeTerms,
+    /// Its holds.
+    #[serde(skip_serializing_if = "no_flags", default)]
+    pub held: Flags,
+    /// QoS name of the rung it stands on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub qos: Option<String>,
+}
+
+/// What the agent was told last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Commanded {
+    /// In which dispatch.
+    pub dispatch: DispatchId,
+    /// By which policy.
+    pub policy: PolicyId,
+    /// The settings.
+    pub settings: AgentSettings,
+    /// Class of service.
+    pub qos: QosClass,
+    /// Site's or rung's QoS name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub qos_name: Option<String>,
+}
+
+/// How a dispatch stands, as far as matching a report needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DispatchState {
+    /// Not answered.
+    Open,
+    /// Answered: failed.
+    Failed,
+}
+
+/// A dispatch that may still be answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenDispatch {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// Its policy.
+    pub policy: PolicyId,
+    /// It resets raw usage.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub reset: bool,
+    /// How it stands.
+    pub state: DispatchState,
+    /// When it was commanded.
+    pub at: DateTime<Utc>,
+}
+
+event_family! {
+    /// The events of allocation books.
+    AllocationEvent {
+        /// A book begins.
+        BooksOpened(Box<BooksOpened>) = "books_opened.v1",
+        /// A book is sealed.
+        BooksClosed(BooksClosed) = "books_closed.v1",
+        /// A resource exists.
+        ResourceRegistered(Box<ResourceRegistered>) = "resource_registered.v1",
+        /// Limits were set.
+        LimitsChanged(LimitsChanged) = "limits_changed.v1",
+        /// Name or account changed.
+        ResourceDetailsChanged(ResourceDetailsChanged) = "resource_details_changed.v1",
+        /// State at the site changed.
+        ResourceStateChanged(ResourceStateChanged) = "resource_state_changed.v1",
+        /// Usage was reported.
+        UsageReported(UsageReported) = "usage_reported.v1",
+        /// Per-user usage was reported.
+        UserUsageReported(UserUsageReported) = "user_usage_reported.v1",
+        /// A policy was evaluated.
+        PolicyEvaluated(Box<PolicyEvaluated>) = "policy_evaluated.v1",
+        /// An evaluation failed.
+        EvaluationFailed(EvaluationFailed) = "evaluation_failed.v1",
+        /// A policy ceased to bear on the resource.
+        PolicyWithdrawn(PolicyWithdrawn) = "policy_withdrawn.v1",
+        /// An operator placed a hold.
+        HoldPlaced(HoldPlaced) = "hold_placed.v1",
+        /// A manual hold ended.
+        HoldReleased(HoldReleased) = "hold_released.v1",
+        /// Restrictions changed.
+        RestrictionChanged(RestrictionChanged) = "restriction_changed.v1",
+        /// The agent is to be told.
+        SettingsCommanded(Box<SettingsCommanded>) = "settings_commanded.v1",
+        /// The agent reported on a dispatch.
+        CommandResultReported(CommandResultReported) = "command_result_reported.v1",
+        /// The agent reported on nothing known.
+        CommandResultUnmatched(CommandResultUnmatched) = "command_result_unmatched.v1",
+    }
+}
