@@ -5,6 +5,8 @@
 
 pub mod carryover;
 pub mod decimal;
+pub mod evaluate;
+pub mod explain;
 pub mod ids;
 pub mod period;
 pub mod policy;

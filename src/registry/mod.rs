@@ -6,16 +6,15 @@
 mod follow;
 mod state;
 
-pub use follow::{FollowError, Follower};
-pub use state::{RegistryState, ResourceEntry, Snapshot};
+pub use follow::{FollowError, Follower, book_of};
+pub use state::{PolicyRow, RegistryState, ResourceEntry, Snapshot, Versioned, offering_period};
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use crate::domain::ids::{CustomerId, OfferingId, PolicyId, ResourceId};
 use crate::domain::period::Month;
-use crate::commands::allocation::PolicyInForce;
+use crate::commands::allocation::{OfferingInForce, PolicyInForce};
 use crate::events::allocation::WithdrawReason;
-use crate::events::registry::OfferingFacts;
 
 /// The registry, shared by everything in the process.
 #[derive(Debug, Default)]
@@ -27,7 +26,7 @@ pub struct Registry {
 #[derive(Debug, Clone)]
 pub struct Applicable {
     /// The resource's offering.
-    pub offering: Arc<OfferingFacts>,
+    pub offering: Arc<OfferingInForce>,
     /// Enabled policies whose scope holds the customer, oldest first.
     pub policies: Vec<Arc<PolicyInForce>>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::commands::allocation::PolicyInForce;
+use crate::commands::allocation::{OfferingInForce, PolicyInForce};
 use crate::domain::evaluate::EvaluationTerms;
 use crate::domain::ids::{CustomerId, GroupId, OfferingId, PolicyId, ProjectId, ResourceId};
 use crate::domain::period::{Month, PeriodKind};
@@ -76,7 +76,7 @@ pub struct RegistryState {
     groups: HashMap<GroupId, Versioned<GroupFacts>>,
     customers: HashMap<CustomerId, Versioned<CustomerFacts>>,
     projects: HashMap<ProjectId, Versioned<ProjectFacts>>,
-    offerings: HashMap<OfferingId, Versioned<OfferingFacts>>,
+    offerings: HashMap<OfferingId, Versioned<OfferingInForce>>,
     policies: HashMap<PolicyId, Arc<PolicyInForce>>,
     deleted: BTreeSet<PolicyId>,
     by_offering: HashMap<OfferingId, Vec<PolicyId>>,
@@ -111,7 +111,8 @@ impl RegistryState {
         state.groups = snapshot.groups.into_iter().map(|(f, v)| (f.group, versioned(f, v))).collect();
         state.customers = snapshot.customers.into_iter().map(|(f, v)| (f.customer, versioned(f, v))).collect();
         state.projects = snapshot.projects.into_iter().map(|(f, v)| (f.project, versioned(f, v))).collect();
-        state.offerings = snapshot.offerings.into_iter().map(|(f, v)| (f.offering, versioned(f, v))).collect();
+        state.offerings =
+            snapshot.offerings.into_iter().map(|(f, v)| (f.offering, versioned(OfferingInForce::of(f), v))).collect();
         state.resources = snapshot.resources.into_iter().collect();
         for row in snapshot.policies {
             state.put_policy(&row.facts, row.version, row.created);
@@ -139,7 +140,7 @@ impl RegistryState {
                 put(&mut self.projects, f.project, f, version);
             }
             RegistryEvent::OfferingRegistered(f) | RegistryEvent::OfferingChanged(f) => {
-                put(&mut self.offerings, f.offering, f, version);
+                put(&mut self.offerings, f.offering, &OfferingInForce::of(f.clone()), version);
                 self.refresh_policies(f.offering);
             }
             RegistryEvent::PolicyCreated(f) | RegistryEvent::PolicyChanged(f) => self.put_policy(f, version, occurred_at),
@@ -202,7 +203,7 @@ impl RegistryState {
 
     fn in_force(&self, facts: PolicyFacts, version: Version, created: DateTime<Utc>) -> PolicyInForce {
         let offering = self.offerings.get(&facts.offering);
-        let period = offering.and_then(|o| offering_period(&o.facts)).unwrap_or(facts.terms.period);
+        let period = offering.and_then(|o| offering_period(&o.facts.facts)).unwrap_or(facts.terms.period);
         let evaluation = Arc::new(EvaluationTerms::of(&facts.terms, period));
         PolicyInForce { facts, version, created, evaluation, period }
     }
@@ -232,7 +233,7 @@ impl RegistryState {
     }
 
     /// An offering.
-    pub fn offering(&self, id: OfferingId) -> Option<&Versioned<OfferingFacts>> {
+    pub fn offering(&self, id: OfferingId) -> Option<&Versioned<OfferingInForce>> {
         self.offerings.get(&id)
     }
 
@@ -267,7 +268,7 @@ impl RegistryState {
     }
 
     /// All offerings.
-    pub fn offerings(&self) -> impl Iterator<Item = &Versioned<OfferingFacts>> {
+    pub fn offerings(&self) -> impl Iterator<Item = &Versioned<OfferingInForce>> {
         self.offerings.values()
     }
 

@@ -9,5 +9,5 @@ mod results;
 mod tell;
 
 pub use book::{Book, BookError, PolicyPage, stream_of};
-pub use command::{AllocationCommand, DecideContext, PolicyInForce, Refusal, SiteRules};
+pub use command::{AllocationCommand, DecideContext, OfferingInForce, PolicyInForce, Refusal, SiteRules};
 pub use decide::{Decision, decide, register};
