@@ -5,5 +5,6 @@
 
 pub mod domain;
 pub mod events;
+pub mod import;
 pub mod limits;
 pub mod store;
