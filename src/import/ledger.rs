@@ -5,8 +5,8 @@
 //! requeued job (`sacct -D`) are added. Where rows of a job overlap, the one that starts first counts, then the longest,
 //! then the larger `ElapsedRaw`, then the larger allocation; the others count for the time that is left.
 //! A suspended job (`ElapsedRaw` below End minus Start) has its seconds spread evenly over its span: until instant t they
-//! are floor((t - start) x elapsed / span), so that any cuts add up exactly. Rows that `sacct -T` cut need no spreading
-//! over months and are exact.
+//! are floor((t - start) x elapsed / span), so that any cuts add up exactly. In rows that `sacct -T` cut at
+//! the edges of months each month has its own `ElapsedRaw`, so nothing moves between months.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

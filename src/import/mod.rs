@@ -2,7 +2,8 @@
 //!
 //! The module knows neither the store nor the domain: text in, exact decimals out. One [`Importer`] takes any number
 //! of inputs, remembers one compact record per row and adds everything up in [`Importer::finish`], so that the order
-//! of rows and their division into files cannot change a result. `docs` of the rules: [`ledger`], [`local_time`].
+//! of rows and their division into files cannot change a result. What counts once and how time is split: [`ledger`];
+//! how local times are read: [`local_time`]; what is covered and where zeros stand: [`totals`].
 
 pub mod error;
 pub mod job_id;

@@ -79,6 +79,10 @@ pub struct UnknownAccount {
 impl ImportTotals {
     /// The accounts that are not among the known ones (exact comparison), with what they used.
     pub fn unknown_accounts(&self, known: &BTreeSet<String>) -> Vec<UnknownAccount> {
+        let mut by_lower_case = BTreeMap::new();
+        for name in known {
+            by_lower_case.entry(name.to_lowercase()).or_insert(name);
+        }
         self.per_account
             .iter()
             .filter(|(account, _)| !known.contains(*account))
@@ -91,7 +95,7 @@ impl ImportTotals {
                     account: account.clone(),
                     jobs: self.jobs_per_account.get(account).copied().unwrap_or_default(),
                     totals,
-                    hint: known.iter().find(|name| name.to_lowercase() == account.to_lowercase()).cloned(),
+                    hint: by_lower_case.get(&account.to_lowercase()).map(|name| (*name).clone()),
                 }
             })
             .collect()
