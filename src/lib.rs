@@ -7,6 +7,7 @@ pub mod clock;
 pub mod commands;
 pub mod domain;
 pub mod events;
+pub mod import;
 pub mod limits;
 pub mod registry;
 pub mod store;

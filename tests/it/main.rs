@@ -1,4 +1,5 @@
 //! The one integration-test binary; its tree mirrors the source it tests.
 
+mod import;
 #[path = "../properties/mod.rs"]
 mod properties;

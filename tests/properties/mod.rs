@@ -1,1 +1,3 @@
 //! Property tests: what must hold for every input, not for chosen ones.
+
+mod sacct;
