@@ -1,5 +1,7 @@
 //! The one integration-test binary; its tree mirrors the source it tests.
 
+mod config;
+mod directory;
 mod import;
 #[path = "../properties/mod.rs"]
 mod properties;
