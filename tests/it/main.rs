@@ -3,3 +3,4 @@
 mod import;
 #[path = "../properties/mod.rs"]
 mod properties;
+mod store;

@@ -62,9 +62,7 @@ pub(in crate::store) fn options(path: &Path, access: Access, limits: &Limits) ->
         Access::WriteDurably | Access::WriteRebuildable => options
             .journal_mode(SqliteJournalMode::Wal)
             .pragma("wal_autocheckpoint", "4000")
-            .pragma("journal_size_limit", "67108864")
-            // A REPLACE fires delete triggers only with this on; without it, one could overwrite an event.
-            .pragma("recursive_triggers", "ON"),
+            .pragma("journal_size_limit", "67108864"),
     }
 }
 
