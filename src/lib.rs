@@ -9,5 +9,6 @@ pub mod domain;
 pub mod events;
 pub mod import;
 pub mod limits;
+pub mod reactions;
 pub mod registry;
 pub mod store;
