@@ -9,6 +9,8 @@ pub mod domain;
 pub mod events;
 pub mod import;
 pub mod limits;
+pub mod operations;
 pub mod reactions;
 pub mod registry;
+pub mod site_settings;
 pub mod store;

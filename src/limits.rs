@@ -34,6 +34,10 @@ pub struct Limits {
     pub reader_cache_kib: u32,
     /// Page cache of one writing connection, KiB.
     pub writer_cache_kib: u32,
+    /// Prepared statements that one connection keeps. More than the program has, or the largest are made again and again.
+    pub statements_max: usize,
+    /// Rows on their way from a connection to its reader.
+    pub row_buffer_max: usize,
     /// How long a statement waits for another process' lock.
     pub lock_wait: Duration,
     /// How often to look for what another process appended.
@@ -62,6 +66,8 @@ impl Default for Limits {
             read_model_readers_max: 4,
             reader_cache_kib: 2_048,
             writer_cache_kib: 8_192,
+            statements_max: 256,
+            row_buffer_max: 512,
             lock_wait: Duration::from_secs(10),
             foreign_poll: Duration::from_millis(250),
             consumer_batch_events: 1_000,

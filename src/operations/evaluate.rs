@@ -1,15 +1,19 @@
 //! Evaluate now, dry run, forced period reset, and the run at a period boundary.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rust_decimal::Decimal;
 
 use super::{BATCH, OperationError, Operations};
 use crate::commands::allocation::{AllocationCommand, Book, PolicyInForce};
 use crate::commands::execute::{CommandError, CommandMeta};
-use crate::domain::evaluate::{Flags, Trigger, Verb};
-use crate::domain::ids::{EventId, PolicyId, ResourceId};
+use crate::domain::evaluate::{EvaluationTerms, Flags, Trigger, Verb};
+use crate::domain::ids::{EventId, OfferingId, PolicyId, ResourceId};
 use crate::domain::period::{Month, Period, site_date};
+use crate::domain::policy::PolicyTerms;
 use crate::events::allocation::AllocationEvent;
 use crate::events::envelope::Position;
+use crate::events::registry::{PolicyFacts, Scope};
 
 /// One resource's part of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -222,5 +226,29 @@ impl Operations {
             Some(error) => Err(error.into()),
             None => Ok(resources.len()),
         }
+    }
+}
+
+/// A policy that exists only for a preview.
+pub(super) fn unsaved_policy(
+    offering: OfferingId,
+    terms: PolicyTerms,
+    now: chrono::DateTime<chrono::Utc>,
+) -> PolicyInForce {
+    let period = terms.period;
+    PolicyInForce {
+        evaluation: std::sync::Arc::new(EvaluationTerms::of(&terms, period)),
+        facts: PolicyFacts {
+            policy: PolicyId::from(uuid::Uuid::nil()),
+            slug: String::new(),
+            offering,
+            scope: Scope::All,
+            terms,
+            external_recipients: BTreeSet::new(),
+            options: BTreeMap::new(),
+        },
+        version: 0,
+        created: now,
+        period,
     }
 }
