@@ -149,7 +149,8 @@ impl Settings {
         let events = site_events(&*self.store).await?;
         let mut settings = self.defaults.clone();
         for recorded in &events {
-            if let Some(Ok(SiteEvent::SettingChanged(changed))) = SiteEvent::decode(&recorded.event_type, &recorded.payload)
+            if let Some(Ok(SiteEvent::SettingChanged(changed))) =
+                SiteEvent::decode(&recorded.event_type, &recorded.payload)
                 && let Err(complaint) = settings.set(&changed.name, &changed.to)
             {
                 tracing::warn!(name = changed.name, %complaint, "a recorded setting is passed over");
@@ -160,7 +161,11 @@ impl Settings {
     }
 
     /// Changes settings, all or none; what is the same already is not recorded.
-    pub async fn change(&self, wanted: &Map<String, Value>, meta: &CommandMeta) -> Result<Option<Position>, SettingsError> {
+    pub async fn change(
+        &self,
+        wanted: &Map<String, Value>,
+        meta: &CommandMeta,
+    ) -> Result<Option<Position>, SettingsError> {
         let version = self.load().await?;
         let before = self.current().to_json();
         let mut settings = (*self.current()).clone();

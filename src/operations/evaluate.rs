@@ -52,7 +52,12 @@ pub struct EvaluateAnswer {
 }
 
 /// What a decision says of one policy on one resource.
-fn result_of(policy: PolicyId, resource: ResourceId, events: &[(EventId, AllocationEvent)], book: &Book) -> EvaluatedResource {
+fn result_of(
+    policy: PolicyId,
+    resource: ResourceId,
+    events: &[(EventId, AllocationEvent)],
+    book: &Book,
+) -> EvaluatedResource {
     let mut result = EvaluatedResource {
         resource,
         name: book.facts.name.clone(),
@@ -84,7 +89,12 @@ fn result_of(policy: PolicyId, resource: ResourceId, events: &[(EventId, Allocat
 }
 
 impl Operations {
-    fn answer(&self, policy: &PolicyInForce, resources: Vec<EvaluatedResource>, position: Option<Position>) -> EvaluateAnswer {
+    fn answer(
+        &self,
+        policy: &PolicyInForce,
+        resources: Vec<EvaluatedResource>,
+        position: Option<Position>,
+    ) -> EvaluateAnswer {
         let today = site_date(self.clock.now(), self.allocations.rules().zone);
         EvaluateAnswer {
             policy: policy.id(),
@@ -109,7 +119,11 @@ impl Operations {
     }
 
     /// What [`Self::evaluate`] would do now; nothing is recorded.
-    pub async fn dry_run(&self, policy: PolicyId, resource: Option<ResourceId>) -> Result<EvaluateAnswer, OperationError> {
+    pub async fn dry_run(
+        &self,
+        policy: PolicyId,
+        resource: Option<ResourceId>,
+    ) -> Result<EvaluateAnswer, OperationError> {
         self.follower.catch_up().await?;
         let policy = self.policy(policy)?;
         let resources = self.scoped(&policy, resource)?;
@@ -209,7 +223,12 @@ impl Operations {
             .collect()
     }
 
-    async fn run(&self, resources: &[ResourceId], trigger: Trigger, meta: &CommandMeta) -> Result<usize, OperationError> {
+    async fn run(
+        &self,
+        resources: &[ResourceId],
+        trigger: Trigger,
+        meta: &CommandMeta,
+    ) -> Result<usize, OperationError> {
         let command = AllocationCommand::Evaluate { policy: None, trigger };
         let mut failed: Option<CommandError> = None;
         for batch in resources.chunks(BATCH) {

@@ -165,7 +165,11 @@ impl Operations {
         policy
     }
 
-    async fn preview_resource(&self, request: &PreviewRequest, resource: ResourceId) -> Result<Preview, OperationError> {
+    async fn preview_resource(
+        &self,
+        request: &PreviewRequest,
+        resource: ResourceId,
+    ) -> Result<Preview, OperationError> {
         self.follower.catch_up().await?;
         let book = match self.allocations.book(resource).await {
             Err(CommandError::NoSuchResource(_)) => return Err(OperationError::NotInScope(resource)),
@@ -185,7 +189,8 @@ impl Operations {
         });
         let commands = told.unwrap_or_else(|| {
             let last = decision.book.commanded.as_ref();
-            let settings = last.map(|l| crate::domain::settings::AgentSettings { reset_raw_usage: false, ..l.settings.clone() });
+            let settings =
+                last.map(|l| crate::domain::settings::AgentSettings { reset_raw_usage: false, ..l.settings.clone() });
             settings.map(|s| sacctmgr::commands(decision.book.facts.account(), &s, None)).unwrap_or_default()
         });
         Ok(self.shown(request, &policy, evaluated, &decision.book, commands))

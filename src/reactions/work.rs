@@ -73,12 +73,7 @@ struct Task {
 
 impl Reactions {
     /// Works on the list in `db`.
-    pub fn new(
-        db: ReadDb,
-        registry: Arc<Registry>,
-        follower: Arc<Follower>,
-        allocations: Arc<Allocations>,
-    ) -> Self {
+    pub fn new(db: ReadDb, registry: Arc<Registry>, follower: Arc<Follower>, allocations: Arc<Allocations>) -> Self {
         Self { db, registry, follower, allocations, wake: Arc::new(Notify::new()), working: Mutex::new(()) }
     }
 
@@ -90,7 +85,10 @@ impl Reactions {
     pub async fn run(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             if let Err(error) = self.work(&stop).await {
-                tracing::error!(error = &error as &dyn std::error::Error, "a re-evaluation failed and will be tried again");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a re-evaluation failed and will be tried again"
+                );
                 tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(LOOK_AGAIN) => {} }
             }
             tokio::select! {
@@ -119,7 +117,10 @@ impl Reactions {
     pub async fn pending(&self) -> Result<Vec<ReactionProgress>, SqlError> {
         let rows = self
             .db
-            .query("SELECT position_hi, position_lo, kind, done, total FROM reactions ORDER BY position_hi, position_lo", &[])
+            .query(
+                "SELECT position_hi, position_lo, kind, done, total FROM reactions ORDER BY position_hi, position_lo",
+                &[],
+            )
             .await?;
         rows.iter()
             .map(|row| {
@@ -204,7 +205,11 @@ impl Reactions {
             return state.live_resources(offering);
         }
         if let Some(customer) = task.customer {
-            return state.resources().filter(|(_, e)| e.customer == customer && e.state.is_live()).map(|(id, _)| id).collect();
+            return state
+                .resources()
+                .filter(|(_, e)| e.customer == customer && e.state.is_live())
+                .map(|(id, _)| id)
+                .collect();
         }
         task.policy.and_then(|p| state.policy(p)).map(|p| state.resources_in_scope(p)).unwrap_or_default()
     }
