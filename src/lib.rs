@@ -6,6 +6,7 @@
 pub mod app;
 pub mod clock;
 pub mod commands;
+pub mod demo;
 pub mod domain;
 pub mod events;
 pub mod import;
