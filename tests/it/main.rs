@@ -1,7 +1,12 @@
 //! The one integration-test binary; its tree mirrors the source it tests.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+
 mod config;
 mod directory;
+mod domain;
 mod import;
 #[path = "../properties/mod.rs"]
 mod properties;
+mod store;
+mod support;
