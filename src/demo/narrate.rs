@@ -11,7 +11,7 @@ use super::story::DemoError;
 use crate::app::App;
 use crate::domain::evaluate::{Flags, Trigger, Verb};
 use crate::domain::explain::short;
-use crate::domain::ids::ResourceId;
+use crate::domain::ids::{DispatchId, PolicyId, ResourceId};
 use crate::domain::tres::Amounts;
 use crate::events::Event;
 use crate::events::allocation::{AllocationEvent, PolicyEvaluated, Recorded, SettingsCommanded};
@@ -29,13 +29,32 @@ pub struct Narrator<'a> {
     out: &'a mut (dyn Write + Send),
     after: Position,
     names: HashMap<ResourceId, String>,
+    unanswered: Vec<Told>,
     colour: bool,
+}
+
+/// What the site agent was told and has not answered.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The resource.
+    pub resource: ResourceId,
+    /// The policy it came from.
+    pub policy: PolicyId,
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// The commands.
+    pub commands: Vec<String>,
 }
 
 impl<'a> Narrator<'a> {
     /// Prints to `out`, with colours for a terminal.
     pub fn new(out: &'a mut (dyn Write + Send), colour: bool) -> Self {
-        Self { out, after: Position::START, names: HashMap::new(), colour }
+        Self { out, after: Position::START, names: HashMap::new(), unanswered: Vec::new(), colour }
+    }
+
+    /// What the agent was told since the last call.
+    pub fn take_unanswered(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.unanswered)
     }
 
     /// Tells what the log says since the last time.
@@ -75,7 +94,7 @@ impl<'a> Narrator<'a> {
                 }
             }
             AllocationEvent::PolicyEvaluated(evaluated) => self.evaluated(recorded.occurred_at, resource, evaluated),
-            AllocationEvent::SettingsCommanded(commanded) => self.commanded(commanded),
+            AllocationEvent::SettingsCommanded(commanded) => self.commanded(resource, commanded),
             _ => Ok(()),
         }
     }
@@ -133,7 +152,10 @@ impl<'a> Narrator<'a> {
         writeln!(self.out, "                   {text}")
     }
 
-    fn commanded(&mut self, commanded: &SettingsCommanded) -> std::io::Result<()> {
+    fn commanded(&mut self, resource: ResourceId, commanded: &SettingsCommanded) -> std::io::Result<()> {
+        let commands = commanded.commands.iter().map(|c| c.shell_command.clone()).collect();
+        let (policy, dispatch) = (commanded.policy, commanded.dispatch);
+        self.unanswered.push(Told { resource, policy, dispatch, commands });
         for command in &commanded.commands {
             let text = command.shell_command.replace("sacctmgr --immediate", "sacctmgr");
             let line = self.paint("34", &format!("-> {text}"));
