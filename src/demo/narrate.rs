@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 use rust_decimal::prelude::ToPrimitive;
 
 use super::story::DemoError;
@@ -142,8 +142,9 @@ impl<'a> Narrator<'a> {
     ) -> std::io::Result<()> {
         let name = self.names.get(&resource).cloned().unwrap_or_default();
         let date = self.paint("1", &at.format("%Y-%m-%d %H:%M").to_string());
-        let usage =
-            percentage.map_or_else(|| " ".repeat(BAR_CELLS + 10), |p| format!("{} {:>6} %", bar(p), short(p, 1)));
+        // Cut, as in the sentence below it, so that no threshold shows as reached that is not.
+        let cut = |p: Decimal| p.round_dp_with_strategy(1, RoundingStrategy::ToZero).normalize().to_string();
+        let usage = percentage.map_or_else(|| " ".repeat(BAR_CELLS + 9), |p| format!("{} {:>6} %", bar(p), cut(p)));
         writeln!(self.out, "{date}  {name:<9} {usage}  {what}")
     }
 
@@ -156,12 +157,16 @@ impl<'a> Narrator<'a> {
         let commands = commanded.commands.iter().map(|c| c.shell_command.clone()).collect();
         let (policy, dispatch) = (commanded.policy, commanded.dispatch);
         self.unanswered.push(Told { resource, policy, dispatch, commands });
-        for command in &commanded.commands {
-            let text = command.shell_command.replace("sacctmgr --immediate", "sacctmgr");
-            let line = self.paint("34", &format!("-> {text}"));
-            writeln!(self.out, "                   {line}")?;
-        }
-        Ok(())
+        // One line: what `sacctmgr modify account A` is to set, in order.
+        let settings: Vec<&str> = commanded
+            .commands
+            .iter()
+            .flat_map(|c| c.shell_command.split("; "))
+            .filter_map(|c| c.split_once(" set ").map(|(_, setting)| setting))
+            .collect();
+        let account = commanded.commands.iter().find_map(|c| c.parameters.get("account")?.as_str()).unwrap_or_default();
+        let line = self.paint("34", &format!("-> sacctmgr, account {account}: {}", settings.join(", ")));
+        writeln!(self.out, "                   {line}")
     }
 }
 
