@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use chrono::{DateTime, Utc};
-use rust_decimal::{Decimal, RoundingStrategy};
 use rust_decimal::prelude::ToPrimitive;
+use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::story::DemoError;
 use crate::app::App;
