@@ -4,9 +4,12 @@
 //! vocabulary, `store` the log, `commands` the decisions, `projections` the read models; `http` and `cli` are the edges.
 
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod config;
 pub mod demo;
+pub mod directory;
 pub mod domain;
 pub mod events;
 pub mod import;
@@ -15,5 +18,6 @@ pub mod operations;
 pub mod reactions;
 pub mod registry;
 pub mod scheduler;
+pub mod site;
 pub mod site_settings;
 pub mod store;
