@@ -295,6 +295,25 @@ impl RecordedEvent {
     }
 }
 
+/// An event of the log whose payload this program cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("event {event_type} at position {position} cannot be read")]
+pub struct DecodeError {
+    /// Its type.
+    pub event_type: Arc<str>,
+    /// Where it stands.
+    pub position: Position,
+    /// What is wrong with it.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl DecodeError {
+    /// What is wrong with this event.
+    pub fn new(event: &RecordedEvent, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { event_type: Arc::clone(&event.event_type), position: event.position, source: source.into() }
+    }
+}
+
 /// SHA-256 over the salt and the bytes of the payload.
 pub fn commitment(salt: &[u8; 16], payload: &str) -> [u8; 32] {
     let mut hasher = Sha256::new();

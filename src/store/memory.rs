@@ -31,11 +31,11 @@ struct Inner {
 impl Inner {
     fn append(&mut self, request: Prepared, now: &Now) -> Result<Appended, StoreError> {
         let Prepared { stream, expected, events } = request;
-        let places = self.streams.entry(stream.clone()).or_default();
-        let mut version = places.len() as Version;
+        let mut version = self.streams.get(&stream).map_or(0, Vec::len) as Version;
         if expected.version().is_some_and(|expected| expected != version) {
             return Err(StoreError::Conflict { stream, expected, actual: version });
         }
+        let places = self.streams.entry(stream.clone()).or_default();
         let recorded_at = now();
         for event in events {
             version += 1;

@@ -135,6 +135,26 @@ impl ReadTx {
         Ok(self.transaction.commit().await?)
     }
 
+    /// Marks the place that `undo` goes back to.
+    pub(in crate::store) async fn mark(&mut self) -> Result<(), SqlError> {
+        self.execute("SAVEPOINT one_consumer", &[]).await.map(drop)
+    }
+
+    /// Undoes what was done since the mark.
+    pub(in crate::store) async fn undo(&mut self) -> Result<(), SqlError> {
+        self.execute("ROLLBACK TO one_consumer", &[]).await.map(drop)
+    }
+
+    /// Removes the mark; what was done since stays part of the transaction.
+    pub(in crate::store) async fn keep(&mut self) -> Result<(), SqlError> {
+        self.execute("RELEASE one_consumer", &[]).await.map(drop)
+    }
+
+    /// Turns to the other generation of tables within the same transaction.
+    pub(in crate::store) fn set_target(&mut self, target: Target) {
+        self.target = target;
+    }
+
     /// The connection itself, for statements about the schema.
     pub(super) fn connection(&mut self) -> &mut sqlx::SqliteConnection {
         &mut self.transaction
