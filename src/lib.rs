@@ -4,3 +4,6 @@
 //! vocabulary, `store` the log, `commands` the decisions, `projections` the read models; `http` and `cli` are the edges.
 
 pub mod domain;
+pub mod events;
+pub mod limits;
+pub mod store;

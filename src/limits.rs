@@ -1,0 +1,72 @@
+//! Every bound of the service in one place, with its unit last in the name.
+//!
+//! Nothing grows without one of these: queues, pages, batches, caches, retries. The defaults fit a server with 2 cores and
+//! 100,000 resources in well under 150 MiB.
+
+use std::time::Duration;
+
+/// Bounds on queues, pages, batches, caches and waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Events that one append may hold; more is refused.
+    pub append_events_max: usize,
+    /// Bytes of one payload; more is refused.
+    pub payload_bytes_max: usize,
+    /// Appends that may wait for the writer; further callers wait for room.
+    pub append_queue_max: usize,
+    /// Events that the writer puts into one transaction.
+    pub group_events_max: usize,
+    /// Streams whose version the writer remembers, about 40 bytes each.
+    pub stream_heads_max: usize,
+    /// Events that one read returns at most, whatever the caller asks for.
+    pub read_events_max: usize,
+    /// Streams that one statement of the bulk read covers.
+    pub read_streams_max: usize,
+    /// Newest events that stay in memory, so that consumers need not read back what was just written.
+    pub tail_events_max: usize,
+    /// Bytes of payload among them.
+    pub tail_bytes_max: usize,
+    /// Connections that read the log.
+    pub log_readers_max: u32,
+    /// Connections that read the read models.
+    pub read_model_readers_max: u32,
+    /// Page cache of one reading connection, KiB.
+    pub reader_cache_kib: u32,
+    /// Page cache of one writing connection, KiB.
+    pub writer_cache_kib: u32,
+    /// How long a statement waits for another process' lock.
+    pub lock_wait: Duration,
+    /// How often to look for what another process appended.
+    pub foreign_poll: Duration,
+    /// Events that a consumer gets at once.
+    pub consumer_batch_events: usize,
+    /// First pause of a consumer that failed; it doubles.
+    pub consumer_retry_first: Duration,
+    /// Longest pause of a consumer that keeps failing.
+    pub consumer_retry_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            append_events_max: 1_000,
+            payload_bytes_max: 1 << 20,
+            append_queue_max: 1_024,
+            group_events_max: 4_096,
+            stream_heads_max: 131_072,
+            read_events_max: 10_000,
+            read_streams_max: 512,
+            tail_events_max: 4_096,
+            tail_bytes_max: 8 << 20,
+            log_readers_max: 3,
+            read_model_readers_max: 4,
+            reader_cache_kib: 2_048,
+            writer_cache_kib: 8_192,
+            lock_wait: Duration::from_secs(10),
+            foreign_poll: Duration::from_millis(250),
+            consumer_batch_events: 1_000,
+            consumer_retry_first: Duration::from_millis(100),
+            consumer_retry_max: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The loop that feeds consumers from the log.
+//!
+//! One step reads a batch after the consumer that is furthest behind and gives it to everybody whom it concerns, in one
+//! transaction with a mark before each: who fails is undone alone, pauses alone, and the others go on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::checkpoint::{self, Checkpoint};
+use super::{Consumer, ConsumerError, ConsumerStatus, Decode, Decoded, FaultPoint, Faults, LoopError, chain};
+use crate::events::envelope::{DecodeError, Position};
+use crate::limits::Limits;
+use crate::store::sql::{ReadDb, ReadTx};
+use crate::store::{EventStore, Now, StoreError};
+
+/// How long the loop waits for a wake-up before it looks by itself.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Feeds consumers. Shared by whoever runs it, waits for it and asks how it does.
+pub struct ConsumerLoop<E> {
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) db: ReadDb,
+    pub(super) decode: Decode<E>,
+    pub(super) now: Now,
+    pub(super) limits: Limits,
+    faults: Option<Faults>,
+    slots: Mutex<Vec<Slot<E>>>,
+    places: watch::Sender<Vec<Place>>,
+}
+
+/// What the outside sees of a slot.
+#[derive(Clone, Debug)]
+struct Place {
+    name: &'static str,
+    position: Position,
+    error: Option<Arc<str>>,
+}
+
+struct Slot<E> {
+    consumer: Box<dyn Consumer<E>>,
+    /// Where it stands; none when its memory does not match its tables, or when nobody knows.
+    checkpoint: Option<Checkpoint>,
+    position: Position,
+    error: Option<Arc<str>>,
+    failures: u32,
+    paused_until: Option<Instant>,
+}
+
+/// What a step came to.
+enum Step {
+    /// Some consumer moved, or has to be looked at again.
+    Advanced,
+    /// Everybody who may go on is at the head of the log, which is here.
+    AtHead(Position),
+    /// Nobody can go on now.
+    Stalled,
+}
+
+/// The events of a batch that can be read, and what is wrong with the one after them.
+pub(super) struct Batch<E> {
+    pub(super) events: Vec<Decoded<E>>,
+    pub(super) unreadable: Option<DecodeError>,
+}
+
+impl<E: Send + Sync> Slot<E> {
+    fn fail(&mut self, error: &ConsumerError, limits: &Limits) {
+        let reason = chain(error);
+        tracing::warn!(consumer = self.consumer.name(), failures = self.failures + 1, %reason, "a consumer failed");
+        let pause = limits.consumer_retry_first.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
+        self.paused_until = Some(Instant::now() + pause.min(limits.consumer_retry_max));
+        self.failures = self.failures.saturating_add(1);
+        self.error = Some(reason);
+        self.checkpoint = None;
+    }
+
+    fn recover(&mut self) {
+        self.failures = 0;
+        self.error = None;
+        self.paused_until = None;
+    }
+
+    /// Loads checkpoint and memory from one state of the tables.
+    async fn load(&mut self, tx: &mut ReadTx, now: &Now) -> Result<Checkpoint, ConsumerError> {
+        let checkpoint = checkpoint::load(tx, self.consumer.name(), now()).await?;
+        self.consumer.reload(tx).await?;
+        Ok(checkpoint)
+    }
+
+    /// Applies events and moves the checkpoint. False: the checkpoint is not where this process believed it to be.
+    async fn apply(&mut self, tx: &mut ReadTx, events: &[Decoded<E>], now: &Now) -> Result<bool, ConsumerError> {
+        let (Some(from), Some(last)) = (self.checkpoint, events.last()) else { return Ok(false) };
+        if !checkpoint::advance(tx, self.consumer.name(), from, last.recorded.position, now()).await? {
+            return Ok(false);
+        }
+        if events.iter().any(|event| self.consumer.interested(&event.recorded.event_type)) {
+            self.consumer.apply(tx, events).await?;
+        }
+        Ok(true)
+    }
+}
+
+impl<E: Send + Sync + 'static> ConsumerLoop<E> {
+    /// A loop without consumers.
+    pub fn new(store: Arc<dyn EventStore>, db: ReadDb, decode: Decode<E>, now: Now, limits: Limits) -> Self {
+        let places = watch::Sender::new(Vec::new());
+        Self { store, db, decode, now, limits, faults: None, slots: Mutex::default(), places }
+    }
+
+    /// Adds a consumer. Its name must be new.
+    #[must_use]
+    pub fn with(mut self, consumer: impl Consumer<E> + 'static) -> Self {
+        let (name, position) = (consumer.name(), Position::START);
+        self.places.send_modify(|places| places.push(Place { name, position, error: None }));
+        let consumer = Box::new(consumer);
+        let slot = Slot { consumer, checkpoint: None, position, error: None, failures: 0, paused_until: None };
+        self.slots.get_mut().push(slot);
+        self
+    }
+
+    /// Lets a test stop the loop as a crash would.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Faults) -> Self {
+        self.faults = Some(faults);
+        self
+    }
+
+    /// Feeds the consumers until it is told to stop; a step that has begun is finished first.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            let step = self.step(false).await;
+            let pause = self.pause().await;
+            let wait = async {
+                match step {
+                    Ok(Step::Advanced) => {}
+                    Ok(Step::AtHead(head)) => self.store.wait_beyond(head, pause).await,
+                    Ok(Step::Stalled) => tokio::time::sleep(pause).await,
+                    Err(error) => {
+                        tracing::error!(error = %chain(&error), "the consumers could not go on");
+                        tokio::time::sleep(self.limits.consumer_retry_first.max(pause)).await;
+                    }
+                }
+            };
+            tokio::select! {
+                () = wait => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    /// Feeds the consumers here and now until all are at the head of the log, and says where that is. Pauses do not count;
+    /// a consumer that still fails ends it with an error once the others have arrived.
+    pub async fn settle(&self) -> Result<Position, LoopError> {
+        loop {
+            let step = self.step(true).await?;
+            if matches!(step, Step::Advanced) {
+                continue;
+            }
+            let failed = self.places.borrow().iter().find_map(|place| Some((place.name, place.error.clone()?)));
+            if let Some((name, reason)) = failed {
+                return Err(LoopError::Stalled { name, reason });
+            }
+            if let Step::AtHead(head) = step {
+                return Ok(head);
+            }
+        }
+    }
+
+    /// Waits until these consumers, or all if none is named, have applied the event at a position. False: not in time, or
+    /// there is no such consumer. It only waits: somebody else has to run the loop.
+    pub async fn wait_for(&self, position: Position, names: &[&str], at_most: Duration) -> bool {
+        let mut places = self.places.subscribe();
+        let known = |name: &&str| places.borrow().iter().any(|place| place.name == *name);
+        if !names.iter().all(known) {
+            return false;
+        }
+        let concerned = |place: &&Place| names.is_empty() || names.contains(&place.name);
+        let there = |places: &Vec<Place>| places.iter().filter(concerned).all(|place| place.position >= position);
+        let waited = tokio::time::timeout(at_most, places.wait_for(there)).await;
+        matches!(waited, Ok(Ok(_)))
+    }
+
+    /// How far each consumer is.
+    pub async fn status(&self) -> Result<Vec<ConsumerStatus>, StoreError> {
+        let head = self.store.head().await?;
+        let status = |place: &Place| ConsumerStatus {
+            name: place.name,
+            position: place.position,
+            lag: head.as_seq().saturating_sub(place.position.as_seq()),
+            error: place.error.clone(),
+        };
+        Ok(self.places.borrow().iter().map(status).collect())
+    }
+
+    /// How long to wait at most before the next step.
+    async fn pause(&self) -> Duration {
+        let now = Instant::now();
+        let slots = self.slots.lock().await;
+        let next = slots.iter().filter_map(|slot| slot.paused_until).map(|until| until.saturating_duration_since(now));
+        next.min().map_or(LOOK_AGAIN, |next| next.min(LOOK_AGAIN))
+    }
+
+    async fn step(&self, impatient: bool) -> Result<Step, LoopError> {
+        let mut slots = self.slots.lock().await;
+        let step = self.try_step(&mut slots, impatient).await;
+        if step.is_err() {
+            // What is in memory may be ahead of what was committed, or behind it.
+            slots.iter_mut().for_each(|slot| slot.checkpoint = None);
+        }
+        self.publish(&slots);
+        step
+    }
+
+    fn publish(&self, slots: &[Slot<E>]) {
+        self.places.send_if_modified(|places| {
+            let mut changed = false;
+            for (place, slot) in places.iter_mut().zip(slots) {
+                changed |= place.position != slot.position || place.error != slot.error;
+                place.position = slot.position;
+                place.error.clone_from(&slot.error);
+            }
+            changed
+        });
+    }
+
+    async fn try_step(&self, slots: &mut [Slot<E>], impatient: bool) -> Result<Step, LoopError> {
+        let now = Instant::now();
+        let may_go_on = |slot: &Slot<E>| impatient || slot.paused_until.is_none_or(|until| until <= now);
+        let mut ready: Vec<&mut Slot<E>> = slots.iter_mut().filter(|slot| may_go_on(slot)).collect();
+        self.load(&mut ready).await?;
+        ready.retain(|slot| slot.checkpoint.is_some());
+        let Some(lowest) = ready.iter().map(|slot| slot.position).min() else {
+            return if slots.is_empty() { Ok(Step::AtHead(self.store.head().await?)) } else { Ok(Step::Stalled) };
+        };
+        let batch = self.read(lowest).await?;
+        let Some(last) = batch.events.last().map(|event| event.recorded.position) else {
+            let Some(unreadable) = batch.unreadable else { return Ok(Step::AtHead(lowest)) };
+            let error = ConsumerError::Decode(unreadable);
+            ready.iter_mut().filter(|slot| slot.position < unreadable_position(&error)).for_each(|slot| {
+                slot.fail(&error, &self.limits);
+            });
+            return Ok(Step::Stalled);
+        };
+        ready.retain(|slot| slot.position < last);
+        self.apply(&mut ready, &batch.events, last).await
+    }
+
+    /// Reads a batch and the payloads in it.
+    pub(super) async fn read(&self, after: Position) -> Result<Batch<E>, StoreError> {
+        let recorded = self.store.read_all(after, self.limits.consumer_batch_events).await?;
+        let mut batch = Batch { events: Vec::with_capacity(recorded.len()), unreadable: None };
+        for recorded in recorded {
+            match (self.decode)(&recorded) {
+                Ok(event) => batch.events.push(Decoded { recorded, event }),
+                Err(error) => {
+                    batch.unreadable = Some(error);
+                    break;
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Loads the state of consumers that have none.
+    async fn load(&self, ready: &mut [&mut Slot<E>]) -> Result<(), LoopError> {
+        if ready.iter().all(|slot| slot.checkpoint.is_some()) {
+            return Ok(());
+        }
+        let mut tx = self.db.begin().await?;
+        let mut loaded = Vec::new();
+        for slot in ready.iter_mut().filter(|slot| slot.checkpoint.is_none()) {
+            tx.mark().await?;
+            match slot.load(&mut tx, &self.now).await {
+                Ok(checkpoint) => loaded.push((slot, checkpoint)),
+                Err(error) => {
+                    tx.undo().await?;
+                    slot.fail(&error, &self.limits);
+                }
+            }
+            tx.keep().await?;
+        }
+        tx.commit().await?;
+        for (slot, checkpoint) in loaded {
+            slot.checkpoint = Some(checkpoint);
+            slot.position = checkpoint.position;
+            slot.consumer.committed();
+        }
+        Ok(())
+    }
+
+    /// Gives each consumer the events it has not seen, all in one transaction.
+    async fn apply(
+        &self,
+        ready: &mut [&mut Slot<E>],
+        events: &[Decoded<E>],
+        last: Position,
+    ) -> Result<Step, LoopError> {
+        let mut tx = self.db.begin().await?;
+        let mut step = Step::Stalled;
+        let mut applied = Vec::new();
+        for slot in ready.iter_mut() {
+            let seen = events.partition_point(|event| event.recorded.position <= slot.position);
+            tx.mark().await?;
+            match slot.apply(&mut tx, &events[seen..], &self.now).await {
+                Ok(true) => applied.push(slot),
+                Ok(false) => {
+                    tx.undo().await?;
+                    slot.checkpoint = None;
+                    step = Step::Advanced;
+                }
+                Err(error) => {
+                    tx.undo().await?;
+                    slot.fail(&error, &self.limits);
+                }
+            }
+            tx.keep().await?;
+        }
+        self.fault(FaultPoint::BeforeCommit)?;
+        tx.commit().await?;
+        self.fault(FaultPoint::AfterCommit)?;
+        for slot in applied {
+            slot.position = last;
+            if let Some(checkpoint) = &mut slot.checkpoint {
+                checkpoint.position = last;
+            }
+            slot.recover();
+            slot.consumer.committed();
+            step = Step::Advanced;
+        }
+        Ok(step)
+    }
+
+    fn fault(&self, point: FaultPoint) -> Result<(), LoopError> {
+        match &self.faults {
+            Some(faults) if faults(point) => Err(LoopError::Injected(point)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where the event stands that cannot be read.
+fn unreadable_position(error: &ConsumerError) -> Position {
+    match error {
+        ConsumerError::Decode(error) => error.position,
+        _ => Position::START,
+    }
+}

@@ -1,0 +1,131 @@
+//! Building a read model's tables beside the ones in use, and putting them in their place.
+//!
+//! The new tables are made from the schema of the ones in use, whatever migrations made of it. SQLite cannot rename an
+//! index, so its name changes with every rebuild: `x` and `x_next` take turns.
+
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{ReadTx, SqlError, Target};
+
+/// A table or index as the database describes it.
+struct Object {
+    kind: String,
+    name: String,
+    table: String,
+    sql: String,
+}
+
+impl ReadTx {
+    /// Makes empty tables, with indexes, beside these; what an earlier attempt left there goes first.
+    pub(in crate::store) async fn clone_schema_for_building(&mut self, tables: &[&str]) -> Result<(), SqlError> {
+        self.drop_building(tables).await?;
+        for table in tables {
+            let objects = self.objects_of(table).await?;
+            if !objects.iter().any(|object| object.kind == "table") {
+                return Err(SqlError::Schema(format!("there is no table {table}")));
+            }
+            for object in objects {
+                let sql = match object.kind.as_str() {
+                    "table" => rename(&object.sql, &[(&object.name, &building(&object.name))]),
+                    "index" => rename(
+                        &object.sql,
+                        &[(&object.name, &other(&object.name)), (&object.table, &building(&object.table))],
+                    ),
+                    kind => {
+                        let message = format!("{kind} {} on {table} cannot be carried over", object.name);
+                        return Err(SqlError::Schema(message));
+                    }
+                };
+                self.run(sql).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes tables under construction.
+    pub(in crate::store) async fn drop_building(&mut self, tables: &[&str]) -> Result<(), SqlError> {
+        for table in tables {
+            self.run(format!("DROP TABLE IF EXISTS \"{}\"", building(table))).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts the tables under construction in the place of the ones in use, which go.
+    pub(in crate::store) async fn swap_built(&mut self, tables: &[&str]) -> Result<(), SqlError> {
+        for table in tables {
+            self.run(format!("DROP TABLE \"{table}\"")).await?;
+            self.run(format!("ALTER TABLE \"{}\" RENAME TO \"{table}\"", building(table))).await?;
+        }
+        Ok(())
+    }
+
+    /// The table and what hangs on it, but for the indexes that SQLite makes itself; the table first.
+    async fn objects_of(&mut self, table: &str) -> Result<Vec<Object>, SqlError> {
+        let sql = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name = $1 AND sql IS NOT NULL \
+                   ORDER BY type <> 'table', name";
+        let rows = sqlx::query(sql).bind(table.to_owned()).fetch_all(self.connection()).await?;
+        let object = |row: sqlx::sqlite::SqliteRow| {
+            Ok(Object { kind: row.try_get(0)?, name: row.try_get(1)?, table: row.try_get(2)?, sql: row.try_get(3)? })
+        };
+        rows.into_iter().map(object).collect()
+    }
+
+    /// The only texts that come here are made from table names in the program and the database's own schema.
+    async fn run(&mut self, sql: String) -> Result<(), SqlError> {
+        sqlx::query(AssertSqlSafe(sql)).execute(self.connection()).await?;
+        Ok(())
+    }
+}
+
+fn building(table: &str) -> String {
+    format!("{table}{}", Target::Building.suffix())
+}
+
+/// The other of the two names that an index goes by.
+fn other(index: &str) -> String {
+    index.strip_suffix(Target::Building.suffix()).map_or_else(|| building(index), str::to_owned)
+}
+
+/// Replaces each name once, as a whole word, in the order given. A `CREATE` statement starts with the names of what it
+/// makes and of the table it is for, so a column of the same name stays as it is.
+fn rename(sql: &str, names: &[(&str, &str)]) -> String {
+    let mut done = String::with_capacity(sql.len() + 16);
+    let mut rest = sql;
+    for (from, to) in names {
+        let Some(at) = find_word(rest, from) else { continue };
+        done.push_str(&rest[..at]);
+        done.push_str(to);
+        rest = &rest[at + from.len()..];
+    }
+    done.push_str(rest);
+    done
+}
+
+fn find_word(text: &str, word: &str) -> Option<usize> {
+    let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word)
+        .map(|(at, _)| at)
+        .find(|at| !text[..*at].ends_with(part_of_word) && !text[at + word.len()..].starts_with(part_of_word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{other, rename};
+
+    #[test]
+    fn a_statement_keeps_everything_but_the_names_of_what_it_makes() {
+        let table = "CREATE TABLE \"log\" (log INTEGER, log_id TEXT)";
+        assert_eq!(rename(table, &[("log", "log_next")]), "CREATE TABLE \"log_next\" (log INTEGER, log_id TEXT)");
+        let index = "CREATE UNIQUE INDEX log_by_log ON log (log, log_id)";
+        assert_eq!(
+            rename(index, &[("log_by_log", "log_by_log_next"), ("log", "log_next")]),
+            "CREATE UNIQUE INDEX log_by_log_next ON log_next (log, log_id)"
+        );
+    }
+
+    #[test]
+    fn the_two_names_of_an_index_take_turns() {
+        assert_eq!(other("by_time"), "by_time_next");
+        assert_eq!(other("by_time_next"), "by_time");
+    }
+}

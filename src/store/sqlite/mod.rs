@@ -1,0 +1,195 @@
+//! The log in an SQLite file: one writer with group commit, a few readers, versions checked in memory.
+//!
+//! Another process may use the same file at the same time: the writer notices what it appended inside its own
+//! transaction, readers see it on their next read, and `wait_beyond` polls for it.
+
+mod heads;
+mod open;
+mod rows;
+mod tail;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::SqlitePool;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use open::DatabaseFiles;
+pub(super) use open::{Access, options, read_pool, run_migrations};
+
+use self::rows::Kinds;
+use self::tail::Tail;
+use self::writer::{Job, Outcomes, Writer};
+use super::prepare::Prepared;
+use super::{AppendRequest, Appended, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict};
+use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamName, Version};
+use crate::limits::Limits;
+
+/// A log in an SQLite file.
+pub struct SqliteStore {
+    path: PathBuf,
+    readers: SqlitePool,
+    jobs: mpsc::Sender<Job>,
+    head: watch::Receiver<Position>,
+    kinds: Kinds,
+    tail: Arc<Tail>,
+    limits: Limits,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes or upgrades its tables, and starts the writer.
+    pub async fn open(path: &Path, now: Now, limits: Limits) -> Result<Self, StoreError> {
+        open::migrate(path, &limits).await?;
+        let readers = open::readers(path, &limits).await?;
+        let tail = Arc::new(Tail::new(&limits));
+        let kinds = Kinds::default();
+        let writer = Writer::connect(path, now, limits.clone(), kinds.clone(), Arc::clone(&tail)).await?;
+        let head = writer.head();
+        let (jobs, queue) = mpsc::channel(limits.append_queue_max);
+        tokio::spawn(writer.run(queue));
+        Ok(Self { path: path.to_owned(), readers, jobs, head, kinds, tail, limits })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Finishes what is queued and closes every connection; later calls fail as unavailable.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.jobs.send(Job::Close(done)).await.is_ok() {
+            // A writer that is gone already has nothing left to close.
+            let _ = closed.await;
+        }
+        self.readers.close().await;
+    }
+
+    /// Hands appends to the writer in pieces of at most a group, and collects the outcomes in order.
+    async fn submit(&self, requests: Vec<Prepared>) -> Outcomes {
+        let mut waiting = Vec::new();
+        let mut piece = Vec::new();
+        let mut events = 0;
+        let mut rest = requests.into_iter().peekable();
+        while let Some(request) = rest.next() {
+            events += request.events.len();
+            piece.push(request);
+            let full = rest.peek().is_none_or(|next| events + next.events.len() > self.limits.group_events_max);
+            if full {
+                let (reply, outcome) = oneshot::channel();
+                let count = piece.len();
+                let job = Job::Append { requests: std::mem::take(&mut piece), events, reply };
+                let sent = self.jobs.send(job).await.is_ok();
+                waiting.push((count, sent, outcome));
+                events = 0;
+            }
+        }
+        let mut outcomes = Vec::new();
+        for (count, sent, outcome) in waiting {
+            match outcome.await {
+                Ok(some) => outcomes.extend(some),
+                Err(gone) if sent => {
+                    outcomes.extend((0..count).map(|_| Err(StoreError::Unknown(Arc::new(gone.clone())))))
+                }
+                Err(gone) => outcomes.extend((0..count).map(|_| Err(StoreError::Unavailable(Arc::new(gone.clone()))))),
+            }
+        }
+        outcomes
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn append(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedVersion,
+        events: Vec<NewEvent>,
+    ) -> Result<Appended, StoreError> {
+        let prepared = Prepared::new(AppendRequest { stream: stream.clone(), expected, events }, &self.limits)?;
+        let ids = prepared.ids();
+        match self.submit(vec![prepared]).await.pop() {
+            Some(Err(error)) => settle_conflict(self, error, &ids).await,
+            Some(appended) => appended,
+            None => Err(StoreError::Corrupt("the writer gave no outcome".to_owned())),
+        }
+    }
+
+    async fn append_many(&self, requests: Vec<AppendRequest>) -> Vec<Result<Appended, StoreError>> {
+        let repeated = repeated_streams(&requests);
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let (mut good, mut places) = (Vec::new(), Vec::new());
+        for (request, repeated) in requests.into_iter().zip(repeated) {
+            if repeated {
+                let message = format!("stream {} stands twice in one bulk", request.stream);
+                outcomes.push(Err(StoreError::Rejected(message)));
+                continue;
+            }
+            match Prepared::new(request, &self.limits) {
+                Ok(prepared) => {
+                    places.push((outcomes.len(), prepared.ids()));
+                    good.push(prepared);
+                    outcomes.push(Err(StoreError::Corrupt("the writer gave no outcome".to_owned())));
+                }
+                Err(error) => outcomes.push(Err(error)),
+            }
+        }
+        for ((place, ids), outcome) in places.into_iter().zip(self.submit(good).await) {
+            outcomes[place] = match outcome {
+                Err(error) => settle_conflict(self, error, &ids).await,
+                appended => appended,
+            };
+        }
+        outcomes
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamName,
+        after: Version,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        rows::read_stream(&self.readers, &self.kinds, stream, after, limit.min(self.limits.read_events_max)).await
+    }
+
+    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<RecordedEvent>>, StoreError> {
+        let mut found = Vec::with_capacity(streams.len());
+        for some in streams.chunks(self.limits.read_streams_max.max(1)) {
+            found.append(&mut rows::read_streams(&self.readers, &self.kinds, some).await?);
+        }
+        Ok(found)
+    }
+
+    async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        let limit = limit.min(self.limits.read_events_max);
+        if let Some(events) = self.tail.after(after, limit) {
+            return Ok(events);
+        }
+        rows::read_all(&self.readers, &self.kinds, after, limit).await
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        rows::head(&self.readers).await
+    }
+
+    async fn wait_beyond(&self, after: Position, at_most: Duration) {
+        let mut head = self.head.clone();
+        let poll = async {
+            loop {
+                tokio::time::sleep(self.limits.foreign_poll).await;
+                if self.head().await.is_ok_and(|head| head > after) {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            // An error means that the writer has stopped: nothing will come from here, but another process may append.
+            Ok(_) = head.wait_for(|head| *head > after) => {}
+            () = poll => {}
+            () = tokio::time::sleep(at_most) => {}
+        }
+    }
+}

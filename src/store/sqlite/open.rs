@@ -1,0 +1,104 @@
+//! How the two SQLite files are opened: which file is which, settings per connection, migrations.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqlitePool};
+
+use crate::limits::Limits;
+use crate::store::StoreError;
+
+static LOG: Migrator = sqlx::migrate!("migrations/sqlite/log");
+
+/// Where a database lives: two files side by side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseFiles {
+    /// The log and the directory: what must never be lost (`x.db`).
+    pub log: PathBuf,
+    /// What can be made again from the log (`x-read.db`).
+    pub read: PathBuf,
+}
+
+impl DatabaseFiles {
+    /// The files of the database whose log is in this file.
+    pub fn of(log: &Path) -> Self {
+        let mut name = log.file_stem().map_or_else(|| OsString::from("sluice"), OsString::from);
+        name.push("-read.");
+        name.push(log.extension().unwrap_or("db".as_ref()));
+        Self { log: log.to_owned(), read: log.with_file_name(name) }
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Access {
+    /// Reads only; a write is refused by SQLite.
+    Read,
+    /// Writes what must survive a loss of power.
+    WriteDurably,
+    /// Writes what can be made again: a loss of power may take the last commits, in order.
+    WriteRebuildable,
+}
+
+/// The settings of one connection.
+pub(in crate::store) fn options(path: &Path, access: Access, limits: &Limits) -> SqliteConnectOptions {
+    let cache_kib = if access == Access::Read { limits.reader_cache_kib } else { limits.writer_cache_kib };
+    let synchronous = if access == Access::WriteDurably { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(access != Access::Read)
+        .page_size(8192)
+        .foreign_keys(false) // the writer gives ids itself; a look-up per event would only repeat that
+        .synchronous(synchronous)
+        .busy_timeout(limits.lock_wait)
+        .pragma("cache_size", format!("-{cache_kib}"))
+        .pragma("temp_store", "MEMORY")
+        .disable_statement_logging();
+    match access {
+        Access::Read => options.pragma("query_only", "ON"),
+        Access::WriteDurably | Access::WriteRebuildable => options
+            .journal_mode(SqliteJournalMode::Wal)
+            .pragma("wal_autocheckpoint", "4000")
+            .pragma("journal_size_limit", "67108864")
+            // A REPLACE fires delete triggers only with this on; without it, one could overwrite an event.
+            .pragma("recursive_triggers", "ON"),
+    }
+}
+
+/// Makes or upgrades the tables of the log. Two processes may do so at once: the second finds the work done.
+pub(super) async fn migrate(path: &Path, limits: &Limits) -> Result<(), StoreError> {
+    let connect = async {
+        let mut connection = options(path, Access::WriteDurably, limits).connect().await?;
+        run_migrations(&LOG, &mut connection).await?;
+        connection.close().await
+    };
+    connect.await.map_err(|error| StoreError::Unavailable(Arc::new(error)))
+}
+
+/// Runs migrations in one transaction that has the write lock from its start.
+pub(in crate::store) async fn run_migrations(
+    migrator: &Migrator,
+    connection: &mut SqliteConnection,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    migrator.run_direct(None, &mut *transaction, false).await?;
+    transaction.commit().await
+}
+
+/// The pool that reads the log.
+pub(super) async fn readers(path: &Path, limits: &Limits) -> Result<SqlitePool, StoreError> {
+    read_pool(path, limits.log_readers_max, limits).await.map_err(|error| StoreError::Unavailable(Arc::new(error)))
+}
+
+/// A pool of reading connections; none is opened before it is needed.
+pub(in crate::store) async fn read_pool(path: &Path, max: u32, limits: &Limits) -> Result<SqlitePool, sqlx::Error> {
+    SqlitePoolOptions::new()
+        .max_connections(max)
+        .test_before_acquire(false) // a file does not hang up
+        .acquire_timeout(limits.lock_wait)
+        .connect_with(options(path, Access::Read, limits))
+        .await
+}

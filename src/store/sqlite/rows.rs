@@ -1,0 +1,213 @@
+//! Reading events back: the statements and the way from a row to an event.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlitePool};
+use uuid::Uuid;
+
+use crate::events::envelope::{Actor, ActorKind, Metadata, Position, RecordedEvent, StreamName, Version};
+use crate::store::StoreError;
+
+/// The columns of an event, in the order that `event` reads them. A macro, so that each statement is one static text.
+macro_rules! columns {
+    () => {
+        "e.position, e.version, e.kind_id, e.event_id, e.occurred_at, e.recorded_at, e.actor_kind, e.actor_id, \
+         e.correlation_id, e.causation_id, e.reason, e.payload, e.salt, e.commitment"
+    };
+}
+
+const READ_ALL: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", s.name FROM events e CROSS JOIN streams s ON s.stream_id = e.stream_id \
+     WHERE e.position > $1 ORDER BY e.position LIMIT $2"
+);
+
+const READ_STREAM: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM events e WHERE e.stream_id = (SELECT stream_id FROM streams WHERE name = $1) AND e.version > $2 \
+     ORDER BY e.version LIMIT $3"
+);
+
+/// The nested loops give each stream in order of versions; an ORDER BY over all of them would sort the payloads.
+const READ_STREAMS: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", j.key FROM json_each($1) j CROSS JOIN streams s ON s.name = j.value \
+     CROSS JOIN events e ON e.stream_id = s.stream_id"
+);
+
+/// The names of event types by their numbers: one allocation each, shared by all events of the type.
+#[derive(Clone, Default)]
+pub(super) struct Kinds(Arc<RwLock<HashMap<i64, Arc<str>>>>);
+
+impl Kinds {
+    pub(super) fn get(&self, kind_id: i64) -> Option<Arc<str>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&kind_id).cloned()
+    }
+
+    pub(super) fn put(&self, kind_id: i64, name: Arc<str>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kind_id, name);
+    }
+
+    /// Learns the types that another process has added.
+    async fn refresh(&self, readers: &SqlitePool) -> Result<(), StoreError> {
+        let rows =
+            sqlx::query("SELECT kind_id, name FROM event_kinds").fetch_all(readers).await.map_err(unavailable)?;
+        for row in rows {
+            let (kind_id, name) = (get::<i64>(&row, 0)?, get::<&str>(&row, 1)?);
+            if self.get(kind_id).is_none() {
+                self.put(kind_id, name.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(Arc::new(error))
+}
+
+fn get<'r, T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(
+    row: &'r SqliteRow,
+    index: usize,
+) -> Result<T, StoreError> {
+    row.try_get(index).map_err(|error| StoreError::Corrupt(format!("column {index} of an event: {error}")))
+}
+
+fn time(row: &SqliteRow, index: usize) -> Result<DateTime<Utc>, StoreError> {
+    let micros = get(row, index)?;
+    DateTime::from_timestamp_micros(micros).ok_or_else(|| StoreError::Corrupt(format!("the time {micros}")))
+}
+
+fn bytes<const N: usize>(row: &SqliteRow, index: usize) -> Result<Option<[u8; N]>, StoreError> {
+    let bytes: Option<&[u8]> = get(row, index)?;
+    let sized = |bytes: &[u8]| {
+        bytes.try_into().map_err(|_| StoreError::Corrupt(format!("column {index} of an event is not {N} bytes long")))
+    };
+    bytes.map(sized).transpose()
+}
+
+fn unsigned(row: &SqliteRow, index: usize) -> Result<u64, StoreError> {
+    u64::try_from(get::<i64>(row, index)?)
+        .map_err(|_| StoreError::Corrupt(format!("column {index} of an event is negative")))
+}
+
+fn event(row: &SqliteRow, stream: StreamName, event_type: Arc<str>) -> Result<RecordedEvent, StoreError> {
+    let actor_kind = get(row, 6)?;
+    let kind = ActorKind::from_code(actor_kind)
+        .ok_or_else(|| StoreError::Corrupt(format!("the kind of actor {actor_kind}")))?;
+    let metadata = Metadata {
+        actor: Actor { kind, id: get::<Option<Uuid>>(row, 7)? },
+        correlation_id: get(row, 8)?,
+        causation_id: get(row, 9)?,
+        reason: get::<Option<&str>>(row, 10)?.map(Arc::from),
+    };
+    let commitment = bytes(row, 13)?.ok_or_else(|| StoreError::Corrupt("an event without commitment".to_owned()))?;
+    Ok(RecordedEvent {
+        position: Position::seq(unsigned(row, 0)?),
+        stream,
+        version: unsigned(row, 1)?,
+        event_id: get(row, 3)?,
+        event_type,
+        occurred_at: time(row, 4)?,
+        recorded_at: time(row, 5)?,
+        metadata,
+        payload: get::<Option<&str>>(row, 11)?.unwrap_or_default().into(),
+        salt: bytes(row, 12)?.unwrap_or_default(),
+        commitment,
+    })
+}
+
+/// Makes sure that the types of all rows are known, then makes the events.
+async fn events(
+    readers: &SqlitePool,
+    kinds: &Kinds,
+    rows: Vec<SqliteRow>,
+    stream: impl Fn(&SqliteRow) -> Result<StreamName, StoreError>,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows {
+        let kind_id = get(&row, 2)?;
+        let mut event_type = kinds.get(kind_id);
+        if event_type.is_none() {
+            kinds.refresh(readers).await?;
+            event_type = kinds.get(kind_id);
+        }
+        let event_type = event_type.ok_or_else(|| StoreError::Corrupt(format!("the event type {kind_id}")))?;
+        events.push(event(&row, stream(&row)?, event_type)?);
+    }
+    Ok(events)
+}
+
+fn stored_name(name: &str) -> Result<StreamName, StoreError> {
+    StreamName::new(name).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+pub(super) async fn read_all(
+    readers: &SqlitePool,
+    kinds: &Kinds,
+    after: Position,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let rows = sqlx::query(READ_ALL)
+        .bind(signed(after.as_seq()))
+        .bind(signed(limit as u64))
+        .fetch_all(readers)
+        .await
+        .map_err(unavailable)?;
+    events(readers, kinds, rows, |row| stored_name(get(row, 14)?)).await
+}
+
+pub(super) async fn read_stream(
+    readers: &SqlitePool,
+    kinds: &Kinds,
+    stream: &StreamName,
+    after: Version,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let rows = sqlx::query(READ_STREAM)
+        .bind(stream.as_str().to_owned())
+        .bind(signed(after))
+        .bind(signed(limit as u64))
+        .fetch_all(readers)
+        .await
+        .map_err(unavailable)?;
+    events(readers, kinds, rows, |_| Ok(stream.clone())).await
+}
+
+pub(super) async fn read_streams(
+    readers: &SqlitePool,
+    kinds: &Kinds,
+    streams: &[StreamName],
+) -> Result<Vec<Vec<RecordedEvent>>, StoreError> {
+    let names = serde_json::to_string(streams).map_err(|error| StoreError::Rejected(error.to_string()))?;
+    let rows = sqlx::query(READ_STREAMS).bind(names).fetch_all(readers).await.map_err(unavailable)?;
+    let asked = |row: &SqliteRow| -> Result<usize, StoreError> {
+        usize::try_from(get::<i64>(row, 14)?).map_err(|_| StoreError::Corrupt("a negative place".to_owned()))
+    };
+    let places = rows.iter().map(asked).collect::<Result<Vec<_>, _>>()?;
+    let events = events(readers, kinds, rows, |row| Ok(streams[asked(row)?].clone())).await?;
+    let mut found = vec![Vec::new(); streams.len()];
+    for (place, event) in places.into_iter().zip(events) {
+        found[place].push(event);
+    }
+    for stream in &mut found {
+        stream.sort_unstable_by_key(|event| event.version); // already in order, unless the planner has new ideas
+    }
+    Ok(found)
+}
+
+pub(super) async fn head(readers: &SqlitePool) -> Result<Position, StoreError> {
+    let row = sqlx::query("SELECT coalesce(max(position), 0) FROM events").fetch_one(readers).await;
+    Ok(Position::seq(unsigned(&row.map_err(unavailable)?, 0)?))
+}
+
+/// As SQLite takes numbers; what is beyond its range is beyond every row too.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,61 @@
+//! The newest events in memory, so that consumers at the head of the log need not read back what was just written.
+//!
+//! Holds an unbroken run of positions that this process committed. What another process appended breaks the run, and the
+//! writer, which notices, starts a new one.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::events::envelope::{Position, RecordedEvent};
+use crate::limits::Limits;
+
+pub(super) struct Tail {
+    run: Mutex<Run>,
+    events_max: usize,
+    bytes_max: usize,
+}
+
+#[derive(Default)]
+struct Run {
+    events: VecDeque<RecordedEvent>,
+    bytes: usize,
+}
+
+impl Tail {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { run: Mutex::default(), events_max: limits.tail_events_max, bytes_max: limits.tail_bytes_max }
+    }
+
+    /// The critical sections cannot leave a half-done run behind, so a poisoned lock is as good as any.
+    fn lock(&self) -> MutexGuard<'_, Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds committed events, which follow the ones held without a hole.
+    pub(super) fn extend(&self, events: Vec<RecordedEvent>) {
+        let mut run = self.lock();
+        for event in events {
+            run.bytes += event.payload.len();
+            run.events.push_back(event);
+        }
+        while run.events.len() > self.events_max || run.bytes > self.bytes_max {
+            let Some(oldest) = run.events.pop_front() else { break };
+            run.bytes -= oldest.payload.len();
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        *self.lock() = Run::default();
+    }
+
+    /// The events after a position, if they are all here and there is at least one.
+    pub(super) fn after(&self, after: Position, limit: usize) -> Option<Vec<RecordedEvent>> {
+        let run = self.lock();
+        let first = run.events.front()?.position.as_seq();
+        let skip = usize::try_from((after.as_seq() + 1).checked_sub(first)?).ok()?;
+        if skip >= run.events.len() || limit == 0 {
+            return None;
+        }
+        Some(run.events.iter().skip(skip).take(limit).cloned().collect())
+    }
+}
