@@ -2,3 +2,6 @@
 
 #[path = "../properties/mod.rs"]
 mod properties;
+
+mod domain;
+mod support;
