@@ -90,6 +90,9 @@ impl Month {
     }
 
     /// The first day.
+    ///
+    /// # Panics
+    /// Beyond the last month that the calendar has, a quarter of a million years from now.
     pub fn first_day(self) -> NaiveDate {
         NaiveDate::from_ymd_opt(self.year, self.month, 1).expect("a month is 1 to 12 of a year the calendar has")
     }
@@ -490,6 +493,8 @@ mod tests {
             // The first of a month whose midnight was skipped (Asuncion, 2017) and one that came twice (Azores, 2026).
             (Tz::America__Asuncion, "2017-10-01", "2017-10-01T04:00:00Z"),
             (Tz::Atlantic__Azores, "2026-10-25", "2026-10-25T00:00:00Z"),
+            // Clocks went from 00:01 back to 23:01: midnight came twice, and the first of the two counts.
+            (Tz::America__St_Johns, "2009-11-01", "2009-11-01T02:30:00Z"),
             // A date that was left out altogether begins when the next one does.
             (Tz::Pacific__Apia, "2011-12-30", "2011-12-30T10:00:00Z"),
         ] {

@@ -1,5 +1,7 @@
 //! The one integration-test binary; its tree mirrors the source it tests.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+
 #[path = "../properties/mod.rs"]
 mod properties;
 
