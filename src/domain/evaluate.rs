@@ -10,16 +10,13 @@ use std::fmt;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 
-use super::carryover::{self, CarryoverDetails, CarryoverReason, Formula};
+use super::carryover::{CarryoverDetails, CarryoverInputs, Formula};
 use super::explain;
 use super::ids::EventId;
 use super::period::{Month, Period, PeriodKind};
 use super::policy::{Action, PolicyTerms};
 use super::threshold::{self, Effect, Rung};
-use super::tres::{Amounts, Weights};
-
-/// The percentage given where something was used of an allocation that is explicitly zero.
-pub const OVER_ZERO_PERCENT: Decimal = Decimal::from_parts(999_999, 0, 0, false, 2);
+use super::tres::{self, Amounts, OVER_NOTHING_PERCENT, Weights};
 
 /// Decimal places of a recorded percentage.
 const PERCENT_PLACES: u32 = 10;
@@ -156,9 +153,10 @@ pub struct EvaluationTerms {
     pub weights: Weights,
     /// The thresholds the policy acts on, lowest first.
     pub ladder: Vec<Rung>,
-    /// How unused allocation is carried over; none if the policy does not.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub carryover: Option<Formula>,
+    /// Whether anything is carried over.
+    pub carries_over: bool,
+    /// How.
+    pub formula: Formula,
     /// Percent at which the policy blocks creation, if it does: it counts for `has_fired`.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub blocks_creation: bool,
@@ -173,8 +171,9 @@ impl EvaluationTerms {
             period,
             weights: Weights::effective(terms.tres_billing_enabled, &terms.tres_billing_weights),
             ladder: threshold::ladder(terms),
-            carryover: terms.carryover_enabled.then(|| terms.carryover_formula()),
-            blocks_creation: terms.actions.contains(&Action::BlockCreationOfNewResources),
+            carries_over: terms.carryover_enabled,
+            formula: terms.carryover_formula(),
+            blocks_creation: terms.actions.contains(&Action::BlockCreation),
             pause_percent: terms.grace_limit_percent(),
         }
     }
@@ -312,35 +311,20 @@ pub struct ArithmeticError {
 impl Basis {
     /// Base plus carryover for every component with a base, and the weighted sum.
     pub fn allocate(&self) -> Result<Allocation, ArithmeticError> {
-        let (carryover, effective) = self.carry_over()?;
+        let base: Amounts = self.base.iter().map(|(c, t)| (c.clone(), t.amount)).collect();
+        let used = sum_months(&self.previous).ok_or(ArithmeticError { what: "the usage of the previous period" })?;
+        let carryover = CarryoverDetails::of(&CarryoverInputs {
+            formula: &self.terms.formula,
+            enabled: self.terms.carries_over,
+            period: self.period,
+            existed_before: self.existed,
+            base: &base,
+            previous_usage: &used,
+        });
+        let effective = carryover.effective(&base);
         let weighted = weighted_sum(&self.terms.weights, effective.iter().map(|(c, a)| (c.as_str(), *a)))
             .ok_or(ArithmeticError { what: "the weighted allocation" })?;
         Ok(Allocation { effective, weighted, carryover })
-    }
-
-    fn carry_over(&self) -> Result<(CarryoverDetails, Amounts), ArithmeticError> {
-        let base: Amounts = self.base.iter().map(|(c, t)| (c.clone(), t.amount)).collect();
-        let none = |reason| Ok((CarryoverDetails::none(reason), base.clone()));
-        let Some(formula) = &self.terms.carryover else { return none(CarryoverReason::Disabled) };
-        let (Some(previous), Some(days)) = (self.period.previous(), self.terms.period.nominal_days()) else {
-            return none(CarryoverReason::TotalPeriod);
-        };
-        if base.is_empty() {
-            return none(CarryoverReason::NoAllocation);
-        }
-        if !self.existed {
-            return none(CarryoverReason::NotInPreviousPeriod);
-        }
-        let used = sum_months(&self.previous).ok_or(ArithmeticError { what: "the usage of the previous period" })?;
-        let mut effective = Amounts::new();
-        let mut per_component = BTreeMap::new();
-        for (component, amount) in &base {
-            let before = used.get(component).copied().unwrap_or_default();
-            let carried = carryover::component(formula, days, *amount, before);
-            effective.insert(component.clone(), carried.total);
-            per_component.insert(component.clone(), carried);
-        }
-        Ok((CarryoverDetails::applied(formula, previous, days, per_component), effective))
     }
 
     /// Usage of the whole period by component: the earlier months and the running one.
@@ -412,14 +396,10 @@ impl Ratio {
 
     fn percentage(&self) -> Decimal {
         if self.over_zero {
-            return OVER_ZERO_PERCENT;
+            return OVER_NOTHING_PERCENT;
         }
-        let quotient = self
-            .usage
-            .checked_mul(Decimal::ONE_HUNDRED)
-            .and_then(|used| used.checked_div(self.allocation))
-            .unwrap_or_default();
-        quotient.round_dp_with_strategy(PERCENT_PLACES, RoundingStrategy::ToZero).normalize()
+        let allocated = (!self.allocation.is_zero()).then_some(self.allocation);
+        tres::percentage(self.usage, allocated).round_dp_with_strategy(PERCENT_PLACES, RoundingStrategy::ToZero).normalize()
     }
 }
 

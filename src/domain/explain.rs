@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use rust_decimal::{Decimal, RoundingStrategy};
 
-use super::evaluate::{EvaluationInputs, OVER_ZERO_PERCENT, Outcome, Verb};
+use super::evaluate::{EvaluationInputs, Outcome, Verb};
 use super::threshold::Effect;
+use super::tres::OVER_NOTHING_PERCENT;
 
 /// At most `places` decimals, no trailing zeros.
 pub fn short(amount: Decimal, places: u32) -> String {
@@ -28,7 +29,7 @@ fn arithmetic(text: &mut String, inputs: &EvaluationInputs<'_>, outcome: &Outcom
     let cut = outcome.percentage.round_dp_with_strategy(1, RoundingStrategy::ToZero).normalize();
     let unit = unit(inputs);
     let used = short(outcome.weighted_usage, 2);
-    if outcome.percentage == OVER_ZERO_PERCENT {
+    if outcome.percentage == OVER_NOTHING_PERCENT {
         let _ = write!(text, "{used} {unit} used where the allocation is explicitly zero: counted as over the pause limit (9999.99 %)");
         return;
     }
@@ -56,7 +57,7 @@ fn unit<'a>(inputs: &'a EvaluationInputs<'_>) -> &'a str {
 fn consequence(text: &mut String, inputs: &EvaluationInputs<'_>, outcome: &Outcome) {
     let ladder = &inputs.basis.terms.ladder;
     let at_or_above = |percent: Decimal| {
-        outcome.percentage >= percent || (outcome.percentage == OVER_ZERO_PERCENT && outcome.fired)
+        outcome.percentage >= percent || (outcome.percentage == OVER_NOTHING_PERCENT && outcome.fired)
     };
     let highest = ladder.iter().filter(|r| r.effect != Effect::Notify || !outcome.notified.is_empty()).filter(|r| at_or_above(r.percent)).max_by_key(|r| r.percent);
     if outcome.verbs.is_empty() {

@@ -2,3 +2,18 @@
 //!
 //! Every number another part of Sluice shows, records or sends is computed here, in decimal arithmetic, from arguments
 //! alone, so that a recorded decision can be recomputed years later.
+
+pub mod carryover;
+pub mod decimal;
+pub mod evaluate;
+pub mod explain;
+pub mod ids;
+pub mod period;
+pub mod policy;
+pub mod preview;
+pub mod qos;
+pub mod sacctmgr;
+pub mod settings;
+pub mod threshold;
+pub mod tres;
+pub mod validation;

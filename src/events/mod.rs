@@ -1,5 +1,71 @@
-//! The vocabulary that the write and the read side share.
+//! The vocabulary that the writing and the reading side share: the envelope and one file per family of events.
 //!
-//! `envelope` is what surrounds every event of the log, whatever it says; each stream family has its own file beside it.
+//! Type names are never renamed; every name ever written stays decodable.
 
+pub mod allocation;
 pub mod envelope;
+mod family;
+pub mod registry;
+pub mod site;
+
+use allocation::AllocationEvent;
+use envelope::RecordedEvent;
+use registry::RegistryEvent;
+use site::SiteEvent;
+
+/// Any event of the log, decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Of an allocation book.
+    Allocation(AllocationEvent),
+    /// Of the registry.
+    Registry(RegistryEvent),
+    /// Of the site.
+    Site(SiteEvent),
+}
+
+/// A stored event that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The payload does not have the shape that its type name promises.
+    #[error("event {event_type} at position {position} has an unreadable payload")]
+    Payload {
+        /// Stored type name.
+        event_type: String,
+        /// Where it stands.
+        position: String,
+        /// What the decoder said.
+        source: serde_json::Error,
+    },
+    /// Written by a newer release, or not by Sluice at all.
+    #[error("event type {event_type} at position {position} is unknown to this release")]
+    UnknownType {
+        /// Stored type name.
+        event_type: String,
+        /// Where it stands.
+        position: String,
+    },
+}
+
+impl Event {
+    /// Every stored type name, in the order of the families.
+    pub fn types() -> impl Iterator<Item = &'static str> {
+        AllocationEvent::TYPES.iter().chain(RegistryEvent::TYPES).chain(SiteEvent::TYPES).copied()
+    }
+
+    /// Decodes a recorded event.
+    pub fn decode(recorded: &RecordedEvent) -> Result<Self, DecodeError> {
+        let (event_type, payload) = (&*recorded.event_type, &*recorded.payload);
+        let decoded = AllocationEvent::decode(event_type, payload)
+            .map(|r| r.map(Self::Allocation))
+            .or_else(|| RegistryEvent::decode(event_type, payload).map(|r| r.map(Self::Registry)))
+            .or_else(|| SiteEvent::decode(event_type, payload).map(|r| r.map(Self::Site)));
+        match decoded {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(source)) => {
+                Err(DecodeError::Payload { event_type: event_type.into(), position: recorded.position.to_string(), source })
+            }
+            None => Err(DecodeError::UnknownType { event_type: event_type.into(), position: recorded.position.to_string() }),
+        }
+    }
+}

@@ -1,4 +1,9 @@
 //! The one integration-test binary; its tree mirrors the source it tests.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+
 #[path = "../properties/mod.rs"]
 mod properties;
+
+mod domain;
+mod support;

@@ -13,7 +13,7 @@ use crate::domain::ids::{EventId, PolicyId, ResourceId};
 use crate::domain::period::{Month, Period};
 use crate::domain::tres::Amounts;
 use crate::events::allocation::{
-    AllocationEvent, Carried, CarriedPolicy, Commanded, CounterReset, DispatchState, HoldKind, HoldPlaced, OpenDispatch,
+    AllocationEvent, BooksOpened, Carried, CarriedPolicy, Commanded, CounterReset, DispatchState, HoldKind, HoldPlaced, OpenDispatch,
     PolicyEvaluated, Recorded, RecordedBasis, ResourceFacts, SettingsCommanded,
 };
 use crate::events::envelope::StreamName;
@@ -47,6 +47,8 @@ pub struct PolicyPage {
 pub struct Book {
     /// The calendar month of the stream.
     pub month: Month,
+    /// The month of the book that this one continues.
+    pub continues: Option<Month>,
     /// Events folded so far.
     pub version: u64,
     /// Month of the successor, once sealed.
@@ -94,7 +96,7 @@ impl Book {
     pub fn begin(month: Month, event: &AllocationEvent) -> Result<Self, BookError> {
         let mut book = match event {
             AllocationEvent::ResourceRegistered(registered) => Self::empty(month, registered.facts.clone()),
-            AllocationEvent::BooksOpened(opened) => Self::continuing(month, opened.carried.clone()),
+            AllocationEvent::BooksOpened(opened) => Self::continuing(month, opened),
             _ => {
                 return Err(BookError {
                     stream: month.to_string(),
@@ -110,6 +112,7 @@ impl Book {
     fn empty(month: Month, facts: ResourceFacts) -> Self {
         Self {
             month,
+            continues: None,
             version: 0,
             sealed: None,
             facts,
@@ -123,7 +126,8 @@ impl Book {
         }
     }
 
-    fn continuing(month: Month, carried: Carried) -> Self {
+    fn continuing(month: Month, opened: &BooksOpened) -> Self {
+        let carried = opened.carried.clone();
         let page = |p: CarriedPolicy| PolicyPage {
             version: p.version,
             period: p.period,
@@ -135,6 +139,7 @@ impl Book {
             qos: p.qos,
         };
         Self {
+            continues: Some(opened.previous),
             usage: carried.usage,
             policies: carried.policies.into_iter().map(|(id, p)| (id, page(p))).collect(),
             holds: carried.holds,

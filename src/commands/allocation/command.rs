@@ -11,9 +11,9 @@ use crate::clock::IdSource;
 use crate::domain::evaluate::{EvaluationTerms, Trigger};
 use crate::domain::ids::{DispatchId, HoldId, PolicyId, UserId};
 use crate::domain::period::{Month, PeriodKind, site_date};
-use crate::domain::tres::Amounts;
+use crate::domain::tres::{Amounts, TresMapping};
 use crate::events::allocation::{CommandReport, HoldKind, ResourceFacts, ResourceState, WithdrawReason};
-use crate::events::registry::{OfferingFacts, PolicyFacts};
+use crate::events::registry::{Component, OfferingFacts, PolicyFacts};
 
 /// Something asked of one allocation.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,6 +185,24 @@ impl PolicyInForce {
     }
 }
 
+/// An offering in the form that decisions read, made once per version and shared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OfferingInForce {
+    /// The offering's facts.
+    pub facts: OfferingFacts,
+    /// How its components appear in SLURM.
+    pub mapping: BTreeMap<String, TresMapping>,
+}
+
+impl OfferingInForce {
+    /// The decisions' view of an offering.
+    pub fn of(facts: OfferingFacts) -> Self {
+        let mapping = |c: &Component| TresMapping { tres: c.tres().to_owned(), minutes_per_unit: c.minutes_per_unit };
+        let mapping = facts.components.iter().map(|c| (c.component_type.clone(), mapping(c))).collect();
+        Self { facts, mapping }
+    }
+}
+
 /// Settings of the site that decisions read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SiteRules {
@@ -207,7 +225,7 @@ pub struct DecideContext<'a> {
     /// The present instant.
     pub now: DateTime<Utc>,
     /// The offering of the resource.
-    pub offering: &'a OfferingFacts,
+    pub offering: &'a OfferingInForce,
     /// Enabled policies whose scope holds the resource's customer, oldest first.
     pub policies: &'a [Arc<PolicyInForce>],
     /// Why a policy that is not in that list does not apply any more.

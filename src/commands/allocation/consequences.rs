@@ -31,7 +31,12 @@ pub fn follow(desk: &mut Desk<'_>, only: Option<PolicyId>, trigger: Trigger) -> 
     let ctx = desk.ctx;
     let mut causes = Causes::default();
     if desk.book.facts.state.is_live() {
-        for policy in ctx.policies.iter().filter(|p| only.is_none_or(|id| p.id() == id)) {
+        // A policy that this book has not evaluated yet is evaluated too: settings rest on all of them together.
+        let missing = |book: &Book, id| book.policies.get(&id).is_none_or(|page| page.basis.is_none());
+        for policy in ctx.policies {
+            if only.is_some_and(|id| policy.id() != id && !missing(&desk.book, policy.id())) {
+                continue;
+            }
             evaluate_policy(desk, policy, trigger, &mut causes)?;
         }
     }
@@ -158,7 +163,7 @@ fn basis_of(book: &Book, policy: &PolicyInForce, period: Period, month: Month, d
     for (component, amount) in &book.facts.limits {
         base.insert(component.clone(), BaseTerm { amount: *amount, source: BaseSource::Resource });
     }
-    let carries = policy.evaluation.carryover.is_some();
+    let carries = policy.evaluation.carries_over;
     let previous_period = period.previous().filter(|_| carries);
     let created = site_date(book.facts.created, desk.ctx.rules.zone);
     let existed = previous_period.and_then(Period::end).is_some_and(|end| created <= end);

@@ -13,7 +13,7 @@ use super::results;
 use crate::domain::evaluate::Trigger;
 use crate::domain::ids::{EventId, UserId};
 use crate::domain::period::{Month, site_date};
-use crate::domain::policy::{AMOUNT_MAX, AMOUNT_SCALE_MAX};
+use crate::domain::decimal;
 use crate::domain::tres::Amounts;
 use crate::events::allocation::{
     AllocationEvent, HoldPlaced, HoldReleased, LimitsChanged, ReportedAmount, ResourceDetailsChanged, ResourceFacts,
@@ -102,8 +102,8 @@ fn live(desk: &Desk<'_>) -> Result<(), Refusal> {
 
 fn check_amounts(amounts: &Amounts, ctx: &DecideContext<'_>) -> Result<(), Refusal> {
     for (component, amount) in amounts {
-        if !ctx.offering.components.iter().any(|c| c.component_type == *component) {
-            let known: Vec<&str> = ctx.offering.components.iter().map(|c| c.component_type.as_str()).collect();
+        if !ctx.offering.facts.components.iter().any(|c| c.component_type == *component) {
+            let known: Vec<&str> = ctx.offering.facts.components.iter().map(|c| c.component_type.as_str()).collect();
             return Err(Refusal::UnknownComponent { component: component.clone(), known: known.join(", ") });
         }
         check_amount(component, *amount)?;

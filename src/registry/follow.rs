@@ -1,0 +1,121 @@
+//! Keeps the registry in step with the log, whoever appends to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::Registry;
+use crate::domain::ids::ResourceId;
+use crate::domain::period::Month;
+use crate::events::allocation::AllocationEvent;
+use crate::events::envelope::{Position, RecordedEvent};
+use crate::events::registry::RegistryEvent;
+use crate::store::{EventStore, StoreError};
+
+/// Events read at a time.
+const BATCH: usize = 2_000;
+
+/// How long to wait for news before looking anyway.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The registry cannot follow the log.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The log cannot be read.
+    #[error("the registry cannot read the event log")]
+    Store(#[from] StoreError),
+    /// An event of the registry cannot be read.
+    #[error("event {event_type} at position {position} is unreadable to the registry")]
+    Event {
+        /// Stored type name.
+        event_type: String,
+        /// Where it stands.
+        position: Position,
+        /// What the decoder said.
+        source: serde_json::Error,
+    },
+}
+
+/// Reads the log after the registry's position and folds what concerns it.
+pub struct Follower {
+    store: Arc<dyn EventStore>,
+    registry: Arc<Registry>,
+    // One reader at a time: the position belongs to the state that it describes.
+    reading: Mutex<()>,
+}
+
+impl Follower {
+    /// Follows `store` into `registry`.
+    pub fn new(store: Arc<dyn EventStore>, registry: Arc<Registry>) -> Self {
+        Self { store, registry, reading: Mutex::new(()) }
+    }
+
+    /// Reads on to the head of the log.
+    pub async fn catch_up(&self) -> Result<(), FollowError> {
+        let _reading = self.reading.lock().await;
+        loop {
+            let after = self.registry.read().position();
+            let events = self.store.read_all(after, BATCH).await?;
+            let Some(last) = events.last() else { return Ok(()) };
+            let position = last.position;
+            let full = events.len() == BATCH;
+            self.fold(&events)?;
+            self.registry.write().set_position(position);
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Follows until told to stop.
+    pub async fn run(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.catch_up().await {
+                tracing::error!(error = &error as &dyn std::error::Error, "the registry is behind the log");
+                tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(LOOK_AGAIN) => {} }
+            }
+            let after = self.registry.read().position();
+            tokio::select! { () = stop.cancelled() => {}, () = self.store.wait_beyond(after, LOOK_AGAIN) => {} }
+        }
+    }
+
+    fn fold(&self, events: &[RecordedEvent]) -> Result<(), FollowError> {
+        let unreadable = |event: &RecordedEvent, source| FollowError::Event {
+            event_type: event.event_type.to_string(),
+            position: event.position,
+            source,
+        };
+        for event in events {
+            match &*event.event_type {
+                "books_opened.v1" => {
+                    if let Some((resource, month)) = book_of(event.stream.as_str()) {
+                        self.registry.write().opened(resource, month);
+                    }
+                }
+                "resource_registered.v1" | "resource_state_changed.v1" => {
+                    let decoded = AllocationEvent::decode(&event.event_type, &event.payload);
+                    if let (Some(decoded), Some((resource, month))) = (decoded, book_of(event.stream.as_str())) {
+                        let decoded = decoded.map_err(|e| unreadable(event, e))?;
+                        self.registry.write().apply_allocation(resource, month, &decoded);
+                    }
+                }
+                other => {
+                    if let Some(decoded) = RegistryEvent::decode(other, &event.payload) {
+                        let decoded = decoded.map_err(|e| unreadable(event, e))?;
+                        self.registry.write().apply(&decoded, event.version, event.occurred_at);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Resource and month of an allocation book's stream name.
+pub fn book_of(stream: &str) -> Option<(ResourceId, Month)> {
+    let rest = stream.strip_prefix("allocation-")?;
+    let (resource, month) = rest.split_at_checked(32)?;
+    Some((resource.parse().ok()?, month.strip_prefix('-')?.parse().ok()?))
+}
