@@ -3,7 +3,11 @@
 //! Everything the service knows is a fold of an immutable event log. `domain` holds the pure rules, `events` the
 //! vocabulary, `store` the log, `commands` the decisions, `projections` the read models; `http` and `cli` are the edges.
 
+pub mod clock;
+pub mod commands;
 pub mod domain;
 pub mod events;
+pub mod import;
 pub mod limits;
+pub mod registry;
 pub mod store;

@@ -357,9 +357,9 @@ pub fn sum_months(months: &UsageByMonth) -> Option<Amounts> {
 }
 
 fn weighted_sum<'a>(weights: &Weights, amounts: impl Iterator<Item = (&'a str, Decimal)>) -> Option<Decimal> {
-    amounts.into_iter().try_fold(Decimal::ZERO, |sum, (component, amount)| {
-        sum.checked_add(weights.of(component).checked_mul(amount)?)
-    })
+    amounts
+        .into_iter()
+        .try_fold(Decimal::ZERO, |sum, (component, amount)| sum.checked_add(weights.of(component).checked_mul(amount)?))
 }
 
 /// Usage over allocation, kept as a fraction.
@@ -375,10 +375,11 @@ impl Ratio {
         let what = "the weighted usage";
         let used = inputs.basis.period_usage(inputs.usage).ok_or(ArithmeticError { what })?;
         let weights = &inputs.basis.terms.weights;
-        let usage = weighted_sum(weights, used.iter().map(|(c, a)| (c.as_str(), *a))).ok_or(ArithmeticError { what })?;
+        let usage =
+            weighted_sum(weights, used.iter().map(|(c, a)| (c.as_str(), *a))).ok_or(ArithmeticError { what })?;
         let allocation = inputs.allocation.weighted;
-        let zero_allowed =
-            allocation.is_zero() && inputs.basis.base.iter().any(|(c, b)| b.amount.is_zero() && !weights.of(c).is_zero());
+        let zero_allowed = allocation.is_zero()
+            && inputs.basis.base.iter().any(|(c, b)| b.amount.is_zero() && !weights.of(c).is_zero());
         Ok(Self { usage, allocation, over_zero: zero_allowed && usage > Decimal::ZERO })
     }
 
@@ -399,7 +400,9 @@ impl Ratio {
             return OVER_NOTHING_PERCENT;
         }
         let allocated = (!self.allocation.is_zero()).then_some(self.allocation);
-        tres::percentage(self.usage, allocated).round_dp_with_strategy(PERCENT_PLACES, RoundingStrategy::ToZero).normalize()
+        tres::percentage(self.usage, allocated)
+            .round_dp_with_strategy(PERCENT_PLACES, RoundingStrategy::ToZero)
+            .normalize()
     }
 }
 
@@ -419,10 +422,11 @@ pub fn evaluate(inputs: &EvaluationInputs<'_>) -> Result<Outcome, ArithmeticErro
         .map(|rung| rung.percent)
         .collect();
     let full = ratio.reached(Decimal::ONE_HUNDRED);
-    let verbs = [(Verb::Pause, holds.paused), (Verb::Downscale, holds.downscaled), (Verb::Notify, !notified.is_empty())]
-        .into_iter()
-        .filter_map(|(verb, listed)| listed.then_some(verb))
-        .collect();
+    let verbs =
+        [(Verb::Pause, holds.paused), (Verb::Downscale, holds.downscaled), (Verb::Notify, !notified.is_empty())]
+            .into_iter()
+            .filter_map(|(verb, listed)| listed.then_some(verb))
+            .collect();
     let mut outcome = Outcome {
         percentage: ratio.percentage(),
         weighted_usage: ratio.usage.normalize(),

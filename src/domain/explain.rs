@@ -30,7 +30,10 @@ fn arithmetic(text: &mut String, inputs: &EvaluationInputs<'_>, outcome: &Outcom
     let unit = unit(inputs);
     let used = short(outcome.weighted_usage, 2);
     if outcome.percentage == OVER_NOTHING_PERCENT {
-        let _ = write!(text, "{used} {unit} used where the allocation is explicitly zero: counted as over the pause limit (9999.99 %)");
+        let _ = write!(
+            text,
+            "{used} {unit} used where the allocation is explicitly zero: counted as over the pause limit (9999.99 %)"
+        );
         return;
     }
     if basis.base.is_empty() {
@@ -59,7 +62,11 @@ fn consequence(text: &mut String, inputs: &EvaluationInputs<'_>, outcome: &Outco
     let at_or_above = |percent: Decimal| {
         outcome.percentage >= percent || (outcome.percentage == OVER_NOTHING_PERCENT && outcome.fired)
     };
-    let highest = ladder.iter().filter(|r| r.effect != Effect::Notify || !outcome.notified.is_empty()).filter(|r| at_or_above(r.percent)).max_by_key(|r| r.percent);
+    let highest = ladder
+        .iter()
+        .filter(|r| r.effect != Effect::Notify || !outcome.notified.is_empty())
+        .filter(|r| at_or_above(r.percent))
+        .max_by_key(|r| r.percent);
     if outcome.verbs.is_empty() {
         match (inputs.held.any(), ladder.iter().map(|r| r.percent).find(|p| !at_or_above(*p))) {
             (true, _) => text.push_str("below the threshold -> released"),

@@ -38,7 +38,8 @@ pub enum ResourceState {
 
 impl ResourceState {
     /// All states.
-    pub const ALL: [Self; 6] = [Self::Creating, Self::Ok, Self::Erred, Self::Updating, Self::Terminating, Self::Terminated];
+    pub const ALL: [Self; 6] =
+        [Self::Creating, Self::Ok, Self::Erred, Self::Updating, Self::Terminating, Self::Terminated];
 
     /// The spelling on the wire.
     pub fn as_str(self) -> &'static str {

@@ -62,10 +62,14 @@ impl Event {
             .or_else(|| SiteEvent::decode(event_type, payload).map(|r| r.map(Self::Site)));
         match decoded {
             Some(Ok(event)) => Ok(event),
-            Some(Err(source)) => {
-                Err(DecodeError::Payload { event_type: event_type.into(), position: recorded.position.to_string(), source })
+            Some(Err(source)) => Err(DecodeError::Payload {
+                event_type: event_type.into(),
+                position: recorded.position.to_string(),
+                source,
+            }),
+            None => {
+                Err(DecodeError::UnknownType { event_type: event_type.into(), position: recorded.position.to_string() })
             }
-            None => Err(DecodeError::UnknownType { event_type: event_type.into(), position: recorded.position.to_string() }),
         }
     }
 }

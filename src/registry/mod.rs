@@ -11,9 +11,9 @@ pub use state::{PolicyRow, RegistryState, ResourceEntry, Snapshot, Versioned, of
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
+use crate::commands::allocation::{OfferingInForce, PolicyInForce};
 use crate::domain::ids::{CustomerId, OfferingId, PolicyId, ResourceId};
 use crate::domain::period::Month;
-use crate::commands::allocation::{OfferingInForce, PolicyInForce};
 use crate::events::allocation::WithdrawReason;
 
 /// The registry, shared by everything in the process.

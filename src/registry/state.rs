@@ -132,7 +132,9 @@ impl RegistryState {
     /// Folds a registry event. Events of one stream may come twice or late: an older version changes nothing.
     pub fn apply(&mut self, event: &RegistryEvent, version: Version, occurred_at: DateTime<Utc>) {
         match event {
-            RegistryEvent::GroupRegistered(f) | RegistryEvent::GroupChanged(f) => put(&mut self.groups, f.group, f, version),
+            RegistryEvent::GroupRegistered(f) | RegistryEvent::GroupChanged(f) => {
+                put(&mut self.groups, f.group, f, version)
+            }
             RegistryEvent::CustomerRegistered(f) | RegistryEvent::CustomerChanged(f) => {
                 put(&mut self.customers, f.customer, f, version);
             }
@@ -143,7 +145,9 @@ impl RegistryState {
                 put(&mut self.offerings, f.offering, &OfferingInForce::of(f.clone()), version);
                 self.refresh_policies(f.offering);
             }
-            RegistryEvent::PolicyCreated(f) | RegistryEvent::PolicyChanged(f) => self.put_policy(f, version, occurred_at),
+            RegistryEvent::PolicyCreated(f) | RegistryEvent::PolicyChanged(f) => {
+                self.put_policy(f, version, occurred_at)
+            }
             RegistryEvent::PolicyDeleted(deleted) => {
                 self.deleted.insert(deleted.policy);
                 if let Some(policy) = self.policies.remove(&deleted.policy)
@@ -187,7 +191,9 @@ impl RegistryState {
     }
 
     fn put_policy(&mut self, facts: &PolicyFacts, version: Version, occurred_at: DateTime<Utc>) {
-        if self.deleted.contains(&facts.policy) || self.policies.get(&facts.policy).is_some_and(|p| p.version >= version) {
+        if self.deleted.contains(&facts.policy)
+            || self.policies.get(&facts.policy).is_some_and(|p| p.version >= version)
+        {
             return;
         }
         let created = self.policies.get(&facts.policy).map_or(occurred_at, |known| known.created);
@@ -304,10 +310,7 @@ impl RegistryState {
 
     /// Enabled policies of an offering whose scope holds the customer, oldest first.
     pub fn applying(&self, offering: OfferingId, customer: CustomerId) -> Vec<Arc<PolicyInForce>> {
-        self.policies_on(offering)
-            .filter(|p| p.facts.terms.enabled && self.in_scope(p, customer))
-            .cloned()
-            .collect()
+        self.policies_on(offering).filter(|p| p.facts.terms.enabled && self.in_scope(p, customer)).cloned().collect()
     }
 
     /// Live resources of an offering.

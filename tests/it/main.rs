@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod domain;
+mod import;
 #[path = "../properties/mod.rs"]
 mod properties;
-
-mod domain;
 mod support;

@@ -2,6 +2,7 @@
 
 mod carryover;
 mod period;
+mod sacct;
 mod settings;
 mod tres;
 

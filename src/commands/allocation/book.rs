@@ -13,8 +13,8 @@ use crate::domain::ids::{EventId, PolicyId, ResourceId};
 use crate::domain::period::{Month, Period};
 use crate::domain::tres::Amounts;
 use crate::events::allocation::{
-    AllocationEvent, BooksOpened, Carried, CarriedPolicy, Commanded, CounterReset, DispatchState, HoldKind, HoldPlaced, OpenDispatch,
-    PolicyEvaluated, Recorded, RecordedBasis, ResourceFacts, SettingsCommanded,
+    AllocationEvent, BooksOpened, Carried, CarriedPolicy, Commanded, CounterReset, DispatchState, HoldKind, HoldPlaced,
+    OpenDispatch, PolicyEvaluated, Recorded, RecordedBasis, ResourceFacts, SettingsCommanded,
 };
 use crate::events::envelope::StreamName;
 

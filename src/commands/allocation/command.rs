@@ -107,12 +107,12 @@ pub enum Refusal {
         known: String,
     },
     /// A negative or absurdly large amount.
-    #[error("{amount} is out of range for {component}: 0 to 1000000000000000 with at most 12 decimals")]
+    #[error("{component}: {complaint}")]
     AmountOutOfRange {
         /// The component.
         component: String,
-        /// The amount.
-        amount: Decimal,
+        /// What is wrong with the amount and what is allowed.
+        complaint: String,
     },
     /// The policy does not apply to the resource.
     #[error("the policy does not apply to this resource")]

@@ -63,7 +63,11 @@ fn withdraw(desk: &mut Desk<'_>, causes: &mut Causes) {
 fn restrict(desk: &mut Desk<'_>, causes: &Causes) {
     let (from, to) = (desk.book.flags, desk.book.restrictions());
     if from != to {
-        desk.push(AllocationEvent::RestrictionChanged(RestrictionChanged { from, to, policies: causes.changed.clone() }));
+        desk.push(AllocationEvent::RestrictionChanged(RestrictionChanged {
+            from,
+            to,
+            policies: causes.changed.clone(),
+        }));
     }
 }
 

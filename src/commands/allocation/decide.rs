@@ -10,10 +10,10 @@ use super::command::{AllocationCommand, DecideContext, Refusal};
 use super::consequences;
 use super::desk::Desk;
 use super::results;
+use crate::domain::decimal;
 use crate::domain::evaluate::Trigger;
 use crate::domain::ids::{EventId, UserId};
 use crate::domain::period::{Month, site_date};
-use crate::domain::decimal;
 use crate::domain::tres::Amounts;
 use crate::events::allocation::{
     AllocationEvent, HoldPlaced, HoldReleased, LimitsChanged, ReportedAmount, ResourceDetailsChanged, ResourceFacts,
@@ -112,10 +112,10 @@ fn check_amounts(amounts: &Amounts, ctx: &DecideContext<'_>) -> Result<(), Refus
 }
 
 fn check_amount(component: &str, amount: Decimal) -> Result<(), Refusal> {
-    if amount.is_sign_negative() && !amount.is_zero() || amount > AMOUNT_MAX || amount.normalize().scale() > AMOUNT_SCALE_MAX {
-        return Err(Refusal::AmountOutOfRange { component: component.to_owned(), amount });
+    match decimal::complaint(amount, Decimal::ZERO, decimal::MAX_AMOUNT) {
+        Some(complaint) => Err(Refusal::AmountOutOfRange { component: component.to_owned(), complaint }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn change_limits(desk: &mut Desk<'_>, limits: &Amounts) -> Result<(), Refusal> {

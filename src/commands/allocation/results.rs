@@ -35,12 +35,7 @@ pub fn matching(
 }
 
 /// Records the report on the dispatch it answers, or as an unmatched result.
-pub fn report_command_result(
-    desk: &mut Desk<'_>,
-    policy: PolicyId,
-    named: Option<DispatchId>,
-    report: &CommandReport,
-) {
+pub fn report_command_result(desk: &mut Desk<'_>, policy: PolicyId, named: Option<DispatchId>, report: &CommandReport) {
     let report = report.clone();
     let event = match matching(&desk.book.dispatches, policy, named, &report) {
         Some(dispatch) => AllocationEvent::CommandResultReported(CommandResultReported { dispatch, policy, report }),

@@ -49,18 +49,20 @@ pub fn agent(desk: &mut Desk<'_>, causes: &Causes) {
     let Some(policy) = causing(causes, &applying).or_else(|| last.as_ref().map(|l| l.policy)) else { return };
     let inherits_reset = if reset.is_none() { unanswered_reset(&desk.book) } else { None };
     let settings = AgentSettings { reset_raw_usage: reset.is_some() || inherits_reset.is_some(), ..settings };
-    let class_changed = last.as_ref().map_or(qos != QosClass::Default, |l| {
-        l.qos != qos || l.qos_name.as_deref() != Some(qos_name.as_str())
-    });
+    let class_changed = last
+        .as_ref()
+        .map_or(qos != QosClass::Default, |l| l.qos != qos || l.qos_name.as_deref() != Some(qos_name.as_str()));
     let commands = sacctmgr::commands(
         desk.book.facts.account(),
         &settings,
         class_changed.then_some((qos_name.as_str(), reason_of(qos))),
     );
     let others = causes.evaluated.iter().copied().filter(|p| *p != policy).collect();
-    let period = applying.iter().find(|p| p.id() == policy).or(applying.first()).map_or(Period::Total, |p| {
-        Period::containing(p.period, site_date(desk.ctx.now, desk.ctx.rules.zone))
-    });
+    let period = applying
+        .iter()
+        .find(|p| p.id() == policy)
+        .or(applying.first())
+        .map_or(Period::Total, |p| Period::containing(p.period, site_date(desk.ctx.now, desk.ctx.rules.zone)));
     let event = SettingsCommanded {
         dispatch: DispatchId::from(desk.ctx.ids.fresh()),
         policy,
@@ -133,7 +135,8 @@ fn settings_of(
         .filter_map(|policy| {
             let (recorded, _) = book.policies.get(&policy.id())?.basis.as_ref()?;
             let period = Period::containing(policy.period, today);
-            let baseline = reset.map_or_else(Amounts::new, |r| baseline_minutes(r, period, ctx.offering, &policy.evaluation.weights));
+            let baseline = reset
+                .map_or_else(Amounts::new, |r| baseline_minutes(r, period, ctx.offering, &policy.evaluation.weights));
             Some(AgentSettings::of(&SettingsInputs {
                 terms: &policy.facts.terms,
                 effective: &recorded.allocation.effective,

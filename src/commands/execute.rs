@@ -1,0 +1,411 @@
+//! Executes allocation commands: load the book, decide, append with the version the decision rests on, again on a conflict.
+//!
+//! Commands on one resource are serial within the process and checked by version across processes; different resources run
+//! side by side. A month's first command seals the old book and opens the next one with the same append as its events.
+
+mod books;
+mod bulk;
+
+pub use books::Loaded;
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, MutexGuard};
+use uuid::Uuid;
+
+use self::books::Books;
+use super::allocation::{
+    AllocationCommand, Book, BookError, DecideContext, Decision, Refusal, SiteRules, decide, register, stream_of,
+};
+use crate::clock::{Clock, IdSource};
+use crate::domain::ids::{CustomerId, EventId, OfferingId, ResourceId};
+use crate::domain::period::Month;
+use crate::events::allocation::{AllocationEvent, BooksClosed, BooksOpened};
+use crate::events::envelope::{Actor, Metadata, NewEvent, Position};
+use crate::registry::{Applicable, FollowError, Follower, Registry};
+use crate::store::{AppendRequest, Appended, EventStore, ExpectedVersion, StoreError};
+
+/// How often a command is decided again after somebody else wrote first.
+const ATTEMPTS_MAX: usize = 4;
+
+/// Locks over which resources are spread, so that commands on one resource follow each other.
+const LOCK_STRIPES: usize = 4_096;
+
+/// Who asks, in what connection, and why.
+#[derive(Debug, Clone)]
+pub struct CommandMeta {
+    /// Who.
+    pub actor: Actor,
+    /// The request or job that it belongs to.
+    pub correlation_id: Uuid,
+    /// The event that led to it.
+    pub causation_id: Option<Uuid>,
+    /// Why, in the words of whoever asks.
+    pub reason: Option<Arc<str>>,
+}
+
+impl CommandMeta {
+    /// A command of Sluice itself.
+    pub fn system(correlation_id: Uuid) -> Self {
+        Self { actor: Actor::SYSTEM, correlation_id, causation_id: None, reason: None }
+    }
+
+    pub(crate) fn metadata(&self) -> Metadata {
+        Metadata {
+            actor: self.actor,
+            correlation_id: self.correlation_id,
+            causation_id: self.causation_id,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// What came of a command.
+#[derive(Debug, Clone)]
+pub struct Executed {
+    /// The events appended; none if nothing changed.
+    pub events: Vec<(EventId, AllocationEvent)>,
+    /// The book after it.
+    pub book: Arc<Book>,
+    /// Position of the last event appended, if any.
+    pub position: Option<Position>,
+}
+
+impl Executed {
+    /// True if the command changed nothing and nothing was recorded.
+    pub fn already_applied(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// Why a command was not carried out. Nothing of it was recorded, unless the store said `Unknown`.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It was refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no such resource.
+    #[error("there is no resource {0}")]
+    NoSuchResource(ResourceId),
+    /// Others kept writing first.
+    #[error("the allocation of resource {0} kept changing; try again")]
+    Contended(ResourceId),
+    /// The store failed.
+    #[error("the event store failed")]
+    Store(#[from] StoreError),
+    /// A stored book cannot be read.
+    #[error("a stored allocation book cannot be read")]
+    Book(#[from] BookError),
+    /// The registry cannot follow the log.
+    #[error("the registry cannot follow the event log")]
+    Registry(#[from] FollowError),
+}
+
+/// Executes commands on allocations.
+pub struct Allocations {
+    store: Arc<dyn EventStore>,
+    registry: Arc<Registry>,
+    follower: Arc<Follower>,
+    books: Books,
+    locks: Vec<Mutex<()>>,
+    clock: Arc<dyn Clock>,
+    ids: IdSource,
+    rules: std::sync::RwLock<Arc<SiteRules>>,
+}
+
+impl Allocations {
+    /// Executes on `store` with the registry's facts; keeps at most `books_max` folded books in memory.
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        registry: Arc<Registry>,
+        follower: Arc<Follower>,
+        clock: Arc<dyn Clock>,
+        rules: SiteRules,
+        books_max: usize,
+    ) -> Self {
+        Self {
+            books: Books::new(Arc::clone(&store), books_max),
+            store,
+            registry,
+            follower,
+            locks: (0..LOCK_STRIPES).map(|_| Mutex::new(())).collect(),
+            clock,
+            ids: IdSource,
+            rules: std::sync::RwLock::new(Arc::new(rules)),
+        }
+    }
+
+    /// Site settings in force.
+    pub fn rules(&self) -> Arc<SiteRules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Replaces the site settings.
+    pub fn set_rules(&self, rules: SiteRules) {
+        *self.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// Drops folded books that nothing needs at the moment.
+    pub fn forget_books(&self) {
+        self.books.clear();
+    }
+
+    async fn lock(&self, resource: ResourceId) -> MutexGuard<'_, ()> {
+        self.locks[stripe(resource)].lock().await
+    }
+
+    /// Executes one command.
+    pub async fn execute(
+        &self,
+        resource: ResourceId,
+        command: &AllocationCommand,
+        meta: &CommandMeta,
+    ) -> Result<Executed, CommandError> {
+        let _serial = self.lock(resource).await;
+        self.execute_locked(resource, command, meta).await
+    }
+
+    async fn execute_locked(
+        &self,
+        resource: ResourceId,
+        command: &AllocationCommand,
+        meta: &CommandMeta,
+    ) -> Result<Executed, CommandError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let loaded = self.books.load(resource, self.registry.book_hint(resource)).await?;
+            match self.plan(resource, loaded, command, meta) {
+                Ok(plan) => match self.carry_out(resource, plan).await {
+                    Err(CommandError::Store(StoreError::Conflict { .. })) => self.books.forget(resource),
+                    other => return other,
+                },
+                Err(CommandError::Refused(Refusal::StaleRegistry { .. })) => self.follower.catch_up().await?,
+                Err(CommandError::NoSuchResource(_)) if self.registry.book_hint(resource).is_none() => {
+                    self.follower.catch_up().await?;
+                    if self.registry.book_hint(resource).is_none() {
+                        return Err(CommandError::NoSuchResource(resource));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(CommandError::Contended(resource))
+    }
+
+    /// Decides without recording anything: what a command would do now.
+    pub async fn dry_run(&self, resource: ResourceId, command: &AllocationCommand) -> Result<Decision, CommandError> {
+        let loaded = self.books.load(resource, self.registry.book_hint(resource)).await?;
+        let (_, base) = self.base(resource, loaded)?;
+        self.with_context(base.facts.offering, base.facts.customer, |ctx| decide(&base, command, ctx))
+    }
+
+    /// The folded book as of now, in the running month.
+    pub async fn book(&self, resource: ResourceId) -> Result<Arc<Book>, CommandError> {
+        match self.books.load(resource, self.registry.book_hint(resource)).await? {
+            Some(Loaded::Open(book) | Loaded::Sealed(book, _)) => Ok(book),
+            None => Err(CommandError::NoSuchResource(resource)),
+        }
+    }
+
+    fn with_context<T>(
+        &self,
+        offering: OfferingId,
+        customer: CustomerId,
+        decide: impl FnOnce(&DecideContext<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, CommandError> {
+        let Some(Applicable { offering, policies }) = self.registry.applicable(offering, customer) else {
+            return Err(CommandError::Refused(Refusal::Missing));
+        };
+        let rules = self.rules();
+        let withdrawn = |policy| self.registry.withdraw_reason(policy);
+        let ctx = DecideContext {
+            now: self.clock.now(),
+            offering: &offering,
+            policies: &policies,
+            withdrawn: &withdrawn,
+            rules: &rules,
+            ids: self.ids,
+        };
+        Ok(decide(&ctx)?)
+    }
+
+    fn month(&self) -> Month {
+        Month::of_instant(self.clock.now(), self.rules().zone)
+    }
+
+    /// The book that a decision is made on, and how it comes to stand in the log.
+    fn base(&self, resource: ResourceId, loaded: Option<Loaded>) -> Result<(Opening, Book), CommandError> {
+        let month = self.month();
+        match loaded {
+            None => Err(CommandError::NoSuchResource(resource)),
+            Some(Loaded::Open(book)) if book.month >= month => {
+                Ok((Opening::None, Arc::try_unwrap(book).unwrap_or_else(|shared| (*shared).clone())))
+            }
+            Some(Loaded::Open(book)) => {
+                let opened = BooksOpened { previous: book.month, carried: book.carried() };
+                let next = Book::begin(month, &AllocationEvent::BooksOpened(Box::new(opened.clone())))?;
+                let close = Some((book.month, book.version));
+                Ok((Opening::Next { close, opened: Box::new(opened) }, next))
+            }
+            Some(Loaded::Sealed(book, successor)) => {
+                let opened = BooksOpened { previous: book.month, carried: book.carried() };
+                let next = Book::begin(successor, &AllocationEvent::BooksOpened(Box::new(opened.clone())))?;
+                Ok((Opening::Next { close: None, opened: Box::new(opened) }, next))
+            }
+        }
+    }
+
+    fn plan(
+        &self,
+        resource: ResourceId,
+        loaded: Option<Loaded>,
+        command: &AllocationCommand,
+        meta: &CommandMeta,
+    ) -> Result<Plan, CommandError> {
+        let now = self.clock.now();
+        if let AllocationCommand::Register(facts) = command {
+            if loaded.is_some() {
+                return Err(Refusal::Exists.into());
+            }
+            let decision =
+                self.with_context(facts.offering, facts.customer, |ctx| register(facts, ctx.month(), ctx))?;
+            let append = self.request(resource, &decision, ExpectedVersion::NoStream, None, meta, now);
+            return Ok(Plan { close: None, append, decision });
+        }
+        let (opening, base) = self.base(resource, loaded)?;
+        let version = base.version;
+        let decision =
+            self.with_context(base.facts.offering, base.facts.customer, |ctx| decide(&base, command, ctx))?;
+        let (expected, opened, close) = match opening {
+            Opening::None => (ExpectedVersion::Exact(version), None, None),
+            Opening::Next { close, opened } => (ExpectedVersion::NoStream, Some(opened), close),
+        };
+        let append = self.request(resource, &decision, expected, opened, meta, now);
+        let close = close.map(|(month, version)| close_request(resource, month, version, decision.book.month, now));
+        Ok(Plan { close, append, decision })
+    }
+
+    fn request(
+        &self,
+        resource: ResourceId,
+        decision: &Decision,
+        expected: ExpectedVersion,
+        opened: Option<Box<BooksOpened>>,
+        meta: &CommandMeta,
+        now: chrono::DateTime<chrono::Utc>,
+    ) -> Option<AppendRequest> {
+        let stream = stream_of(resource, decision.book.month);
+        let mut events = Vec::with_capacity(decision.events.len() + 1);
+        if let Some(opened) = opened {
+            events.push(opening_event(&stream, opened, now));
+        }
+        let metadata = meta.metadata();
+        events.extend(decision.events.iter().map(|(id, event)| NewEvent {
+            event_id: id.as_uuid(),
+            event_type: event.event_type(),
+            occurred_at: now,
+            metadata: metadata.clone(),
+            payload: event.payload(),
+        }));
+        (!events.is_empty()).then_some(AppendRequest { stream, expected, events })
+    }
+
+    async fn carry_out(&self, resource: ResourceId, plan: Plan) -> Result<Executed, CommandError> {
+        if let Some(close) = plan.close {
+            self.append(close).await?;
+        }
+        let position = match plan.append {
+            Some(append) => Some(self.append(append).await?.position),
+            None => None,
+        };
+        Ok(self.done(resource, plan.decision, position))
+    }
+
+    fn done(&self, resource: ResourceId, decision: Decision, position: Option<Position>) -> Executed {
+        let book = Arc::new(decision.book);
+        if position.is_some() {
+            self.observe(resource, book.month, &decision.events);
+            self.books.put(resource, Arc::clone(&book));
+        }
+        Executed { events: decision.events, book, position }
+    }
+
+    /// Lets the registry see what this process appended, before the log brings it round.
+    fn observe(&self, resource: ResourceId, month: Month, events: &[(EventId, AllocationEvent)]) {
+        let concerns = |e: &AllocationEvent| {
+            matches!(e, AllocationEvent::ResourceRegistered(_) | AllocationEvent::ResourceStateChanged(_))
+        };
+        let newer = self.registry.book_hint(resource).is_none_or(|known| known < month);
+        if newer || events.iter().any(|(_, e)| concerns(e)) {
+            let mut state = self.registry.write();
+            for (_, event) in events.iter().filter(|(_, e)| concerns(e)) {
+                state.apply_allocation(resource, month, event);
+            }
+            state.opened(resource, month);
+        }
+    }
+
+    /// Appends; where the store cannot say whether it did, asks again with the same ids.
+    async fn append(&self, request: AppendRequest) -> Result<Appended, StoreError> {
+        match self.store.append(&request.stream, request.expected, request.events.clone()).await {
+            Err(StoreError::Unknown(_)) => self.store.append(&request.stream, request.expected, request.events).await,
+            other => other,
+        }
+    }
+}
+
+/// How the decided book comes to stand in the log.
+enum Opening {
+    /// It is open.
+    None,
+    /// It begins by continuing another, which is sealed first if it is not yet.
+    Next { close: Option<(Month, u64)>, opened: Box<BooksOpened> },
+}
+
+/// What is to be appended for one command.
+struct Plan {
+    close: Option<AppendRequest>,
+    append: Option<AppendRequest>,
+    decision: Decision,
+}
+
+fn stripe(resource: ResourceId) -> usize {
+    // Ids derived from names are evenly spread; time-ordered ones are so at their end.
+    let bytes = resource.as_uuid().into_bytes();
+    usize::from(u16::from_be_bytes([bytes[14], bytes[15]])) % LOCK_STRIPES
+}
+
+/// An id that every process gives the same fact of a stream.
+fn deterministic(stream: &str, fact: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("sluice/{stream}/{fact}").as_bytes())
+}
+
+fn book_keeping(event: AllocationEvent, id: Uuid, now: chrono::DateTime<chrono::Utc>) -> NewEvent {
+    NewEvent {
+        event_id: id,
+        event_type: event.event_type(),
+        occurred_at: now,
+        metadata: CommandMeta::system(id).metadata(),
+        payload: event.payload(),
+    }
+}
+
+fn opening_event(
+    stream: &crate::events::envelope::StreamName,
+    opened: Box<BooksOpened>,
+    now: chrono::DateTime<chrono::Utc>,
+) -> NewEvent {
+    book_keeping(AllocationEvent::BooksOpened(opened), deterministic(stream.as_str(), "opened"), now)
+}
+
+fn close_request(
+    resource: ResourceId,
+    month: Month,
+    version: u64,
+    successor: Month,
+    now: chrono::DateTime<chrono::Utc>,
+) -> AppendRequest {
+    let stream = stream_of(resource, month);
+    let id = deterministic(stream.as_str(), "closed");
+    let event = book_keeping(AllocationEvent::BooksClosed(BooksClosed { successor }), id, now);
+    AppendRequest { stream, expected: ExpectedVersion::Exact(version), events: vec![event] }
+}

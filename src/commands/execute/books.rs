@@ -1,0 +1,159 @@
+//! Folded books: a bounded cache in front of the store.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+
+use super::super::allocation::{Book, BookError, stream_of};
+use super::CommandError;
+use crate::domain::ids::{EventId, ResourceId};
+use crate::domain::period::Month;
+use crate::events::allocation::AllocationEvent;
+use crate::events::envelope::RecordedEvent;
+use crate::store::{EventStore, StoreError};
+
+/// Events of a book read at a time.
+const PAGE: usize = 5_000;
+
+/// Books a chain of sealed books may lead through: a century of months.
+const CHAIN_MAX: usize = 1_200;
+
+/// A book as it stands in the log.
+#[derive(Debug, Clone)]
+pub enum Loaded {
+    /// It takes events.
+    Open(Arc<Book>),
+    /// It is sealed, and the named successor does not exist yet.
+    Sealed(Arc<Book>, Month),
+}
+
+/// The cache.
+pub(super) struct Books {
+    store: Arc<dyn EventStore>,
+    cache: Mutex<LruCache<ResourceId, Arc<Book>>>,
+}
+
+impl Books {
+    pub(super) fn new(store: Arc<dyn EventStore>, books_max: usize) -> Self {
+        let bound = NonZeroUsize::new(books_max).unwrap_or(NonZeroUsize::MIN);
+        Self { store, cache: Mutex::new(LruCache::new(bound)) }
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, LruCache<ResourceId, Arc<Book>>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn put(&self, resource: ResourceId, book: Arc<Book>) {
+        self.cache().put(resource, book);
+    }
+
+    pub(super) fn forget(&self, resource: ResourceId) {
+        self.cache().pop(&resource);
+    }
+
+    pub(super) fn clear(&self) {
+        self.cache().clear();
+    }
+
+    pub(super) fn cached(&self, resource: ResourceId) -> Option<Loaded> {
+        self.cache().get(&resource).map(|book| Loaded::Open(Arc::clone(book)))
+    }
+
+    /// The newest book of a resource, from the cache or from the store starting at the book of `hint`.
+    pub(super) async fn load(&self, resource: ResourceId, hint: Option<Month>) -> Result<Option<Loaded>, CommandError> {
+        if let Some(book) = self.cached(resource) {
+            return Ok(Some(book));
+        }
+        let Some(mut month) = hint else { return Ok(None) };
+        let Some(mut book) = self.read(resource, month).await? else { return Ok(None) };
+        for _ in 0..CHAIN_MAX {
+            let Some(successor) = book.sealed else {
+                let book = Arc::new(book);
+                self.put(resource, Arc::clone(&book));
+                return Ok(Some(Loaded::Open(book)));
+            };
+            match self.read(resource, successor).await? {
+                Some(next) => (month, book) = (successor, next),
+                None => return Ok(Some(Loaded::Sealed(Arc::new(book), successor))),
+            }
+        }
+        Err(broken(resource, month, "the chain of books does not end", 0).into())
+    }
+
+    async fn read(&self, resource: ResourceId, month: Month) -> Result<Option<Book>, CommandError> {
+        let stream = stream_of(resource, month);
+        let mut book: Option<Book> = None;
+        loop {
+            let after = book.as_ref().map_or(0, |b| b.version);
+            let events = self.store.read_stream(&stream, after, PAGE).await?;
+            let done = events.len() < PAGE;
+            fold(&mut book, resource, month, &events)?;
+            if done {
+                return Ok(book);
+            }
+        }
+    }
+
+    /// Books of many resources at their hinted months in few reads; those that are sealed go the long way.
+    pub(super) async fn load_many(
+        &self,
+        wanted: &[(ResourceId, Option<Month>)],
+    ) -> Result<Vec<Option<Loaded>>, CommandError> {
+        let mut found: Vec<Option<Loaded>> = wanted.iter().map(|(resource, _)| self.cached(*resource)).collect();
+        let missing: Vec<(usize, ResourceId, Month)> = wanted
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| found[*i].is_none())
+            .filter_map(|(i, (resource, hint))| Some((i, *resource, (*hint)?)))
+            .collect();
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let streams: Vec<_> = missing.iter().map(|(_, resource, month)| stream_of(*resource, *month)).collect();
+        let read = self.store.read_streams(&streams).await?;
+        for ((index, resource, month), events) in missing.into_iter().zip(read) {
+            let mut book = None;
+            fold(&mut book, resource, month, &events)?;
+            found[index] = match book {
+                Some(book) if book.sealed.is_none() => {
+                    let book = Arc::new(book);
+                    self.put(resource, Arc::clone(&book));
+                    Some(Loaded::Open(book))
+                }
+                Some(_) => self.load(resource, Some(month)).await?,
+                None => None,
+            };
+        }
+        Ok(found)
+    }
+}
+
+fn broken(resource: ResourceId, month: Month, problem: &'static str, version: u64) -> BookError {
+    BookError { stream: stream_of(resource, month).to_string(), problem, version }
+}
+
+fn fold(
+    book: &mut Option<Book>,
+    resource: ResourceId,
+    month: Month,
+    events: &[RecordedEvent],
+) -> Result<(), CommandError> {
+    for recorded in events {
+        let decoded = AllocationEvent::decode(&recorded.event_type, &recorded.payload);
+        let event = match decoded {
+            Some(Ok(event)) => event,
+            Some(Err(error)) => {
+                return Err(
+                    StoreError::Corrupt(format!("{} in {}: {error}", recorded.event_type, recorded.stream)).into()
+                );
+            }
+            None => return Err(broken(resource, month, "an event of another family", recorded.version).into()),
+        };
+        match book {
+            None => *book = Some(Book::begin(month, &event)?),
+            Some(book) => book.evolve(EventId::from(recorded.event_id), &event),
+        }
+    }
+    Ok(())
+}
