@@ -9,5 +9,7 @@ pub mod domain;
 pub mod events;
 pub mod import;
 pub mod limits;
+#[path = "../projections/mod.rs"]
+pub mod projections;
 pub mod registry;
 pub mod store;
