@@ -3,13 +3,19 @@
 //! Everything the service knows is a fold of an immutable event log. `domain` holds the pure rules, `events` the
 //! vocabulary, `store` the log, `commands` the decisions, `projections` the read models; `http` and `cli` are the edges.
 
+pub mod app;
 pub mod clock;
 pub mod commands;
+pub mod demo;
 pub mod domain;
 pub mod events;
 pub mod import;
 pub mod limits;
+pub mod operations;
 #[path = "../projections/mod.rs"]
 pub mod projections;
+pub mod reactions;
 pub mod registry;
+pub mod scheduler;
+pub mod site_settings;
 pub mod store;

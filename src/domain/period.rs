@@ -6,9 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{
-    DateTime, Datelike, Days, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc,
-};
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -36,15 +34,8 @@ pub fn site_date(instant: DateTime<Utc>, zone: Tz) -> NaiveDate {
 /// Where clocks skip local midnight it is the first instant after the gap; where they show it twice, the earlier one.
 pub fn day_starts_at(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
     let midnight = date.and_time(NaiveTime::MIN);
-    // Compared with the clock again, because a fold that ends exactly at midnight never shows midnight a second time.
-    let shown = |instant: &DateTime<Utc>| instant.with_timezone(&zone).naive_local() == midnight;
-    let candidates = match zone.from_local_datetime(&midnight) {
-        MappedLocalTime::Single(only) => [Some(only), None],
-        MappedLocalTime::Ambiguous(one, other) => [Some(one), Some(other)],
-        MappedLocalTime::None => [None, None],
-    };
-    let exact = candidates.into_iter().flatten().map(|candidate| candidate.with_timezone(&Utc)).filter(shown).min();
-    exact.unwrap_or_else(|| first_instant_past(midnight, zone))
+    let shown = zone.from_local_datetime(&midnight).earliest();
+    shown.map_or_else(|| first_instant_past(midnight, zone), |instant| instant.with_timezone(&Utc))
 }
 
 /// The first instant whose local time is not before `local`, found by halving the two days on either side of it.

@@ -9,7 +9,7 @@ pub mod registry;
 pub mod site;
 
 use allocation::AllocationEvent;
-use envelope::RecordedEvent;
+use envelope::{DecodeError, RecordedEvent};
 use registry::RegistryEvent;
 use site::SiteEvent;
 
@@ -22,29 +22,6 @@ pub enum Event {
     Registry(RegistryEvent),
     /// Of the site.
     Site(SiteEvent),
-}
-
-/// A stored event that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// The payload does not have the shape that its type name promises.
-    #[error("event {event_type} at position {position} has an unreadable payload")]
-    Payload {
-        /// Stored type name.
-        event_type: String,
-        /// Where it stands.
-        position: String,
-        /// What the decoder said.
-        source: serde_json::Error,
-    },
-    /// Written by a newer release, or not by Sluice at all.
-    #[error("event type {event_type} at position {position} is unknown to this release")]
-    UnknownType {
-        /// Stored type name.
-        event_type: String,
-        /// Where it stands.
-        position: String,
-    },
 }
 
 impl Event {
@@ -62,14 +39,8 @@ impl Event {
             .or_else(|| SiteEvent::decode(event_type, payload).map(|r| r.map(Self::Site)));
         match decoded {
             Some(Ok(event)) => Ok(event),
-            Some(Err(source)) => Err(DecodeError::Payload {
-                event_type: event_type.into(),
-                position: recorded.position.to_string(),
-                source,
-            }),
-            None => {
-                Err(DecodeError::UnknownType { event_type: event_type.into(), position: recorded.position.to_string() })
-            }
+            Some(Err(error)) => Err(DecodeError::new(recorded, error)),
+            None => Err(DecodeError::new(recorded, "the type is unknown to this release")),
         }
     }
 }

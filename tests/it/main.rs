@@ -6,4 +6,5 @@ mod domain;
 mod import;
 #[path = "../properties/mod.rs"]
 mod properties;
+mod store;
 mod support;

@@ -14,13 +14,18 @@ fn plus(one: &Amounts, other: &Amounts) -> Amounts {
     sum
 }
 
+/// Equal but for the 28th digit, where amounts of 10^15 with all their decimals are rounded.
+fn alike(one: Decimal, other: Decimal) -> bool {
+    (one - other).abs() <= Decimal::new(1, 9)
+}
+
 proptest! {
     #[test]
     fn billing_is_linear(configured in weights(), one in amounts(), other in amounts(), times in 0_u32..50) {
         let weights = Weights::effective(true, &configured);
-        prop_assert_eq!(weights.sum(&plus(&one, &other)), weights.sum(&one) + weights.sum(&other));
+        prop_assert!(alike(weights.sum(&plus(&one, &other)), weights.sum(&one) + weights.sum(&other)));
         let many: Amounts = one.iter().map(|(name, amount)| (name.clone(), *amount * Decimal::from(times))).collect();
-        prop_assert_eq!(weights.sum(&many), weights.sum(&one) * Decimal::from(times));
+        prop_assert!(alike(weights.sum(&many), weights.sum(&one) * Decimal::from(times)));
     }
 
     #[test]

@@ -57,6 +57,14 @@ BEGIN
     SELECT RAISE(ABORT, 'the event log is append-only');
 END;
 
+-- INSERT OR REPLACE deletes without asking the trigger above, unless the connection has recursive triggers on.
+CREATE TRIGGER events_no_replace BEFORE INSERT ON events
+WHEN EXISTS (SELECT 1 FROM events WHERE position = NEW.position)
+    OR EXISTS (SELECT 1 FROM events WHERE stream_id = NEW.stream_id AND version = NEW.version)
+BEGIN
+    SELECT RAISE(ABORT, 'the event log is append-only');
+END;
+
 -- An event's stream and type are part of it, so their names are as fixed as the event.
 CREATE TRIGGER streams_no_update BEFORE UPDATE ON streams
 BEGIN
@@ -74,6 +82,18 @@ BEGIN
 END;
 
 CREATE TRIGGER event_kinds_no_delete BEFORE DELETE ON event_kinds
+BEGIN
+    SELECT RAISE(ABORT, 'the event log is append-only');
+END;
+
+CREATE TRIGGER streams_no_replace BEFORE INSERT ON streams
+WHEN EXISTS (SELECT 1 FROM streams WHERE stream_id = NEW.stream_id OR name = NEW.name)
+BEGIN
+    SELECT RAISE(ABORT, 'the event log is append-only');
+END;
+
+CREATE TRIGGER event_kinds_no_replace BEFORE INSERT ON event_kinds
+WHEN EXISTS (SELECT 1 FROM event_kinds WHERE kind_id = NEW.kind_id OR name = NEW.name)
 BEGIN
     SELECT RAISE(ABORT, 'the event log is append-only');
 END;

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{self, Checkpoint};
 use super::{Consumer, ConsumerError, ConsumerStatus, Decode, Decoded, FaultPoint, Faults, LoopError, chain};
-use crate::events::envelope::{DecodeError, Position};
+use crate::events::envelope::DecodeError;
+use crate::events::envelope::Position;
 use crate::limits::Limits;
 use crate::store::sql::{ReadDb, ReadTx};
 use crate::store::{EventStore, Now, StoreError};
@@ -51,13 +52,12 @@ struct Slot<E> {
 }
 
 /// What a step came to.
-enum Step {
+#[derive(Clone, Copy, Debug, Default)]
+struct Step {
     /// Some consumer moved, or has to be looked at again.
-    Advanced,
-    /// Everybody who may go on is at the head of the log, which is here.
-    AtHead(Position),
-    /// Nobody can go on now.
-    Stalled,
+    advanced: bool,
+    /// The head of the log, if some consumer is there.
+    at_head: Option<Position>,
 }
 
 /// The events of a batch that can be read, and what is wrong with the one after them.
@@ -135,9 +135,9 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             let pause = self.pause().await;
             let wait = async {
                 match step {
-                    Ok(Step::Advanced) => {}
-                    Ok(Step::AtHead(head)) => self.store.wait_beyond(head, pause).await,
-                    Ok(Step::Stalled) => tokio::time::sleep(pause).await,
+                    Ok(Step { advanced: true, .. }) => {}
+                    Ok(Step { at_head: Some(head), .. }) => self.store.wait_beyond(head, pause).await,
+                    Ok(_) => tokio::time::sleep(pause).await,
                     Err(error) => {
                         tracing::error!(error = %chain(&error), "the consumers could not go on");
                         tokio::time::sleep(self.limits.consumer_retry_first.max(pause)).await;
@@ -156,14 +156,14 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
     pub async fn settle(&self) -> Result<Position, LoopError> {
         loop {
             let step = self.step(true).await?;
-            if matches!(step, Step::Advanced) {
+            if step.advanced {
                 continue;
             }
             let failed = self.places.borrow().iter().find_map(|place| Some((place.name, place.error.clone()?)));
             if let Some((name, reason)) = failed {
                 return Err(LoopError::Stalled { name, reason });
             }
-            if let Step::AtHead(head) = step {
+            if let Some(head) = step.at_head {
                 return Ok(head);
             }
         }
@@ -226,26 +226,39 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         });
     }
 
+    /// One batch for each group of consumers that stand close together, so that one who is far behind, or does not get on,
+    /// does not hold up those who are ahead.
     async fn try_step(&self, slots: &mut [Slot<E>], impatient: bool) -> Result<Step, LoopError> {
         let now = Instant::now();
         let may_go_on = |slot: &Slot<E>| impatient || slot.paused_until.is_none_or(|until| until <= now);
+        let nobody = slots.is_empty();
         let mut ready: Vec<&mut Slot<E>> = slots.iter_mut().filter(|slot| may_go_on(slot)).collect();
         self.load(&mut ready).await?;
         ready.retain(|slot| slot.checkpoint.is_some());
-        let Some(lowest) = ready.iter().map(|slot| slot.position).min() else {
-            return if slots.is_empty() { Ok(Step::AtHead(self.store.head().await?)) } else { Ok(Step::Stalled) };
-        };
-        let batch = self.read(lowest).await?;
-        let Some(last) = batch.events.last().map(|event| event.recorded.position) else {
-            let Some(unreadable) = batch.unreadable else { return Ok(Step::AtHead(lowest)) };
-            let error = ConsumerError::Decode(unreadable);
-            ready.iter_mut().filter(|slot| slot.position < unreadable_position(&error)).for_each(|slot| {
-                slot.fail(&error, &self.limits);
-            });
-            return Ok(Step::Stalled);
-        };
-        ready.retain(|slot| slot.position < last);
-        self.apply(&mut ready, &batch.events, last).await
+        ready.sort_by_key(|slot| slot.position);
+        let mut step = Step::default();
+        let mut rest = ready.as_mut_slice();
+        while let Some(lowest) = rest.first().map(|slot| slot.position) {
+            let batch = self.read(lowest).await?;
+            let last = batch.events.last().map_or(lowest, |event| event.recorded.position);
+            let together = rest.partition_point(|slot| slot.position == lowest || slot.position < last);
+            let (group, others) = rest.split_at_mut(together);
+            match batch.unreadable {
+                _ if !batch.events.is_empty() => step.advanced |= self.apply(group, &batch.events, last).await?,
+                None => step.at_head = Some(lowest),
+                Some(unreadable) => {
+                    let error = ConsumerError::Decode(unreadable);
+                    for slot in group {
+                        slot.fail(&error, &self.limits);
+                    }
+                }
+            }
+            rest = others;
+        }
+        if nobody {
+            step.at_head = Some(self.store.head().await?);
+        }
+        Ok(step)
     }
 
     /// Reads a batch and the payloads in it.
@@ -291,17 +304,17 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         Ok(())
     }
 
-    /// Gives each consumer the events it has not seen, all in one transaction.
+    /// Gives each consumer the events it has not seen, all in one transaction, and says whether anybody has moved.
     async fn apply(
         &self,
-        ready: &mut [&mut Slot<E>],
+        group: &mut [&mut Slot<E>],
         events: &[Decoded<E>],
         last: Position,
-    ) -> Result<Step, LoopError> {
+    ) -> Result<bool, LoopError> {
         let mut tx = self.db.begin().await?;
-        let mut step = Step::Stalled;
+        let mut advanced = false;
         let mut applied = Vec::new();
-        for slot in ready.iter_mut() {
+        for slot in group.iter_mut() {
             let seen = events.partition_point(|event| event.recorded.position <= slot.position);
             tx.mark().await?;
             match slot.apply(&mut tx, &events[seen..], &self.now).await {
@@ -309,7 +322,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
                 Ok(false) => {
                     tx.undo().await?;
                     slot.checkpoint = None;
-                    step = Step::Advanced;
+                    advanced = true;
                 }
                 Err(error) => {
                     tx.undo().await?;
@@ -328,9 +341,9 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             }
             slot.recover();
             slot.consumer.committed();
-            step = Step::Advanced;
+            advanced = true;
         }
-        Ok(step)
+        Ok(advanced)
     }
 
     fn fault(&self, point: FaultPoint) -> Result<(), LoopError> {
@@ -338,13 +351,5 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             Some(faults) if faults(point) => Err(LoopError::Injected(point)),
             _ => Ok(()),
         }
-    }
-}
-
-/// Where the event stands that cannot be read.
-fn unreadable_position(error: &ConsumerError) -> Position {
-    match error {
-        ConsumerError::Decode(error) => error.position,
-        _ => Position::START,
     }
 }
