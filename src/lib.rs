@@ -15,8 +15,11 @@ pub mod events;
 pub mod import;
 pub mod limits;
 pub mod operations;
+#[path = "../projections/mod.rs"]
+pub mod projections;
 pub mod reactions;
 pub mod registry;
+pub mod retention;
 pub mod scheduler;
 pub mod site;
 pub mod site_settings;

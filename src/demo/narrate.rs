@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
+use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::story::DemoError;
 use crate::app::App;
 use crate::domain::evaluate::{Flags, Trigger, Verb};
 use crate::domain::explain::short;
-use crate::domain::ids::ResourceId;
+use crate::domain::ids::{DispatchId, PolicyId, ResourceId};
 use crate::domain::tres::Amounts;
 use crate::events::Event;
 use crate::events::allocation::{AllocationEvent, PolicyEvaluated, Recorded, SettingsCommanded};
@@ -29,13 +29,32 @@ pub struct Narrator<'a> {
     out: &'a mut (dyn Write + Send),
     after: Position,
     names: HashMap<ResourceId, String>,
+    unanswered: Vec<Told>,
     colour: bool,
+}
+
+/// What the site agent was told and has not answered.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// The resource.
+    pub resource: ResourceId,
+    /// The policy it came from.
+    pub policy: PolicyId,
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// The commands.
+    pub commands: Vec<String>,
 }
 
 impl<'a> Narrator<'a> {
     /// Prints to `out`, with colours for a terminal.
     pub fn new(out: &'a mut (dyn Write + Send), colour: bool) -> Self {
-        Self { out, after: Position::START, names: HashMap::new(), colour }
+        Self { out, after: Position::START, names: HashMap::new(), unanswered: Vec::new(), colour }
+    }
+
+    /// What the agent was told since the last call.
+    pub fn take_unanswered(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.unanswered)
     }
 
     /// Tells what the log says since the last time.
@@ -75,7 +94,7 @@ impl<'a> Narrator<'a> {
                 }
             }
             AllocationEvent::PolicyEvaluated(evaluated) => self.evaluated(recorded.occurred_at, resource, evaluated),
-            AllocationEvent::SettingsCommanded(commanded) => self.commanded(commanded),
+            AllocationEvent::SettingsCommanded(commanded) => self.commanded(resource, commanded),
             _ => Ok(()),
         }
     }
@@ -123,8 +142,9 @@ impl<'a> Narrator<'a> {
     ) -> std::io::Result<()> {
         let name = self.names.get(&resource).cloned().unwrap_or_default();
         let date = self.paint("1", &at.format("%Y-%m-%d %H:%M").to_string());
-        let usage =
-            percentage.map_or_else(|| " ".repeat(BAR_CELLS + 10), |p| format!("{} {:>6} %", bar(p), short(p, 1)));
+        // Cut, as in the sentence below it, so that no threshold shows as reached that is not.
+        let cut = |p: Decimal| p.round_dp_with_strategy(1, RoundingStrategy::ToZero).normalize().to_string();
+        let usage = percentage.map_or_else(|| " ".repeat(BAR_CELLS + 9), |p| format!("{} {:>6} %", bar(p), cut(p)));
         writeln!(self.out, "{date}  {name:<9} {usage}  {what}")
     }
 
@@ -133,13 +153,20 @@ impl<'a> Narrator<'a> {
         writeln!(self.out, "                   {text}")
     }
 
-    fn commanded(&mut self, commanded: &SettingsCommanded) -> std::io::Result<()> {
-        for command in &commanded.commands {
-            let text = command.shell_command.replace("sacctmgr --immediate", "sacctmgr");
-            let line = self.paint("34", &format!("-> {text}"));
-            writeln!(self.out, "                   {line}")?;
-        }
-        Ok(())
+    fn commanded(&mut self, resource: ResourceId, commanded: &SettingsCommanded) -> std::io::Result<()> {
+        let commands = commanded.commands.iter().map(|c| c.shell_command.clone()).collect();
+        let (policy, dispatch) = (commanded.policy, commanded.dispatch);
+        self.unanswered.push(Told { resource, policy, dispatch, commands });
+        // One line: what `sacctmgr modify account A` is to set, in order.
+        let settings: Vec<&str> = commanded
+            .commands
+            .iter()
+            .flat_map(|c| c.shell_command.split("; "))
+            .filter_map(|c| c.split_once(" set ").map(|(_, setting)| setting))
+            .collect();
+        let account = commanded.commands.iter().find_map(|c| c.parameters.get("account")?.as_str()).unwrap_or_default();
+        let line = self.paint("34", &format!("-> sacctmgr, account {account}: {}", settings.join(", ")));
+        writeln!(self.out, "                   {line}")
     }
 }
 

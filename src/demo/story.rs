@@ -15,6 +15,7 @@ use crate::commands::execute::{CommandError, CommandMeta};
 use crate::domain::ids::{ResourceId, slug_uuid};
 use crate::domain::period::Month;
 use crate::domain::tres::Amounts;
+use crate::events::allocation::{CommandReport, ExecutionMode};
 use crate::events::envelope::Actor;
 use crate::import::{ComponentRule, ImportError, ImportOptions, Importer, MappingError, MonthKey, Window};
 
@@ -96,20 +97,37 @@ impl Story {
     pub async fn play(&self, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
         let top_up = NaiveDate::from_ymd_opt(TOP_UP.0, TOP_UP.1, TOP_UP.2).ok_or(DemoError::Calendar)?;
         self.app.settle().await?;
-        narrator.catch_up(&self.app).await?;
+        self.told(narrator).await?;
         for ((month, day), accounts) in &self.usage {
             if *day == top_up {
                 self.clock(*day, 9, 30).await?;
-                narrator.catch_up(&self.app).await?;
+                self.told(narrator).await?;
                 self.top_up(TOP_UP.3).await?;
-                narrator.catch_up(&self.app).await?;
+                self.told(narrator).await?;
             }
             self.clock(*day, 23, 50).await?;
-            narrator.catch_up(&self.app).await?;
+            self.told(narrator).await?;
             self.report(*month, accounts).await?;
-            narrator.catch_up(&self.app).await?;
+            self.told(narrator).await?;
         }
         self.app.settle().await?;
+        Ok(())
+    }
+
+    /// Lets the narrator tell what happened, and answers in the place of a site agent: the demo has no cluster.
+    async fn told(&self, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
+        narrator.catch_up(&self.app).await?;
+        for told in narrator.take_unanswered() {
+            let report = CommandReport {
+                success: true,
+                error_message: String::new(),
+                mode: ExecutionMode::Emulator,
+                commands_executed: told.commands,
+            };
+            let (policy, dispatch) = (told.policy, Some(told.dispatch));
+            let command = AllocationCommand::ReportCommandResult { policy, dispatch, report };
+            self.app.allocations.execute(told.resource, &command, &meta(None)).await?;
+        }
         Ok(())
     }
 
