@@ -24,3 +24,4 @@ pub mod scheduler;
 pub mod site;
 pub mod site_settings;
 pub mod store;
+pub mod telemetry;
