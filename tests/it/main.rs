@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod cli;
 mod config;
 mod crash;
 mod directory;
@@ -9,5 +10,6 @@ mod domain;
 mod import;
 #[path = "../properties/mod.rs"]
 mod properties;
+mod site;
 mod store;
 mod support;
