@@ -116,7 +116,7 @@ fn explain_shows_every_term() {
         "usage by month",
         "2026-02  node_hours  126.1372",
         "carryover from 2026-Q1 by capped_unused/1",
-        "previous usage 285.402",
+        "previous usage 285.403055",
         "120 %",
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");

@@ -182,7 +182,7 @@ async fn research_consortium_pauses_at_half_as_much_again() {
         ("15999", " | free"),
         ("16000", "notify | free"),
         ("20000", "downscale notify | slowed"),
-        ("29999", "downscale notify | slowed"),
+        ("29999", "downscale | slowed"),
         ("30000", "pause downscale | paused"),
     ];
     node_hours("research-consortium.yaml", "fusion-shared", &levels).await;
