@@ -3,11 +3,16 @@
 //! Everything the service knows is a fold of an immutable event log. `domain` holds the pure rules, `events` the
 //! vocabulary, `store` the log, `commands` the decisions, `projections` the read models; `http` and `cli` are the edges.
 
+pub mod app;
 pub mod clock;
 pub mod commands;
 pub mod domain;
 pub mod events;
 pub mod import;
 pub mod limits;
+pub mod operations;
+pub mod reactions;
 pub mod registry;
+pub mod scheduler;
+pub mod site_settings;
 pub mod store;

@@ -34,12 +34,18 @@ pub struct Limits {
     pub reader_cache_kib: u32,
     /// Page cache of one writing connection, KiB.
     pub writer_cache_kib: u32,
+    /// Prepared statements that one connection keeps. More than the program has, or the largest are made again and again.
+    pub statements_max: usize,
+    /// Rows on their way from a connection to its reader.
+    pub row_buffer_max: usize,
     /// How long a statement waits for another process' lock.
     pub lock_wait: Duration,
     /// How often to look for what another process appended.
     pub foreign_poll: Duration,
     /// Events that a consumer gets at once.
     pub consumer_batch_events: usize,
+    /// Folded allocation books that stay in memory, about 3 KiB each.
+    pub books_max: usize,
     /// First pause of a consumer that failed; it doubles.
     pub consumer_retry_first: Duration,
     /// Longest pause of a consumer that keeps failing.
@@ -62,9 +68,12 @@ impl Default for Limits {
             read_model_readers_max: 4,
             reader_cache_kib: 2_048,
             writer_cache_kib: 8_192,
+            statements_max: 256,
+            row_buffer_max: 512,
             lock_wait: Duration::from_secs(10),
             foreign_poll: Duration::from_millis(250),
             consumer_batch_events: 1_000,
+            books_max: 16_384,
             consumer_retry_first: Duration::from_millis(100),
             consumer_retry_max: Duration::from_secs(30),
         }

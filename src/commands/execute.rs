@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use self::books::Books;
 use super::allocation::{
-    AllocationCommand, Book, BookError, DecideContext, Decision, Refusal, SiteRules, decide, register, stream_of,
+    AllocationCommand, Book, BookError, DecideContext, Decision, PolicyInForce, Refusal, SiteRules, decide, register,
+    stream_of,
 };
 use crate::clock::{Clock, IdSource};
 use crate::domain::ids::{CustomerId, EventId, OfferingId, ResourceId};
@@ -196,6 +197,26 @@ impl Allocations {
         let loaded = self.books.load(resource, self.registry.book_hint(resource)).await?;
         let (_, base) = self.base(resource, loaded)?;
         self.with_context(base.facts.offering, base.facts.customer, |ctx| decide(&base, command, ctx))
+    }
+
+    /// The same with these policies in place of those that apply.
+    pub async fn dry_run_with(
+        &self,
+        resource: ResourceId,
+        command: &AllocationCommand,
+        policies: &[Arc<PolicyInForce>],
+    ) -> Result<Decision, CommandError> {
+        let loaded = self.books.load(resource, self.registry.book_hint(resource)).await?;
+        let (_, mut base) = self.base(resource, loaded)?;
+        // The versions are not compared: the policies stand for what somebody has in mind.
+        for policy in policies {
+            if let Some(page) = base.policies.get_mut(&policy.id()) {
+                page.version = 0;
+            }
+        }
+        self.with_context(base.facts.offering, base.facts.customer, |ctx| {
+            decide(&base, command, &DecideContext { policies, ..*ctx })
+        })
     }
 
     /// The folded book as of now, in the running month.

@@ -355,7 +355,8 @@ fn overuse_note(
     (!cases.is_empty()).then(|| {
         let half_life = half_life.normalize();
         format!(
-            "In {previous} {}: with a half-life of {half_life} days past usage fades instead of being held against the next period.",
+            "In {previous} {}: with a half-life of {half_life} days past usage fades instead of being held \
+             against the next period.",
             cases.join(", ")
         )
     })

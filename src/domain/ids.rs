@@ -106,7 +106,7 @@ ids! {
     RequestId;
 }
 
-/// The identity of the thing of this `kind` with this `slug`: UUIDv5 of `kind/slug` in Sluice's own namespace.
+/// The identity of the thing of this `kind` with this `slug`: the version 5 UUID of `kind/slug` in Sluice's own namespace.
 pub fn slug_uuid(kind: &str, slug: &str) -> Uuid {
     let namespace = Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"sluice");
     Uuid::new_v5(&namespace, format!("{kind}/{slug}").as_bytes())

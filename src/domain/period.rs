@@ -6,9 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{
-    DateTime, Datelike, Days, MappedLocalTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc,
-};
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -36,15 +34,8 @@ pub fn site_date(instant: DateTime<Utc>, zone: Tz) -> NaiveDate {
 /// Where clocks skip local midnight it is the first instant after the gap; where they show it twice, the earlier one.
 pub fn day_starts_at(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
     let midnight = date.and_time(NaiveTime::MIN);
-    // Compared with the clock again, because a fold that ends exactly at midnight never shows midnight a second time.
-    let shown = |instant: &DateTime<Utc>| instant.with_timezone(&zone).naive_local() == midnight;
-    let candidates = match zone.from_local_datetime(&midnight) {
-        MappedLocalTime::Single(only) => [Some(only), None],
-        MappedLocalTime::Ambiguous(one, other) => [Some(one), Some(other)],
-        MappedLocalTime::None => [None, None],
-    };
-    let exact = candidates.into_iter().flatten().map(|candidate| candidate.with_timezone(&Utc)).filter(shown).min();
-    exact.unwrap_or_else(|| first_instant_past(midnight, zone))
+    let shown = zone.from_local_datetime(&midnight).earliest();
+    shown.map_or_else(|| first_instant_past(midnight, zone), |instant| instant.with_timezone(&Utc))
 }
 
 /// The first instant whose local time is not before `local`, found by halving the two days on either side of it.
@@ -90,6 +81,9 @@ impl Month {
     }
 
     /// The first day.
+    ///
+    /// # Panics
+    /// Beyond the last month that the calendar has, a quarter of a million years from now.
     pub fn first_day(self) -> NaiveDate {
         NaiveDate::from_ymd_opt(self.year, self.month, 1).expect("a month is 1 to 12 of a year the calendar has")
     }
@@ -490,6 +484,8 @@ mod tests {
             // The first of a month whose midnight was skipped (Asuncion, 2017) and one that came twice (Azores, 2026).
             (Tz::America__Asuncion, "2017-10-01", "2017-10-01T04:00:00Z"),
             (Tz::Atlantic__Azores, "2026-10-25", "2026-10-25T00:00:00Z"),
+            // Clocks went from 00:01 back to 23:01: midnight came twice, and the first of the two counts.
+            (Tz::America__St_Johns, "2009-11-01", "2009-11-01T02:30:00Z"),
             // A date that was left out altogether begins when the next one does.
             (Tz::Pacific__Apia, "2011-12-30", "2011-12-30T10:00:00Z"),
         ] {

@@ -188,6 +188,7 @@ impl QosStrategy {
 
 /// Everything a policy decides by. Scope, options and names are kept elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a parameter of the API that is on or off by itself")]
 pub struct PolicyTerms {
     /// What it may do.
     pub actions: BTreeSet<Action>,
@@ -353,7 +354,7 @@ impl PolicyTerms {
         }
     }
 
-    /// What is allowed but probably not meant, given how the offering's components and QoS appear in SLURM.
+    /// What is allowed but probably not meant, given how the offering's components and classes of service appear in SLURM.
     pub fn warnings(&self, components: &BTreeMap<String, TresMapping>, qos: &QosNames) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.limit_type == LimitType::GrpTres {

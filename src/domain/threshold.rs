@@ -53,7 +53,7 @@ pub struct Rung {
     pub percent: Decimal,
     /// What happens.
     pub effect: Effect,
-    /// A QoS of its own for the commands, instead of the site's for the effect.
+    /// A class of service of its own, for the commands, instead of the site's for the effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qos: Option<String>,
 }

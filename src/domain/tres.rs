@@ -103,13 +103,12 @@ impl Weights {
 /// nothing is 0 %, and anything is [`OVER_NOTHING_PERCENT`].
 pub fn percentage(used: Decimal, allocated: Option<Decimal>) -> Decimal {
     match allocated {
-        None => Decimal::ZERO,
         Some(allocated) if allocated > Decimal::ZERO => {
             // Multiplied before dividing, so that 114 of 100 is 114 and not its neighbour.
             used.saturating_mul(HUNDRED).checked_div(allocated).unwrap_or(Decimal::MAX)
         }
         Some(_) if used > Decimal::ZERO => OVER_NOTHING_PERCENT,
-        Some(_) => Decimal::ZERO,
+        Some(_) | None => Decimal::ZERO,
     }
 }
 

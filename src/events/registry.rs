@@ -196,6 +196,8 @@ pub struct PolicyFacts {
 pub struct PolicyDeleted {
     /// The policy.
     pub policy: PolicyId,
+    /// The offering it was on.
+    pub offering: OfferingId,
 }
 
 /// Somebody asked the running server for an evaluation.

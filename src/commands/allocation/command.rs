@@ -47,15 +47,13 @@ pub enum AllocationCommand {
         /// Totals by opaque user id.
         amounts: BTreeMap<UserId, Decimal>,
     },
-    /// Evaluate one policy, or all that apply.
+    /// Evaluate one policy, or all that apply; one that does not apply is withdrawn if it once did.
     Evaluate {
         /// The policy; none = all.
         policy: Option<PolicyId>,
         /// Why.
         trigger: Trigger,
     },
-    /// Re-evaluate restrictions that a period change should have lifted.
-    ForcePeriodReset(PolicyId),
     /// Place a manual hold.
     PlaceHold {
         /// Its id.
@@ -114,9 +112,6 @@ pub enum Refusal {
         /// What is wrong with the amount and what is allowed.
         complaint: String,
     },
-    /// The policy does not apply to the resource.
-    #[error("the policy does not apply to this resource")]
-    OutOfScope,
     /// The registry behind the decision is older than the book.
     #[error("the registry is behind: policy {policy} is known to the book in version {seen}")]
     StaleRegistry {
@@ -152,7 +147,6 @@ impl Refusal {
             Self::FutureMonth { .. } => "future_month",
             Self::UnknownComponent { .. } => "unknown_component",
             Self::AmountOutOfRange { .. } => "amount_out_of_range",
-            Self::OutOfScope => "out_of_scope",
             Self::StaleRegistry { .. } => "stale_registry",
             Self::NoSuchHold(_) => "no_such_hold",
             Self::HoldInThePast { .. } => "hold_in_the_past",

@@ -34,7 +34,10 @@ pub fn follow(desk: &mut Desk<'_>, only: Option<PolicyId>, trigger: Trigger) -> 
         // A policy that this book has not evaluated yet is evaluated too: settings rest on all of them together.
         let missing = |book: &Book, id| book.policies.get(&id).is_none_or(|page| page.basis.is_none());
         for policy in ctx.policies {
-            if only.is_some_and(|id| policy.id() != id && !missing(&desk.book, policy.id())) {
+            let known = !missing(&desk.book, policy.id());
+            // A change of groups alone says nothing new about a policy that applied before.
+            let unconcerned = only.is_some_and(|id| policy.id() != id) || trigger == Trigger::ScopeChanged;
+            if known && unconcerned {
                 continue;
             }
             evaluate_policy(desk, policy, trigger, &mut causes)?;

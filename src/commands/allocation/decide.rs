@@ -54,18 +54,7 @@ pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>)
         AllocationCommand::ReportUserUsage { month, component, amounts } => {
             report_user_usage(&mut desk, *month, component, amounts)?;
         }
-        AllocationCommand::Evaluate { policy, trigger } => {
-            if policy.is_some_and(|p| !desk.applies(p)) {
-                return Err(Refusal::OutOfScope);
-            }
-            consequences::follow(&mut desk, *policy, *trigger)?;
-        }
-        AllocationCommand::ForcePeriodReset(policy) => {
-            if !desk.applies(*policy) {
-                return Err(Refusal::OutOfScope);
-            }
-            consequences::follow(&mut desk, Some(*policy), Trigger::ForcedPeriodReset)?;
-        }
+        AllocationCommand::Evaluate { policy, trigger } => consequences::follow(&mut desk, *policy, *trigger)?,
         AllocationCommand::PlaceHold { hold, kind, reason, ticket, expires_at } => {
             if let Some(expires_at) = expires_at.filter(|end| *end <= ctx.now) {
                 return Err(Refusal::HoldInThePast { expires_at });

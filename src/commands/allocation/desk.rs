@@ -3,7 +3,7 @@
 use super::book::Book;
 use super::command::DecideContext;
 use super::decide::Decision;
-use crate::domain::ids::{EventId, PolicyId};
+use crate::domain::ids::EventId;
 use crate::events::allocation::AllocationEvent;
 
 /// A book being written on.
@@ -35,11 +35,6 @@ impl<'a> Desk<'a> {
         let id = EventId::from(self.ctx.ids.fresh());
         self.book.evolve(id, &event);
         self.events.push((id, event));
-    }
-
-    /// True if the policy is enabled and in scope.
-    pub fn applies(&self, policy: PolicyId) -> bool {
-        self.book.facts.state.is_live() && self.ctx.policies.iter().any(|p| p.id() == policy)
     }
 
     /// The decision.

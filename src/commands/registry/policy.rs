@@ -150,7 +150,8 @@ impl RegistryCommands {
                 return Err(RegistryError::Missing("policy"));
             }
             let version = events.last().map_or(0, |e| e.version);
-            let event = RegistryEvent::PolicyDeleted(PolicyDeleted { policy });
+            let Some(facts) = current(&events)? else { return Err(RegistryError::Missing("policy")) };
+            let event = RegistryEvent::PolicyDeleted(PolicyDeleted { policy, offering: facts.offering });
             match self.append(&stream, version, event, meta).await {
                 Ok((_, position)) => return Ok(position),
                 Err(StoreError::Conflict { .. }) => {}

@@ -17,7 +17,8 @@ pub use run::ConsumerLoop;
 
 use super::StoreError;
 use super::sql::{ReadTx, SqlError};
-use crate::events::envelope::{DecodeError, Position, RecordedEvent};
+use crate::events::envelope::DecodeError;
+use crate::events::envelope::{Position, RecordedEvent};
 
 /// An event with its payload read; that is done once per batch, for all consumers.
 #[derive(Clone, Debug)]

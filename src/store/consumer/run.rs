@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{self, Checkpoint};
 use super::{Consumer, ConsumerError, ConsumerStatus, Decode, Decoded, FaultPoint, Faults, LoopError, chain};
-use crate::events::envelope::{DecodeError, Position};
+use crate::events::envelope::DecodeError;
+use crate::events::envelope::Position;
 use crate::limits::Limits;
 use crate::store::sql::{ReadDb, ReadTx};
 use crate::store::{EventStore, Now, StoreError};
@@ -247,7 +248,9 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
                 None => step.at_head = Some(lowest),
                 Some(unreadable) => {
                     let error = ConsumerError::Decode(unreadable);
-                    group.iter_mut().for_each(|slot| slot.fail(&error, &self.limits));
+                    for slot in group {
+                        slot.fail(&error, &self.limits);
+                    }
                 }
             }
             rest = others;

@@ -1,6 +1,6 @@
 //! A small façade over the database of the read models, so that one SQL text can serve every engine.
 //!
-//! Placeholders are `$1`, `$2`, …; in SQLite an id is 16 bytes, a time microseconds since 1970 (UTC), a truth value 0 or 1,
+//! Placeholders are `$1`, `$2`, …; in `SQLite` an id is 16 bytes, a time microseconds since 1970 (UTC), a truth value 0 or 1,
 //! a decimal its text. `{g}` after a table name stands for the generation of tables that a rebuild works on.
 
 mod db;

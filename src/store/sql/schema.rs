@@ -1,6 +1,6 @@
 //! Building a read model's tables beside the ones in use, and putting them in their place.
 //!
-//! The new tables are made from the schema of the ones in use, whatever migrations made of it. SQLite cannot rename an
+//! The new tables are made from the schema of the ones in use, whatever migrations made of it. `SQLite` cannot rename an
 //! index, so its name changes with every rebuild: `x` and `x_next` take turns.
 
 use sqlx::{AssertSqlSafe, Row};
@@ -59,7 +59,7 @@ impl ReadTx {
         Ok(())
     }
 
-    /// The table and what hangs on it, but for the indexes that SQLite makes itself; the table first.
+    /// The table and what hangs on it, but for the indexes that `SQLite` makes itself; the table first.
     async fn objects_of(&mut self, table: &str) -> Result<Vec<Object>, SqlError> {
         let sql = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name = $1 AND sql IS NOT NULL \
                    ORDER BY type <> 'table', name";

@@ -12,7 +12,7 @@ use super::Target;
 /// How many rows one INSERT takes, largest first; what is left over goes to the next smaller one.
 pub(in crate::store) const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 
-/// The most values that one statement may bind (SQLite: 32,766).
+/// The most values that one statement may bind (`SQLite`: 32,766).
 const VALUES_MAX: usize = 32_000;
 
 /// What stands for the generation of a table in a SQL text.

@@ -21,14 +21,14 @@ impl Head {
 /// Heads by a 128-bit keyed hash of the name. The keys are random per process, so names that collide can be neither found
 /// nor made: for a billion streams the chance is below 10^-20.
 pub(super) struct Heads {
-    heads: HashMap<u128, Head>,
+    by_name: HashMap<u128, Head>,
     keys: [RandomState; 2],
     max: usize,
 }
 
 impl Heads {
     pub(super) fn new(max: usize) -> Self {
-        Self { heads: HashMap::new(), keys: [RandomState::new(), RandomState::new()], max }
+        Self { by_name: HashMap::new(), keys: [RandomState::new(), RandomState::new()], max }
     }
 
     fn key(&self, name: &str) -> u128 {
@@ -37,18 +37,18 @@ impl Heads {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Head> {
-        self.heads.get(&self.key(name)).copied()
+        self.by_name.get(&self.key(name)).copied()
     }
 
     /// Remembers a head. A full cache starts over: what is in use comes back with one batched query.
     pub(super) fn put(&mut self, name: &str, head: Head) {
-        if self.heads.len() >= self.max {
-            self.heads.clear();
+        if self.by_name.len() >= self.max {
+            self.by_name.clear();
         }
-        self.heads.insert(self.key(name), head);
+        self.by_name.insert(self.key(name), head);
     }
 
     pub(super) fn clear(&mut self) {
-        self.heads = HashMap::new();
+        self.by_name = HashMap::new();
     }
 }

@@ -1,9 +1,10 @@
-//! The log in an SQLite file: one writer with group commit, a few readers, versions checked in memory.
+//! The log in an `SQLite` file: one writer with group commit, a few readers, versions checked in memory.
 //!
 //! Another process may use the same file at the same time: the writer notices what it appended inside its own
 //! transaction, readers see it on their next read, and `wait_beyond` polls for it.
 
 mod heads;
+mod meta;
 mod open;
 mod rows;
 mod tail;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use meta::Meta;
 pub use open::DatabaseFiles;
 pub(super) use open::{Access, options, read_pool, run_migrations};
 
@@ -24,11 +26,13 @@ use self::rows::Kinds;
 use self::tail::Tail;
 use self::writer::{Job, Outcomes, Writer};
 use super::prepare::Prepared;
-use super::{AppendRequest, Appended, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict};
+use super::{
+    AppendRequest, Appended, Cause, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict,
+};
 use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamName, Version};
 use crate::limits::Limits;
 
-/// A log in an SQLite file.
+/// A log in an `SQLite` file.
 pub struct SqliteStore {
     path: PathBuf,
     readers: SqlitePool,
@@ -91,10 +95,12 @@ impl SqliteStore {
         for (count, sent, outcome) in waiting {
             match outcome.await {
                 Ok(some) => outcomes.extend(some),
-                Err(gone) if sent => {
-                    outcomes.extend((0..count).map(|_| Err(StoreError::Unknown(Arc::new(gone.clone())))))
+                Err(gone) => {
+                    let gone: Cause = Arc::new(gone);
+                    // What never reached the writer is not written; what did, may be.
+                    let failed = if sent { StoreError::Unknown(gone) } else { StoreError::Unavailable(gone) };
+                    outcomes.extend(vec![Err(failed); count]);
                 }
-                Err(gone) => outcomes.extend((0..count).map(|_| Err(StoreError::Unavailable(Arc::new(gone.clone()))))),
             }
         }
         outcomes

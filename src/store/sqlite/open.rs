@@ -1,4 +1,4 @@
-//! How the two SQLite files are opened: which file is which, settings per connection, migrations.
+//! How the two `SQLite` files are opened: which file is which, settings per connection, migrations.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ impl DatabaseFiles {
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Access {
-    /// Reads only; a write is refused by SQLite.
+    /// Reads only; a write is refused by `SQLite`.
     Read,
     /// Writes what must survive a loss of power.
     WriteDurably,
@@ -54,6 +54,8 @@ pub(in crate::store) fn options(path: &Path, access: Access, limits: &Limits) ->
         .foreign_keys(false) // the writer gives ids itself; a look-up per event would only repeat that
         .synchronous(synchronous)
         .busy_timeout(limits.lock_wait)
+        .statement_cache_capacity(limits.statements_max)
+        .row_buffer_size(limits.row_buffer_max)
         .pragma("cache_size", format!("-{cache_kib}"))
         .pragma("temp_store", "MEMORY")
         .disable_statement_logging();

@@ -207,7 +207,7 @@ pub(super) async fn head(readers: &SqlitePool) -> Result<Position, StoreError> {
     Ok(Position::seq(unsigned(&row.map_err(unavailable)?, 0)?))
 }
 
-/// As SQLite takes numbers; what is beyond its range is beyond every row too.
+/// As `SQLite` takes numbers; what is beyond its range is beyond every row too.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

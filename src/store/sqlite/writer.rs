@@ -58,7 +58,7 @@ pub(super) struct Writer {
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// SQLite's counter of commits by others.
+    /// `SQLite`'s counter of commits by others.
     data_version: i64,
     last_position: u64,
     last_stream_id: i64,

@@ -172,14 +172,14 @@ async fn a_running_loop_wakes_waiters_and_retries_by_itself() {
     });
     for round in 0..20 {
         let head = append(&*store, round * 5..round * 5 + 5).await;
-        assert!(all.wait_for(head, &["ledger"], Duration::from_secs(60)).await);
+        assert!(all.wait_for(head, &["ledger"], Duration::from_mins(1)).await);
     }
     failing.store(false, Ordering::Relaxed);
     let head = store.head().await.unwrap();
-    assert!(all.wait_for(head, &["ledger", "moody"], Duration::from_secs(60)).await);
+    assert!(all.wait_for(head, &["ledger", "moody"], Duration::from_mins(1)).await);
     assert_eq!(count_other(&db).await, 100);
     assert!(!all.wait_for(Position::seq(101), &[], Duration::from_millis(1)).await, "nobody is there yet");
-    assert!(!all.wait_for(head, &["nobody"], Duration::from_secs(3600)).await, "there is no such consumer");
+    assert!(!all.wait_for(head, &["nobody"], Duration::from_hours(1)).await, "there is no such consumer");
     shutdown.cancel();
     running.await.unwrap();
     assert_eq!(ledger(&db).await, expected_ledger(&*store).await);
@@ -219,7 +219,7 @@ async fn an_event_that_cannot_be_read_stops_everybody_there_and_says_so() {
     store.append(&stream("a-1"), ExpectedVersion::Any, strange).await.unwrap();
     let all = consumers(&store, &db, &site.limits).with(Ledger::new());
     let stalled = all.settle().await.unwrap_err().to_string();
-    assert!(stalled.contains("even.v1 at position b-0") && stalled.contains("invalid digit"), "{stalled}");
+    assert!(stalled.contains("even.v1 at position b-0") && stalled.contains("invalid type: string"), "{stalled}");
     assert_eq!(ledger(&db).await.len(), 10, "what comes before it was applied");
 }
 

@@ -140,7 +140,7 @@ async fn reads_come_in_pages_and_in_order() {
         for round in 0..20 {
             for name in ["a-1", "b-1", "c-1"] {
                 let version = u64::try_from(round * 2).unwrap();
-                let number = round * 10 + name.as_bytes()[0] as u128 * 1000;
+                let number = round * 10 + u128::from(name.as_bytes()[0]) * 1000;
                 let events = events(number..number + 2);
                 store.append(&stream(name), ExpectedVersion::Exact(version), events).await.unwrap();
             }
@@ -220,11 +220,11 @@ async fn a_waiter_wakes_when_something_was_appended() {
     for (_, store, _site) in engines(Limits::default()).await {
         let waiter = {
             let store = Arc::clone(&store);
-            tokio::spawn(async move { store.wait_beyond(Position::START, Duration::from_secs(3600)).await })
+            tokio::spawn(async move { store.wait_beyond(Position::START, Duration::from_hours(1)).await })
         };
         store.append(&stream("a-1"), ExpectedVersion::Any, events(0..1)).await.unwrap();
         waiter.await.unwrap();
-        store.wait_beyond(Position::START, Duration::from_secs(3600)).await;
+        store.wait_beyond(Position::START, Duration::from_hours(1)).await;
     }
 }
 

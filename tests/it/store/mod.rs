@@ -1,4 +1,4 @@
-//! The event store: one contract for every engine, what is particular to SQLite, and the consumer loop.
+//! The event store: one contract for every engine, what is particular to `SQLite`, and the consumer loop.
 
 mod consumers;
 mod contract;

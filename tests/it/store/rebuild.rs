@@ -94,7 +94,7 @@ async fn a_rebuild_equals_the_live_tables_while_writes_go_on() {
     }
     writer.await.unwrap();
     let head = rig.store.head().await.unwrap();
-    assert!(live.wait_for(head, &[], std::time::Duration::from_secs(60)).await);
+    assert!(live.wait_for(head, &[], std::time::Duration::from_mins(1)).await);
     assert_eq!(ledger(&rig.db).await, expected_ledger(&*rig.store).await);
     shutdown.cancel();
     running.await.unwrap();

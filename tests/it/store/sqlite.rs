@@ -1,4 +1,4 @@
-//! What is particular to SQLite: restarts, two processes on one file, the guard of the log, and uncommitted writes.
+//! What is particular to `SQLite`: restarts, two processes on one file, the guard of the log, and uncommitted writes.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn two_processes_append_to_one_file_without_losing_or_repeating() {
 async fn an_append_of_another_process_is_noticed() {
     let site = Site::new(small_limits());
     let (one, two) = (site.log().await, site.log().await);
-    let waiter = async { one.wait_beyond(Position::START, Duration::from_secs(3600)).await };
+    let waiter = async { one.wait_beyond(Position::START, Duration::from_hours(1)).await };
     let append = async { two.append(&stream("a-1"), ExpectedVersion::Any, events(0..1)).await.unwrap() };
     tokio::join!(waiter, append);
     // A type that only the other process has used so far is known by its name all the same.

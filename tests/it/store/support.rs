@@ -119,7 +119,7 @@ pub async fn engines(limits: Limits) -> Vec<(&'static str, Arc<dyn EventStore>, 
 
 /// The payload of a test event is a number.
 pub fn decode(event: &RecordedEvent) -> Result<i64, DecodeError> {
-    event.payload.parse().map_err(|error: std::num::ParseIntError| DecodeError::new(event, error))
+    serde_json::from_str(&event.payload).map_err(|error| DecodeError::new(event, error))
 }
 
 /// Writes a row per event, with nothing that would forgive an event applied twice, and adds up in memory.

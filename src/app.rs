@@ -1,0 +1,378 @@
+//! The composition root: opens a database and puts the parts together.
+//!
+//! Whoever opens it, the server, a command beside it or a test, gets the same parts; only the server runs the background
+//! tasks. [`App::settle`] does their work here and now, for everybody else.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, SimulatedClock, SystemClock};
+use crate::commands::allocation::SiteRules;
+use crate::commands::execute::Allocations;
+use crate::commands::registry::RegistryCommands;
+use crate::events::Event;
+use crate::events::envelope::Position;
+use crate::limits::Limits;
+use crate::operations::Operations;
+use crate::reactions::{self, ReactionConsumer, ReactionError, Reactions};
+use crate::registry::{FollowError, Follower, Registry, Snapshot};
+use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError};
+use crate::site_settings::{Settings, SiteSettings};
+use crate::store::consumer::{ConsumerLoop, LoopError};
+use crate::store::sql::{ReadDb, SqlError};
+use crate::store::sqlite::{DatabaseFiles, Meta, SqliteStore};
+use crate::store::{EventStore, Now, StoreError};
+
+/// The key under which a database keeps what clock it lives by.
+const CLOCK_KIND: &str = "clock";
+
+/// The key under which a database keeps its simulated time.
+pub const SIMULATED_NOW: &str = "simulated_now";
+
+/// How long a request waits for the read side to show what it wrote.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What an [`App`] is opened with.
+#[derive(Debug, Clone)]
+pub struct AppOptions {
+    /// The log's file, `…/sluice.db`; the read models lie beside it.
+    pub log: PathBuf,
+    /// Live on a simulated clock that stands at this instant, or later.
+    pub simulated_clock: Option<DateTime<Utc>>,
+    /// When jobs are due, and the site's time zone with it.
+    pub schedule: Schedule,
+    /// Defaults of the settings that may change over the API.
+    pub settings: SiteSettings,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl AppOptions {
+    /// A database in this file, on the real clock, with the defaults.
+    pub fn at(log: impl Into<PathBuf>) -> Self {
+        Self {
+            log: log.into(),
+            simulated_clock: None,
+            schedule: Schedule::daily(chrono_tz::Tz::UTC),
+            settings: SiteSettings::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Why a database could not be opened or brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The folder or a file in it.
+    #[error("{} cannot be opened", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The event store.
+    #[error("the event store failed")]
+    Store(#[from] StoreError),
+    /// The read models.
+    #[error("the read models failed")]
+    Sql(#[from] SqlError),
+    /// The consumers.
+    #[error("the read models cannot be brought up to date")]
+    Loop(#[from] LoopError),
+    /// The registry.
+    #[error("the registry cannot follow the event log")]
+    Follow(#[from] FollowError),
+    /// A re-evaluation.
+    #[error("a re-evaluation failed")]
+    Reaction(#[from] ReactionError),
+    /// A scheduled job.
+    #[error("a scheduled job failed")]
+    Scheduler(#[from] SchedulerError),
+    /// Another server runs on this database.
+    #[error("another sluice serves {} already; one at a time", .0.display())]
+    Served(PathBuf),
+    /// The clock asked for is not the one the database lives by.
+    #[error("this database lives by the {kind} clock: {hint}")]
+    ClockKind {
+        /// real or simulated.
+        kind: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The simulated clock would go backwards.
+    #[error("the simulated clock stands at {now}; {asked} is earlier, and it never goes backwards")]
+    Backwards {
+        /// Where it stands.
+        now: DateTime<Utc>,
+        /// What was asked for.
+        asked: DateTime<Utc>,
+    },
+}
+
+/// The clock of a database.
+#[derive(Clone)]
+pub enum AppClock {
+    /// The machine's.
+    Real,
+    /// One that moves only when told.
+    Simulated(Arc<SimulatedClock>),
+}
+
+/// All parts, put together.
+pub struct App {
+    /// What it was opened with.
+    pub options: AppOptions,
+    /// The present instant.
+    pub clock: Arc<dyn Clock>,
+    /// The same clock, by kind.
+    pub clock_kind: AppClock,
+    /// The log.
+    pub store: Arc<dyn EventStore>,
+    /// The read models.
+    pub read: ReadDb,
+    /// Small facts beside the log.
+    pub meta: Meta,
+    /// What exists.
+    pub registry: Arc<Registry>,
+    /// Keeps the registry in step.
+    pub follower: Arc<Follower>,
+    /// Commands on allocations.
+    pub allocations: Arc<Allocations>,
+    /// Commands on the registry.
+    pub registry_commands: Arc<RegistryCommands>,
+    /// Evaluate, dry run, preview and the like.
+    pub operations: Arc<Operations>,
+    /// What feeds the read models.
+    pub consumers: Arc<ConsumerLoop<Event>>,
+    /// Re-evaluations after a change of the registry.
+    pub reactions: Arc<Reactions>,
+    /// Jobs.
+    pub scheduler: Arc<Scheduler>,
+    /// Settings changed over the API.
+    pub settings: Arc<Settings>,
+}
+
+impl App {
+    /// Opens a database, making it if it is new, and puts the parts together. Nothing runs yet.
+    pub async fn open(options: AppOptions) -> Result<Arc<Self>, AppError> {
+        if let Some(folder) = options.log.parent().filter(|f| !f.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|source| AppError::File { path: folder.to_owned(), source })?;
+        }
+        let files = DatabaseFiles::of(&options.log);
+        // The clock that stamps `recorded_at` is known only once the database says which one it lives by.
+        let late: Arc<std::sync::OnceLock<Arc<dyn Clock>>> = Arc::default();
+        let now: Now = {
+            let late = Arc::clone(&late);
+            Arc::new(move || late.get().map_or_else(crate::clock::real_now, |clock| clock.now()))
+        };
+        let sqlite = SqliteStore::open(&files.log, Arc::clone(&now), options.limits.clone()).await?;
+        let meta = Meta::open(&files.log, &options.limits).await?;
+        let clock_kind = clock_of(&meta, options.simulated_clock).await?;
+        let clock: Arc<dyn Clock> = match &clock_kind {
+            AppClock::Real => Arc::new(SystemClock),
+            AppClock::Simulated(clock) => Arc::clone(clock) as Arc<dyn Clock>,
+        };
+        // Set once, right here.
+        let _ = late.set(Arc::clone(&clock));
+        let store: Arc<dyn EventStore> = Arc::new(sqlite);
+        let read = ReadDb::open(&files.read, &options.limits).await?;
+        Self::assemble(options, clock, clock_kind, store, read, meta, now).await
+    }
+
+    async fn assemble(
+        options: AppOptions,
+        clock: Arc<dyn Clock>,
+        clock_kind: AppClock,
+        store: Arc<dyn EventStore>,
+        read: ReadDb,
+        meta: Meta,
+        now: Now,
+    ) -> Result<Arc<Self>, AppError> {
+        let settings = Arc::new(Settings::new(Arc::clone(&store), Arc::clone(&clock), options.settings.clone()));
+        settings.load().await?;
+        let registry = Arc::new(Registry::from_snapshot(Snapshot::default()));
+        let follower = Arc::new(Follower::new(Arc::clone(&store), Arc::clone(&registry)));
+        follower.catch_up().await?;
+        let rules = rules(&options, &settings.current());
+        let allocations = Arc::new(Allocations::new(
+            Arc::clone(&store),
+            Arc::clone(&registry),
+            Arc::clone(&follower),
+            Arc::clone(&clock),
+            rules,
+            options.limits.books_max,
+        ));
+        let registry_commands =
+            Arc::new(RegistryCommands::new(Arc::clone(&store), Arc::clone(&registry), Arc::clone(&clock)));
+        let operations = Arc::new(Operations::new(
+            Arc::clone(&allocations),
+            Arc::clone(&registry),
+            Arc::clone(&follower),
+            Arc::clone(&clock),
+        ));
+        let reactions = Arc::new(Reactions::new(
+            read.clone(),
+            Arc::clone(&registry),
+            Arc::clone(&follower),
+            Arc::clone(&allocations),
+        ));
+        let consumers = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone())
+            .with(ReactionConsumer::new(&reactions));
+        let scheduler = Arc::new(Scheduler::new(
+            options.schedule.clone(),
+            Arc::clone(&operations),
+            meta.clone(),
+            Arc::clone(&clock),
+        ));
+        Ok(Arc::new(Self {
+            options,
+            clock,
+            clock_kind,
+            store,
+            read,
+            meta,
+            registry,
+            follower,
+            allocations,
+            registry_commands,
+            operations,
+            consumers: Arc::new(consumers),
+            reactions,
+            scheduler,
+            settings,
+        }))
+    }
+
+    /// Does the work of the background here and now: read models, re-evaluations, until nothing is left to do.
+    pub async fn settle(&self) -> Result<Position, AppError> {
+        loop {
+            self.follower.catch_up().await?;
+            let position = self.consumers.settle().await?;
+            if self.reactions.work(&CancellationToken::new()).await? == 0 {
+                return Ok(position);
+            }
+        }
+    }
+
+    /// Waits, within a bound, until the read side shows what stands at `position`. False: not in time.
+    pub async fn visible(&self, position: Position) -> bool {
+        self.consumers.wait_for(position, &[], VISIBLE_WITHIN).await
+    }
+
+    /// The same, and until re-evaluations that the event calls for are done and shown too.
+    pub async fn consequences_visible(&self, position: Position) -> bool {
+        if !self.consumers.wait_for(position, &[reactions::CONSUMER], VISIBLE_WITHIN).await
+            || !self.reactions.wait_done(position, VISIBLE_WITHIN).await
+        {
+            return false;
+        }
+        match self.store.head().await {
+            Ok(head) => self.visible(head).await,
+            Err(_) => false,
+        }
+    }
+
+    /// Starts what follows the log and the clock. The tasks end when `stop` is cancelled.
+    pub fn start(self: &Arc<Self>, stop: &CancellationToken) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let (follower, consumers, reactions) =
+            (Arc::clone(&self.follower), Arc::clone(&self.consumers), Arc::clone(&self.reactions));
+        let stops = (stop.clone(), stop.clone(), stop.clone());
+        tasks.spawn(async move { follower.run(stops.0).await });
+        tasks.spawn(async move { consumers.run(stops.1).await });
+        tasks.spawn(async move { reactions.run(stops.2).await });
+        if matches!(self.clock_kind, AppClock::Real) {
+            let (scheduler, stop) = (Arc::clone(&self.scheduler), stop.clone());
+            tasks.spawn(async move { scheduler.run(stop).await });
+        }
+        tasks
+    }
+
+    /// Moves a simulated clock forward, with everything that is due on the way, and waits until all consumers are there.
+    /// Nothing on a real clock.
+    pub async fn advance_clock(&self, to: DateTime<Utc>) -> Result<Vec<Run>, AppError> {
+        let AppClock::Simulated(clock) = &self.clock_kind else { return Ok(Vec::new()) };
+        let now = clock.now();
+        if to < now {
+            return Err(AppError::Backwards { now, asked: to });
+        }
+        let settle =
+            || async { self.settle().await.map(drop).map_err(|error| format!("the read side stands still: {error}")) };
+        if to == now {
+            self.settle().await?;
+            return Ok(Vec::new());
+        }
+        Ok(self.scheduler.advance(clock, to, settle).await?)
+    }
+
+    /// Claims the database for one server; the claim lasts as long as the answer is kept.
+    pub fn claim(log: &Path) -> Result<ServeClaim, AppError> {
+        let path = log.with_extension("db.serving");
+        let file = |source| AppError::File { path: path.clone(), source };
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(file)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(ServeClaim { _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(AppError::Served(log.to_owned())),
+            Err(TryLockError::Error(source)) => Err(file(source)),
+        }
+    }
+
+    /// True if a server has claimed the database.
+    pub fn is_served(log: &Path) -> bool {
+        matches!(Self::claim(log), Err(AppError::Served(_)))
+    }
+
+    /// Takes over settings that were changed.
+    pub async fn reload_settings(&self) -> Result<(), AppError> {
+        self.settings.load().await?;
+        self.allocations.set_rules(rules(&self.options, &self.settings.current()));
+        Ok(())
+    }
+}
+
+/// A server's claim to a database.
+pub struct ServeClaim {
+    _lock: File,
+}
+
+fn rules(options: &AppOptions, settings: &SiteSettings) -> SiteRules {
+    SiteRules {
+        zone: options.schedule.zone(),
+        fairshare_divisor: settings.fairshare_divisor,
+        reset_total_at_takeover: settings.reset_total_at_takeover,
+    }
+}
+
+/// The clock a database lives by. A new one takes the kind asked for; an old one keeps its own.
+async fn clock_of(meta: &Meta, asked: Option<DateTime<Utc>>) -> Result<AppClock, AppError> {
+    let wanted = if asked.is_some() { "simulated" } else { "real" };
+    let kept = meta.get(CLOCK_KIND).await?;
+    let kind = match (kept, asked) {
+        (Some(kind), _) => kind,
+        (None, _) => meta.get_or_set(CLOCK_KIND, wanted).await?,
+    };
+    match (kind.as_str(), asked) {
+        ("real", None) => Ok(AppClock::Real),
+        ("real", Some(_)) => {
+            Err(AppError::ClockKind { kind, hint: "leave out --simulated-clock, or use another database" })
+        }
+        (_, asked) => {
+            let kept: Option<DateTime<Utc>> = meta.get(SIMULATED_NOW).await?.and_then(|t| t.parse().ok());
+            let now = kept.or(asked).unwrap_or(DateTime::UNIX_EPOCH);
+            if let Some(asked) = asked.filter(|asked| *asked < now) {
+                return Err(AppError::Backwards { now, asked });
+            }
+            if kept.is_none() {
+                meta.set(SIMULATED_NOW, &now.to_rfc3339()).await?;
+            }
+            Ok(AppClock::Simulated(SimulatedClock::new(now)))
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Evaluate now, dry run, forced period reset, and the run at a period boundary.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rust_decimal::Decimal;
+
+use super::{BATCH, OperationError, Operations};
+use crate::commands::allocation::{AllocationCommand, Book, PolicyInForce};
+use crate::commands::execute::{CommandError, CommandMeta};
+use crate::domain::evaluate::{EvaluationTerms, Flags, Trigger, Verb};
+use crate::domain::ids::{EventId, OfferingId, PolicyId, ResourceId};
+use crate::domain::period::{Month, Period, site_date};
+use crate::domain::policy::PolicyTerms;
+use crate::events::allocation::AllocationEvent;
+use crate::events::envelope::Position;
+use crate::events::registry::{PolicyFacts, Scope};
+
+/// One resource's part of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvaluatedResource {
+    /// The resource.
+    pub resource: ResourceId,
+    /// Its name.
+    pub name: String,
+    /// Percent of the effective allocation.
+    pub percentage: Decimal,
+    /// What was called for; in a dry run what would be.
+    pub actions_taken: Vec<Verb>,
+    /// Restrictions before.
+    pub previous: Flags,
+    /// Restrictions after.
+    pub new: Flags,
+    /// The sentence that explains it.
+    pub explanation: String,
+    /// Why there is no result, if there is none.
+    pub error: Option<String>,
+}
+
+/// The answer to evaluate, dry run and forced period reset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvaluateAnswer {
+    /// The policy.
+    pub policy: PolicyId,
+    /// The period that is counted.
+    pub period: Period,
+    /// (1 + grace ratio) × 100.
+    pub grace_limit_percentage: Decimal,
+    /// One entry per resource.
+    pub resources: Vec<EvaluatedResource>,
+    /// Position of the last event appended, if any.
+    pub position: Option<Position>,
+}
+
+/// What a decision says of one policy on one resource.
+fn result_of(
+    policy: PolicyId,
+    resource: ResourceId,
+    events: &[(EventId, AllocationEvent)],
+    book: &Book,
+) -> EvaluatedResource {
+    let mut result = EvaluatedResource {
+        resource,
+        name: book.facts.name.clone(),
+        percentage: Decimal::ZERO,
+        actions_taken: Vec::new(),
+        previous: book.flags,
+        new: book.flags,
+        explanation: String::new(),
+        error: None,
+    };
+    for (_, event) in events {
+        match event {
+            AllocationEvent::PolicyEvaluated(evaluated) if evaluated.policy == policy => {
+                result.percentage = evaluated.outcome.percentage;
+                result.actions_taken.clone_from(&evaluated.outcome.verbs);
+                result.explanation.clone_from(&evaluated.outcome.explanation);
+                result.previous = evaluated.before;
+            }
+            AllocationEvent::EvaluationFailed(failed) if failed.policy == policy => {
+                result.error = Some(failed.error.clone());
+            }
+            AllocationEvent::RestrictionChanged(changed) => {
+                (result.previous, result.new) = (changed.from, changed.to);
+            }
+            _ => {}
+        }
+    }
+    result
+}
+
+impl Operations {
+    fn answer(
+        &self,
+        policy: &PolicyInForce,
+        resources: Vec<EvaluatedResource>,
+        position: Option<Position>,
+    ) -> EvaluateAnswer {
+        let today = site_date(self.clock.now(), self.allocations.rules().zone);
+        EvaluateAnswer {
+            policy: policy.id(),
+            period: Period::containing(policy.period, today),
+            grace_limit_percentage: policy.facts.terms.grace_limit_percent(),
+            resources,
+            position,
+        }
+    }
+
+    /// Evaluates a policy now on one resource or all in its scope, and records it.
+    pub async fn evaluate(
+        &self,
+        policy: PolicyId,
+        resource: Option<ResourceId>,
+        meta: &CommandMeta,
+    ) -> Result<EvaluateAnswer, OperationError> {
+        self.follower.catch_up().await?;
+        let policy = self.policy(policy)?;
+        let resources = self.scoped(&policy, resource)?;
+        self.evaluate_on(&policy, &resources, Trigger::Requested, meta).await
+    }
+
+    /// What [`Self::evaluate`] would do now; nothing is recorded.
+    pub async fn dry_run(
+        &self,
+        policy: PolicyId,
+        resource: Option<ResourceId>,
+    ) -> Result<EvaluateAnswer, OperationError> {
+        self.follower.catch_up().await?;
+        let policy = self.policy(policy)?;
+        let resources = self.scoped(&policy, resource)?;
+        let results = self.would_be(&policy, &resources).await?;
+        Ok(self.answer(&policy, results, None))
+    }
+
+    async fn would_be(
+        &self,
+        policy: &PolicyInForce,
+        resources: &[ResourceId],
+    ) -> Result<Vec<EvaluatedResource>, OperationError> {
+        let command = AllocationCommand::Evaluate { policy: Some(policy.id()), trigger: Trigger::Requested };
+        let mut results = Vec::with_capacity(resources.len());
+        for batch in resources.chunks(BATCH) {
+            // One bulk read; the decisions find the books in memory.
+            self.allocations.books_of(batch).await?;
+            for resource in batch {
+                let decision = self.allocations.dry_run(*resource, &command).await?;
+                results.push(result_of(policy.id(), *resource, &decision.events, &decision.book));
+            }
+        }
+        Ok(results)
+    }
+
+    /// Re-evaluates the paused or slowed-down resources that stand below 100 %: what a period change should have lifted.
+    pub async fn force_period_reset(
+        &self,
+        policy: PolicyId,
+        resource: Option<ResourceId>,
+        meta: &CommandMeta,
+    ) -> Result<EvaluateAnswer, OperationError> {
+        self.follower.catch_up().await?;
+        let policy = self.policy(policy)?;
+        let resources = self.scoped(&policy, resource)?;
+        let restricted: Vec<ResourceId> = self
+            .would_be(&policy, &resources)
+            .await?
+            .into_iter()
+            .filter(|r| r.error.is_none() && r.previous.any() && r.percentage < Decimal::ONE_HUNDRED)
+            .map(|r| r.resource)
+            .collect();
+        self.evaluate_on(&policy, &restricted, Trigger::ForcedPeriodReset, meta).await
+    }
+
+    /// Evaluates a policy on these resources and records it.
+    pub async fn evaluate_on(
+        &self,
+        policy: &PolicyInForce,
+        resources: &[ResourceId],
+        trigger: Trigger,
+        meta: &CommandMeta,
+    ) -> Result<EvaluateAnswer, OperationError> {
+        let command = AllocationCommand::Evaluate { policy: Some(policy.id()), trigger };
+        let mut results = Vec::with_capacity(resources.len());
+        let mut position = None;
+        for batch in resources.chunks(BATCH) {
+            let commands: Vec<_> = batch.iter().map(|r| (*r, command.clone())).collect();
+            for ((resource, _), outcome) in commands.iter().zip(self.allocations.execute_many(&commands, meta).await) {
+                let done = outcome?;
+                position = position.max(done.position);
+                results.push(result_of(policy.id(), *resource, &done.events, &done.book));
+            }
+        }
+        Ok(self.answer(policy, results, position))
+    }
+
+    /// Evaluates every policy on every resource it applies to: the nightly run. Says how many resources.
+    pub async fn evaluate_all(&self, meta: &CommandMeta) -> Result<usize, OperationError> {
+        self.follower.catch_up().await?;
+        let resources = self.governed(|_| true);
+        self.run(&resources, Trigger::Scheduled, meta).await
+    }
+
+    /// Begins the new month's book, and with it the new period, of every resource that has not begun it by itself: usage
+    /// starts anew, carryover is worked out, restrictions fall or stay, raw usage is reset. Says how many resources.
+    pub async fn period_boundary(&self, meta: &CommandMeta) -> Result<usize, OperationError> {
+        self.follower.catch_up().await?;
+        let month = Month::of_instant(self.clock.now(), self.allocations.rules().zone);
+        let resources = self.governed(|book| book < month);
+        self.run(&resources, Trigger::PeriodBoundary, meta).await
+    }
+
+    /// Live resources to which a policy applies and whose newest book is wanted.
+    fn governed(&self, wanted: impl Fn(Month) -> bool) -> Vec<ResourceId> {
+        let state = self.registry.read();
+        let mut applies = std::collections::HashMap::new();
+        state
+            .resources()
+            .filter(|(_, e)| e.state.is_live() && wanted(e.book))
+            .filter(|(_, e)| {
+                *applies
+                    .entry((e.offering, e.customer))
+                    .or_insert_with(|| !state.applying(e.offering, e.customer).is_empty())
+            })
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    async fn run(
+        &self,
+        resources: &[ResourceId],
+        trigger: Trigger,
+        meta: &CommandMeta,
+    ) -> Result<usize, OperationError> {
+        let command = AllocationCommand::Evaluate { policy: None, trigger };
+        let mut failed: Option<CommandError> = None;
+        for batch in resources.chunks(BATCH) {
+            let commands: Vec<_> = batch.iter().map(|r| (*r, command.clone())).collect();
+            for outcome in self.allocations.execute_many(&commands, meta).await {
+                // One resource that fails does not keep the others from their new period.
+                if let Err(error) = outcome {
+                    tracing::error!(error = &error as &dyn std::error::Error, "a resource could not be evaluated");
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(resources.len()),
+        }
+    }
+}
+
+/// A policy that exists only for a preview.
+pub(super) fn unsaved_policy(
+    offering: OfferingId,
+    terms: PolicyTerms,
+    now: chrono::DateTime<chrono::Utc>,
+) -> PolicyInForce {
+    let period = terms.period;
+    PolicyInForce {
+        evaluation: std::sync::Arc::new(EvaluationTerms::of(&terms, period)),
+        facts: PolicyFacts {
+            policy: PolicyId::from(uuid::Uuid::nil()),
+            slug: String::new(),
+            offering,
+            scope: Scope::All,
+            terms,
+            external_recipients: BTreeSet::new(),
+            options: BTreeMap::new(),
+        },
+        version: 0,
+        created: now,
+        period,
+    }
+}
