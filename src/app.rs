@@ -16,6 +16,7 @@ use crate::clock::{Clock, SimulatedClock, SystemClock};
 use crate::commands::allocation::SiteRules;
 use crate::commands::execute::Allocations;
 use crate::commands::registry::RegistryCommands;
+use crate::directory::{Directory, DirectoryError};
 use crate::events::Event;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
@@ -92,6 +93,9 @@ pub enum AppError {
     /// A re-evaluation.
     #[error("a re-evaluation failed")]
     Reaction(#[from] ReactionError),
+    /// The directory.
+    #[error("the directory cannot be opened")]
+    Directory(#[from] DirectoryError),
     /// A scheduled job.
     #[error("a scheduled job failed")]
     Scheduler(#[from] SchedulerError),
@@ -137,6 +141,8 @@ pub struct App {
     pub store: Arc<dyn EventStore>,
     /// The read models.
     pub read: ReadDb,
+    /// Users, addresses and tokens.
+    pub directory: Directory,
     /// Small facts beside the log.
     pub meta: Meta,
     /// What exists.
@@ -183,7 +189,8 @@ impl App {
         let _ = late.set(Arc::clone(&clock));
         let store: Arc<dyn EventStore> = Arc::new(sqlite);
         let read = ReadDb::open(&files.read, &options.limits).await?;
-        Self::assemble(options, clock, clock_kind, store, read, meta, now).await
+        let directory = Directory::open(&files.log, &options.limits).await?;
+        Self::assemble(options, clock, clock_kind, store, read, directory, meta, now).await
     }
 
     async fn assemble(
@@ -192,6 +199,7 @@ impl App {
         clock_kind: AppClock,
         store: Arc<dyn EventStore>,
         read: ReadDb,
+        directory: Directory,
         meta: Meta,
         now: Now,
     ) -> Result<Arc<Self>, AppError> {
@@ -237,6 +245,7 @@ impl App {
             clock_kind,
             store,
             read,
+            directory,
             meta,
             registry,
             follower,

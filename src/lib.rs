@@ -4,10 +4,14 @@
 //! vocabulary, `store` the log, `commands` the decisions, `projections` the read models; `http` and `cli` are the edges.
 
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod config;
+pub mod directory;
 pub mod domain;
 pub mod events;
+pub mod http;
 pub mod import;
 pub mod limits;
 pub mod operations;
@@ -15,4 +19,5 @@ pub mod reactions;
 pub mod registry;
 pub mod scheduler;
 pub mod site_settings;
+pub mod site;
 pub mod store;

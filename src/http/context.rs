@@ -17,7 +17,7 @@ use super::json::{Json, JsonError};
 use super::layers::RequestId;
 use super::query::Query;
 use super::sight::Sight;
-use super::state::{ApiState, OWN_WRITE_WAIT};
+use super::state::ApiState;
 use crate::app::App;
 use crate::commands::execute::CommandMeta;
 use crate::directory::{Principal, Role};
@@ -122,10 +122,21 @@ impl Context {
         Ok((status, JsonBody(self.shown(row)?)).into_response())
     }
 
-    /// Waits, within bounds, until reads show what was appended up to a position.
+    /// Waits, within a bound, until reads show what was appended up to a position.
+    pub async fn visible(&self, position: Option<Position>) {
+        if let Some(position) = position
+            && !self.app.visible(position).await
+        {
+            tracing::warn!(%position, "the read models are behind what was just written");
+        }
+    }
+
+    /// The same, and until the re-evaluations that a change of the registry calls for are done.
     pub async fn settled(&self, position: Option<Position>) {
-        if let Some(position) = position {
-            self.app.wait_for_reads(position, OWN_WRITE_WAIT).await;
+        if let Some(position) = position
+            && !self.app.consequences_visible(position).await
+        {
+            tracing::warn!(%position, "re-evaluations after a change are still under way");
         }
     }
 }

@@ -191,7 +191,6 @@ impl From<Refusal> for ApiError {
             Refusal::FutureMonth { .. } => "date",
             Refusal::UnknownComponent { .. } => "type",
             Refusal::AmountOutOfRange { .. } => "amount",
-            Refusal::OutOfScope => "resource_uuid",
             Refusal::HoldInThePast { .. } => "expires_at",
             Refusal::NoSuchHold(_) | Refusal::Missing => return Self::NotFound,
             Refusal::StaleRegistry { .. } => return Self::Contended,

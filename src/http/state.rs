@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use crate::app::App;
 
-/// How long a handler waits for the read models to show what it wrote.
-pub const OWN_WRITE_WAIT: Duration = Duration::from_secs(5);
-
 /// Bounds of the HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpLimits {

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 mod domain;
+mod config;
+mod directory;
 mod import;
 #[path = "../properties/mod.rs"]
 mod properties;
