@@ -21,7 +21,7 @@ use crate::events::Event;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
 use crate::operations::Operations;
-use crate::reactions::{self, ReactionConsumer, ReactionError, Reactions};
+use crate::reactions::{self, DueHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
 use crate::registry::{FollowError, Follower, Registry, Snapshot};
 use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError};
 use crate::site_settings::{Settings, SiteSettings};
@@ -232,11 +232,13 @@ impl App {
             Arc::clone(&allocations),
         ));
         let consumers = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone())
-            .with(ReactionConsumer::new(&reactions));
+            .with(ReactionConsumer::new(&reactions))
+            .with(DueHoldsConsumer);
         let scheduler = Arc::new(Scheduler::new(
             options.schedule.clone(),
             Arc::clone(&operations),
             meta.clone(),
+            read.clone(),
             Arc::clone(&clock),
         ));
         Ok(Arc::new(Self {

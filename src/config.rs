@@ -20,8 +20,10 @@ use serde::{Deserialize, Serialize};
 pub use database::{Database, DatabaseError};
 pub use load::{ConfigError, Sources};
 
-use crate::commands::allocation::SiteRules;
+use crate::app::AppOptions;
 use crate::limits::Limits;
+use crate::scheduler::{JobError, Schedule as DueTimes};
+use crate::site_settings::{BlockCreationScope, SiteSettings};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,17 +82,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-}
-
-/// Whose used-up resource keeps a customer from creating another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BlockCreationScope {
-    /// The customer's own.
-    #[default]
-    Customer,
-    /// Any customer's on the offering.
-    Offering,
 }
 
 /// When the scheduler does what.
@@ -178,7 +169,7 @@ pub struct LimitsConfig {
     /// Milliseconds between looks for what another process appended.
     pub foreign_poll_ms: u32,
     /// Folded allocation books kept in memory.
-    pub books_max: u32,
+    pub books_max: usize,
 }
 
 impl Default for Config {
@@ -232,7 +223,7 @@ impl Default for LimitsConfig {
             writer_cache_kib: limits.writer_cache_kib,
             lock_wait_seconds: 10,
             foreign_poll_ms: 250,
-            books_max: 20_000,
+            books_max: limits.books_max,
         }
     }
 }
@@ -264,17 +255,48 @@ impl Config {
             writer_cache_kib: self.limits.writer_cache_kib,
             lock_wait: Duration::from_secs(self.limits.lock_wait_seconds.into()),
             foreign_poll: Duration::from_millis(self.limits.foreign_poll_ms.into()),
+            books_max: self.limits.books_max,
             ..Limits::default()
         }
     }
 
-    /// The settings that decisions read.
-    pub fn site_rules(&self) -> SiteRules {
-        SiteRules {
-            zone: self.time_zone,
+    /// Defaults of the settings that may change over the API.
+    pub fn settings(&self) -> SiteSettings {
+        SiteSettings {
+            retention_days: self.retention_days,
+            no_answer_minutes: self.no_answer_minutes,
+            reset_resend_minutes: self.reset_resend_minutes,
+            dispatch_window: self.dispatch_window,
+            block_creation_scope: self.block_creation_scope,
             fairshare_divisor: self.fairshare_divisor,
             reset_total_at_takeover: self.reset_total_at_takeover,
         }
+    }
+
+    /// When jobs are due, in the site's time.
+    fn due_times(&self) -> Result<DueTimes, JobError> {
+        let (boundary, all, retention) =
+            (&self.schedule.period_boundary, &self.schedule.all_policies, &self.schedule.retention);
+        DueTimes::new(self.time_zone, boundary.as_str(), all.as_str(), retention.as_str())
+    }
+
+    /// What the application is opened with.
+    ///
+    /// # Errors
+    /// There is no place for the database, or it is one that this release cannot use.
+    pub fn app_options(&self) -> Result<AppOptions, ConfigError> {
+        let log = match self.database()? {
+            Database::Sqlite(path) => path,
+            other @ Database::Postgres(_) => return Err(ConfigError::NotYet(other.to_string())),
+        };
+        let schedule = self.due_times().map_err(|error| ConfigError::Value(error.to_string()))?;
+        Ok(AppOptions {
+            log,
+            simulated_clock: self.simulated_clock,
+            schedule,
+            settings: self.settings(),
+            limits: self.limits(),
+        })
     }
 
     /// What no type refuses by itself: numbers out of range.
@@ -286,7 +308,6 @@ impl Config {
             ("limits.log_readers_max", self.limits.log_readers_max),
             ("limits.read_model_readers_max", self.limits.read_model_readers_max),
             ("limits.foreign_poll_ms", self.limits.foreign_poll_ms),
-            ("limits.books_max", self.limits.books_max),
         ];
         for (key, value) in at_least_one {
             if !(1..=1_000_000).contains(&value) {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod config;
+mod directory;
 mod domain;
 mod config;
 mod directory;
