@@ -84,6 +84,9 @@ pub enum AppError {
     /// The read models.
     #[error("the read models failed")]
     Sql(#[from] SqlError),
+    /// The directory.
+    #[error("the directory failed")]
+    Directory(#[from] DirectoryError),
     /// The consumers.
     #[error("the read models cannot be brought up to date")]
     Loop(#[from] LoopError),
@@ -157,6 +160,8 @@ pub struct App {
     pub operations: Arc<Operations>,
     /// What feeds the read models.
     pub consumers: Arc<ConsumerLoop<Event>>,
+    /// Persons, addresses, tokens.
+    pub directory: Directory,
     /// Re-evaluations after a change of the registry.
     pub reactions: Arc<Reactions>,
     /// Jobs.
@@ -203,6 +208,7 @@ impl App {
         meta: Meta,
         now: Now,
     ) -> Result<Arc<Self>, AppError> {
+        let directory = Directory::open(&options.log, &options.limits).await?;
         let settings = Arc::new(Settings::new(Arc::clone(&store), Arc::clone(&clock), options.settings.clone()));
         settings.load().await?;
         let registry = Arc::new(Registry::from_snapshot(Snapshot::default()));
@@ -255,6 +261,7 @@ impl App {
             registry_commands,
             operations,
             consumers: Arc::new(consumers),
+            directory,
             reactions,
             scheduler,
             settings,
