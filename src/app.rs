@@ -96,9 +96,6 @@ pub enum AppError {
     /// A re-evaluation.
     #[error("a re-evaluation failed")]
     Reaction(#[from] ReactionError),
-    /// The directory.
-    #[error("the directory cannot be opened")]
-    Directory(#[from] DirectoryError),
     /// A scheduled job.
     #[error("a scheduled job failed")]
     Scheduler(#[from] SchedulerError),
@@ -144,8 +141,6 @@ pub struct App {
     pub store: Arc<dyn EventStore>,
     /// The read models.
     pub read: ReadDb,
-    /// Users, addresses and tokens.
-    pub directory: Directory,
     /// Small facts beside the log.
     pub meta: Meta,
     /// What exists.
@@ -194,8 +189,7 @@ impl App {
         let _ = late.set(Arc::clone(&clock));
         let store: Arc<dyn EventStore> = Arc::new(sqlite);
         let read = ReadDb::open(&files.read, &options.limits).await?;
-        let directory = Directory::open(&files.log, &options.limits).await?;
-        Self::assemble(options, clock, clock_kind, store, read, directory, meta, now).await
+        Self::assemble(options, clock, clock_kind, store, read, meta, now).await
     }
 
     async fn assemble(
@@ -204,7 +198,6 @@ impl App {
         clock_kind: AppClock,
         store: Arc<dyn EventStore>,
         read: ReadDb,
-        directory: Directory,
         meta: Meta,
         now: Now,
     ) -> Result<Arc<Self>, AppError> {
@@ -253,7 +246,6 @@ impl App {
             clock_kind,
             store,
             read,
-            directory,
             meta,
             registry,
             follower,

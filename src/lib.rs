@@ -21,5 +21,4 @@ pub mod registry;
 pub mod scheduler;
 pub mod site;
 pub mod site_settings;
-pub mod site;
 pub mod store;
