@@ -16,6 +16,8 @@ pub mod http;
 pub mod import;
 pub mod limits;
 pub mod operations;
+#[path = "../projections/mod.rs"]
+pub mod projections;
 pub mod reactions;
 pub mod registry;
 pub mod scheduler;
