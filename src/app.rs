@@ -230,7 +230,7 @@ impl App {
             Arc::clone(&follower),
             Arc::clone(&allocations),
         ));
-        let consumers = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone())
+        let consumers = crate::projections::consumers(ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone()))
             .with(ReactionConsumer::new(&reactions))
             .with(DueHoldsConsumer);
         let scheduler = Arc::new(Scheduler::new(

@@ -23,6 +23,7 @@ use crate::commands::execute::CommandMeta;
 use crate::directory::{Principal, Role};
 use crate::domain::validation::FieldErrors;
 use crate::events::envelope::{Actor, ActorKind, Position};
+use crate::registry::RegistryState;
 
 /// The longest reason for a change, in characters.
 const REASON_CHARS_MAX: usize = 2_000;
@@ -79,6 +80,11 @@ impl Context {
     /// What the caller may see.
     pub fn sight(&self) -> Sight {
         Sight::of(&self.caller, &self.app.registry.read())
+    }
+
+    /// The same, in a registry that is being read.
+    pub fn sight_in(&self, state: &RegistryState) -> Sight {
+        Sight::of(&self.caller, state)
     }
 
     /// Whether the caller may do everything.

@@ -18,3 +18,6 @@ mod state;
 pub use access::{Access, Rule};
 pub use error::ApiError;
 pub use state::{ApiState, HttpLimits};
+mod number;
+mod policies;
+mod resolve;
