@@ -20,6 +20,7 @@ pub mod operations;
 pub mod projections;
 pub mod reactions;
 pub mod registry;
+pub mod retention;
 pub mod scheduler;
 pub mod site;
 pub mod site_settings;

@@ -18,6 +18,7 @@ use crate::commands::allocation::{AllocationCommand, Refusal};
 use crate::commands::execute::{CommandError, CommandMeta};
 use crate::operations::{OperationError, Operations};
 use crate::reactions;
+use crate::retention::{Retention, RetentionError};
 use crate::store::StoreError;
 use crate::store::sql::{ReadDb, SqlError};
 use crate::store::sqlite::Meta;
@@ -37,6 +38,9 @@ pub enum SchedulerError {
     /// The time of a run could not be kept.
     #[error("the time of the last run cannot be kept")]
     Store(#[from] StoreError),
+    /// Pruning failed.
+    #[error("the job retention failed")]
+    Retention(#[source] RetentionError),
     /// The list of what is due could not be read.
     #[error("the list of what is due cannot be read")]
     Sql(#[from] SqlError),
@@ -60,6 +64,7 @@ pub struct Run {
 pub struct Scheduler {
     schedule: Schedule,
     operations: Arc<Operations>,
+    retention: Arc<Retention>,
     meta: Meta,
     db: ReadDb,
     clock: Arc<dyn Clock>,
@@ -69,8 +74,15 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Runs the jobs of `schedule`.
-    pub fn new(schedule: Schedule, operations: Arc<Operations>, meta: Meta, db: ReadDb, clock: Arc<dyn Clock>) -> Self {
-        Self { schedule, operations, meta, db, clock, running: tokio::sync::Mutex::new(()) }
+    pub fn new(
+        schedule: Schedule,
+        operations: Arc<Operations>,
+        retention: Arc<Retention>,
+        meta: Meta,
+        db: ReadDb,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { schedule, operations, retention, meta, db, clock, running: tokio::sync::Mutex::new(()) }
     }
 
     /// When each job is due next after the last run it remembers.
@@ -176,7 +188,10 @@ impl Scheduler {
         let count = match job {
             Job::PeriodBoundary => self.operations.period_boundary(&meta).await.map_err(failed)? as u64,
             Job::EvaluateAll => self.operations.evaluate_all(&meta).await.map_err(failed)? as u64,
-            Job::Retention => 0,
+            Job::Retention => {
+                let pruned = self.retention.clean_up(&meta, |_| {}).await.map_err(SchedulerError::Retention)?;
+                (pruned.evaluations + pruned.dispatches).cast_unsigned()
+            }
             Job::HoldExpiry => self.end_holds(at, &meta).await?,
         };
         self.meta.set(&key(job), &at.to_rfc3339()).await?;
