@@ -50,7 +50,6 @@ impl Page {
     pub fn of(query: &Query) -> Result<Self, ApiError> {
         let number = match query.get("page") {
             None => 1,
-            Some("last") => u64::MAX,
             Some(text) => text.parse().ok().filter(|n| *n >= 1).ok_or(ApiError::InvalidPage)?,
         };
         let size = query.get("page_size").and_then(|text| text.parse::<u64>().ok()).filter(|size| *size >= 1);
@@ -63,11 +62,14 @@ impl Page {
 
     /// The page among `total` rows; there is always a first one, and none behind the last.
     pub fn within(self, total: u64) -> Result<Self, ApiError> {
-        match self.number {
-            u64::MAX => Ok(Self { number: self.last(total), ..self }),
-            number if number > self.last(total) => Err(ApiError::InvalidPage),
-            _ => Ok(self),
-        }
+        if self.number > self.last(total) { Err(ApiError::InvalidPage) } else { Ok(self) }
+    }
+
+    /// The same page for a query of the read models.
+    pub fn of_rows(self) -> Result<crate::projections::Page, ApiError> {
+        let number = u32::try_from(self.number).map_err(|_| ApiError::InvalidPage)?;
+        let size = u32::try_from(self.size).map_err(|_| ApiError::InvalidPage)?;
+        Ok(crate::projections::Page { number, size })
     }
 
     /// Rows before it.
@@ -137,7 +139,6 @@ mod tests {
         assert_eq!(second.within(11).unwrap().offset(), 10);
         assert!(second.within(10).is_err());
         assert!(page("").unwrap().within(0).is_ok());
-        assert_eq!(page("page=last").unwrap().within(25).unwrap().number, 3);
         assert_eq!(second.cut((0..25).collect::<Vec<_>>()), (10..20).collect::<Vec<_>>());
     }
 }

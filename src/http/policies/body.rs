@@ -257,3 +257,72 @@ fn rung(value: &Json) -> Result<Rung, String> {
         qos,
     })
 }
+
+/// The body of a creation or a full update, for the API's description.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = PolicyRequest)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct PolicyRequest {
+    /// Address, UUID or slug of the offering.
+    scope: String,
+    /// Action names with commas between them.
+    actions: String,
+    /// Allocations where a resource sets none: `[{"type": …, "limit": …}]`.
+    component_limits_set: Vec<ComponentLimitRequest>,
+    /// The rest.
+    #[schema(inline)]
+    #[serde(flatten)]
+    optional: PatchedPolicyRequest,
+}
+
+/// The allocation of a component.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct ComponentLimitRequest {
+    /// Component type.
+    r#type: String,
+    /// Limit per period.
+    limit: f64,
+}
+
+/// Some parameters of a policy, for the API's description.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct PatchedPolicyRequest {
+    /// Options by action; `notify_external_user`: addresses with commas between them.
+    options: Option<serde_json::Value>,
+    /// Whether it applies to every organisation.
+    apply_to_all: Option<bool>,
+    /// Addresses, UUIDs or slugs of organization groups.
+    organization_groups: Option<Vec<String>>,
+    /// 1 total, 2 month, 3 quarter, 4 year.
+    period: Option<u8>,
+    /// `GrpTRESMins`, `MaxTRESMins` or `GrpTRES`.
+    limit_type: Option<String>,
+    /// Whether usage counts in billing units.
+    tres_billing_enabled: Option<bool>,
+    /// Weights by component.
+    tres_billing_weights: Option<BTreeMap<String, f64>>,
+    /// Days in which past usage loses half its weight.
+    fairshare_decay_half_life: Option<f64>,
+    /// Whether anything is carried over.
+    carryover_enabled: Option<bool>,
+    /// Cap of the carryover in percent, or null for the decaying formula.
+    carryover_factor: Option<f64>,
+    /// 0 to 1.
+    grace_ratio: Option<f64>,
+    /// A percent, or a list of them.
+    notification_threshold: Option<serde_json::Value>,
+    /// Whether raw usage is reset at a period boundary.
+    raw_usage_reset: Option<bool>,
+    /// `threshold` or `progressive`.
+    qos_strategy: Option<String>,
+    /// Rungs of a progressive policy: `[{"percent": …, "effect": "notify|downscale|pause", "qos": …}]`.
+    progressive_thresholds: Option<serde_json::Value>,
+    /// Whether it is in force.
+    enabled: Option<bool>,
+    /// Short name, unique; a new policy's id derives from it.
+    slug: Option<String>,
+    /// Why; kept with the change.
+    reason: Option<String>,
+}
