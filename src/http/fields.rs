@@ -41,6 +41,11 @@ impl Fields {
         self.fields.contains_key(name)
     }
 
+    /// The names of all fields that were sent.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.keys().map(String::as_str)
+    }
+
     /// The field as it was sent.
     pub fn raw(&self, name: &str) -> Option<&Json> {
         self.fields.get(name)
