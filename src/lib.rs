@@ -12,6 +12,7 @@ pub mod demo;
 pub mod directory;
 pub mod domain;
 pub mod events;
+pub mod http;
 pub mod import;
 pub mod limits;
 pub mod operations;

@@ -6,6 +6,8 @@ mod config;
 mod crash;
 mod directory;
 mod domain;
+mod config;
+mod directory;
 mod import;
 #[path = "../properties/mod.rs"]
 mod properties;
