@@ -4,6 +4,7 @@
 
 mod domain;
 mod import;
+mod projections;
 #[path = "../properties/mod.rs"]
 mod properties;
 mod store;
