@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod config;
+mod crash;
+mod directory;
 mod domain;
 mod import;
 mod projections;

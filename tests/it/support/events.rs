@@ -31,6 +31,9 @@ use sluice::store::memory::MemoryStore;
 use sluice::store::{EventStore, ExpectedVersion};
 use uuid::Uuid;
 
+/// The report that evaluations name.
+const REPORT: Uuid = Uuid::from_u128(7 << 64 | 1);
+
 /// An id that tells kind and number apart.
 pub fn id<T: From<Uuid>>(kind: u128, number: u128) -> T {
     Uuid::from_u128(kind << 64 | number).into()
@@ -65,7 +68,7 @@ pub fn percent(text: &str) -> Decimal {
     text.parse().unwrap()
 }
 
-fn allocation(event: AllocationEvent) -> (&'static str, String) {
+fn allocation(event: &AllocationEvent) -> (&'static str, String) {
     (event.event_type(), event.payload())
 }
 
@@ -125,7 +128,7 @@ impl Log {
     }
 
     pub async fn on(&mut self, number: u128, events: Vec<AllocationEvent>) -> u64 {
-        let events = events.into_iter().map(allocation).collect();
+        let events = events.iter().map(allocation).collect();
         self.append(&self.book(number).clone(), events).await
     }
 
@@ -191,7 +194,7 @@ impl Log {
         self.on(number, vec![AllocationEvent::ResourceRegistered(Box::new(ResourceRegistered { facts }))]).await;
     }
 
-    /// The evaluation of `used` of 100 node hours, as the next event but `ahead` of the resource's book.
+    /// The evaluation of `used` of 100 node hours; the terms are a reference where the book has them already.
     pub fn evaluation(
         &mut self,
         number: u128,
@@ -214,21 +217,18 @@ impl Log {
             earlier: UsageByMonth::new(),
         };
         let allocation = basis.allocate().unwrap();
-        let usage: MonthUsage = BTreeMap::from([(
-            "node_hours".to_owned(),
-            UsageTerm { amount: used.into(), report: super::events::id(7, 1) },
-        )]);
+        let usage: MonthUsage =
+            BTreeMap::from([("node_hours".to_owned(), UsageTerm { amount: used.into(), report: REPORT.into() })]);
         let notices = NoticeTerms::default();
         let inputs =
             EvaluationInputs { basis: &basis, allocation: &allocation, usage: &usage, notices: &notices, held: before };
         let outcome = evaluate(&inputs).unwrap();
         let key = (self.book(number), id, version);
-        let recorded = match self.bases.get(&key) {
-            Some(same_as) => Recorded::Same { same_as: *same_as },
-            None => {
-                self.bases.insert(key, 1);
-                Recorded::Full(Box::new(RecordedBasis { basis, allocation }))
-            }
+        let recorded = if let Some(same_as) = self.bases.get(&key) {
+            Recorded::Same { same_as: *same_as }
+        } else {
+            self.bases.insert(key, 1);
+            Recorded::Full(Box::new(RecordedBasis { basis, allocation }))
         };
         AllocationEvent::PolicyEvaluated(Box::new(PolicyEvaluated {
             policy: id,
