@@ -26,3 +26,4 @@ pub mod serve;
 pub mod site;
 pub mod site_settings;
 pub mod store;
+pub mod telemetry;
