@@ -23,7 +23,7 @@ mod resolve;
 mod settings;
 mod sight;
 mod state;
-// mod usages;
+mod usages;
 mod users;
 mod version;
 
@@ -48,7 +48,7 @@ fn routes(state: &ApiState) -> Routes {
     let mut routes = Routes::new(state.clone(), openapi::description());
     for group in [
         policies::routes,
-        // usages::routes,
+        usages::routes,
         // resources::routes,
         // registry::routes,
         users::routes,
