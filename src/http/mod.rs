@@ -17,7 +17,7 @@ mod paging;
 mod policies;
 mod query;
 mod reference;
-// mod registry;
+mod registry;
 mod resolve;
 // mod resources;
 mod settings;
@@ -50,7 +50,7 @@ fn routes(state: &ApiState) -> Routes {
         policies::routes,
         usages::routes,
         // resources::routes,
-        // registry::routes,
+        registry::routes,
         users::routes,
         settings::routes,
         clock::routes,
