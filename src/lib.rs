@@ -22,6 +22,8 @@ pub mod reactions;
 pub mod registry;
 pub mod retention;
 pub mod scheduler;
+pub mod serve;
 pub mod site;
 pub mod site_settings;
 pub mod store;
+pub mod telemetry;

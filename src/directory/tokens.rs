@@ -169,7 +169,12 @@ fn hash(key: &str) -> [u8; 32] {
 fn random_key() -> String {
     let mut bits = [0_u8; 20];
     rand::rng().fill_bytes(&mut bits);
-    bits.iter().map(|byte| format!("{byte:02x}")).collect()
+    bits.iter().fold(String::with_capacity(40), |mut key, byte| {
+        for half in [byte >> 4, byte & 15] {
+            key.extend(char::from_digit(half.into(), 16));
+        }
+        key
+    })
 }
 
 fn token(row: &SqliteRow) -> Result<TokenRecord, DirectoryError> {

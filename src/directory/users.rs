@@ -147,18 +147,12 @@ impl Directory {
         let mut found = Vec::with_capacity(emails.len());
         for email in emails {
             let known = sqlx::query(FIND_ADDRESS).bind(email).fetch_optional(&mut *transaction).await?;
-            let id: Uuid = match known {
-                Some(row) => row.try_get(0)?,
-                None => {
-                    let id = self.ids.fresh();
-                    sqlx::query(INSERT_ADDRESS)
-                        .bind(id)
-                        .bind(email)
-                        .bind(now.timestamp_micros())
-                        .execute(&mut *transaction)
-                        .await?;
-                    id
-                }
+            let id: Uuid = if let Some(row) = known {
+                row.try_get(0)?
+            } else {
+                let (id, at) = (self.ids.fresh(), now.timestamp_micros());
+                sqlx::query(INSERT_ADDRESS).bind(id).bind(email).bind(at).execute(&mut *transaction).await?;
+                id
             };
             found.push(id.into());
         }

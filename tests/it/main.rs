@@ -9,6 +9,7 @@ mod domain;
 mod config;
 mod directory;
 mod import;
+mod projections;
 #[path = "../properties/mod.rs"]
 mod properties;
 mod store;
