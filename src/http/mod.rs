@@ -19,7 +19,7 @@ mod query;
 mod reference;
 mod registry;
 mod resolve;
-// mod resources;
+mod resources;
 mod settings;
 mod sight;
 mod state;
@@ -47,7 +47,7 @@ fn routes(state: &ApiState) -> Routes {
     for group in [
         policies::routes,
         usages::routes,
-        // resources::routes,
+        resources::routes,
         registry::routes,
         users::routes,
         settings::routes,

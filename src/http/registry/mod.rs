@@ -8,6 +8,9 @@ mod people;
 mod projects;
 mod providers;
 
+pub use offerings::{COLLECTION as OFFERING_COLLECTION, OFFERING_TYPE, plugin_options};
+pub use projects::COLLECTION as PROJECT_COLLECTION;
+
 use uuid::Uuid;
 
 use super::access::Routes;
