@@ -17,9 +17,9 @@ mod paging;
 mod policies;
 mod query;
 mod reference;
-// mod registry;
+mod registry;
 mod resolve;
-// mod resources;
+mod resources;
 mod settings;
 mod sight;
 mod state;
@@ -47,8 +47,8 @@ fn routes(state: &ApiState) -> Routes {
     for group in [
         policies::routes,
         usages::routes,
-        // resources::routes,
-        // registry::routes,
+        resources::routes,
+        registry::routes,
         users::routes,
         settings::routes,
         clock::routes,
