@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod commands;
 mod domain;
 mod import;
 #[path = "../properties/mod.rs"]
