@@ -2,12 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod commands;
 mod config;
 mod crash;
 mod directory;
 mod domain;
-mod config;
-mod directory;
 mod import;
 mod projections;
 #[path = "../properties/mod.rs"]
