@@ -1,1 +1,101 @@
-fn main() {}
+//! Benchmarks: `cargo bench --bench sluice -- [NAME]… [OPTION]…`, described in docs/BENCHMARKS.md.
+//!
+//! A plain program: each benchmark prints a table of what it measured beside what it is to be compared with, both in the
+//! same run of the same process.
+
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot go on says so by failing")]
+#![expect(clippy::cast_precision_loss, reason = "counts and times are shown, not computed with")]
+
+mod append;
+mod consume;
+mod evaluate;
+mod fleet;
+mod idle;
+mod raw;
+mod report;
+#[path = "../it/support/fleet.rs"]
+mod site;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What was asked for.
+pub struct Options {
+    /// Benchmarks, in the order asked for.
+    names: Vec<String>,
+    /// Resources of the fleet.
+    sizes: Vec<usize>,
+    /// How often each is repeated; the median counts.
+    runs: usize,
+    /// Where databases are made.
+    folder: PathBuf,
+}
+
+const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [--runs N] [--folder FOLDER]
+
+  evaluate   one evaluation and one decision, without any input or output
+  append     the event log: single, batched and concurrent appends
+  consume    the consumer loop with all read models, over a log that is there already
+  fleet      N resources, one usage report each: commands, log and read models, beside raw inserts of the same rows
+  idle       anonymous memory of a server with N resources
+
+Without a name all of them run. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume and idle.";
+
+fn options() -> Result<Options, String> {
+    let mut options =
+        Options { names: Vec::new(), sizes: vec![1_000, 10_000, 100_000], runs: 3, folder: std::env::temp_dir() };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--bench" => {} // cargo says so to every benchmark
+            "--sizes" => {
+                let sizes = value()?.split(',').map(str::parse).collect::<Result<_, _>>();
+                options.sizes = sizes.map_err(|error| format!("--sizes: {error}"))?;
+            }
+            "--runs" => options.runs = value()?.parse().map_err(|error| format!("--runs: {error}"))?,
+            "--folder" => options.folder = value()?.into(),
+            "evaluate" | "append" | "consume" | "fleet" | "idle" => options.names.push(argument),
+            other => return Err(format!("{other} is not known\n\n{HELP}")),
+        }
+    }
+    if options.names.is_empty() {
+        options.names = ["evaluate", "append", "consume", "fleet", "idle"].map(String::from).into();
+    }
+    Ok(options)
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.iter().any(|argument| argument == "--help") {
+        return println!("{HELP}");
+    }
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    if let [_, command, log] = &arguments[..]
+        && command == idle::CHILD
+    {
+        return runtime().block_on(idle::child(Path::new(log)));
+    }
+    let options = match options() {
+        Ok(options) => options,
+        Err(complaint) => {
+            eprintln!("{complaint}");
+            std::process::exit(2);
+        }
+    };
+    report::conditions();
+    for name in &options.names {
+        let begun = Instant::now();
+        println!("\n## {name}\n");
+        runtime().block_on(async {
+            match name.as_str() {
+                "evaluate" => evaluate::run(&options),
+                "append" => append::run(&options).await,
+                "consume" => consume::run(&options).await,
+                "fleet" => fleet::run(&options).await,
+                _ => idle::run(&options).await,
+            }
+        });
+        eprintln!("({name} took {:.0} s in all)", begun.elapsed().as_secs_f64());
+    }
+}
