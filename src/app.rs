@@ -237,15 +237,10 @@ impl App {
             Arc::clone(&follower),
             Arc::clone(&allocations),
         ));
-        let consumers = crate::projections::consumers(ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone()))
-            .with(ReactionConsumer::new(&reactions))
-            .with(DueHoldsConsumer);
-        let consumers = projections::consumers(consumers);
-        let consumers = Arc::new(if options.serving {
-            consumers.with(Served::new(Arc::clone(&follower)))
-        } else {
-            consumers
-        });
+        let feed = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone());
+        let consumers = projections::consumers(feed).with(ReactionConsumer::new(&reactions)).with(DueHoldsConsumer);
+        let consumers =
+            Arc::new(if options.serving { consumers.with(Served::new(Arc::clone(&follower))) } else { consumers });
         let retention = Arc::new(Retention::new(
             Arc::clone(&store),
             Arc::clone(&consumers),
