@@ -234,9 +234,15 @@ impl App {
             Arc::clone(&follower),
             Arc::clone(&allocations),
         ));
-        let consumers = crate::projections::consumers(ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone()))
-            .with(ReactionConsumer::new(&reactions))
-            .with(DueHoldsConsumer);
+        let consumers = crate::projections::consumers(ConsumerLoop::new(
+            Arc::clone(&store),
+            read.clone(),
+            Event::decode,
+            now,
+            options.limits.clone(),
+        ))
+        .with(ReactionConsumer::new(&reactions))
+        .with(DueHoldsConsumer);
         let consumers = Arc::new(projections::consumers(consumers));
         let retention = Arc::new(Retention::new(
             Arc::clone(&store),
