@@ -16,12 +16,15 @@ use crate::clock::{Clock, SimulatedClock, SystemClock};
 use crate::commands::allocation::SiteRules;
 use crate::commands::execute::Allocations;
 use crate::commands::registry::RegistryCommands;
+use crate::directory::{Directory, DirectoryError};
 use crate::events::Event;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
 use crate::operations::Operations;
-use crate::reactions::{self, ReactionConsumer, ReactionError, Reactions};
-use crate::registry::{FollowError, Follower, Registry, Snapshot};
+use crate::projections::{self, registry as tables};
+use crate::reactions::{self, DueHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
+use crate::registry::{FollowError, Follower, PolicyRow, Registry, ResourceEntry, Snapshot};
+use crate::retention::Retention;
 use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError};
 use crate::site_settings::{Settings, SiteSettings};
 use crate::store::consumer::{ConsumerLoop, LoopError};
@@ -83,6 +86,9 @@ pub enum AppError {
     /// The read models.
     #[error("the read models failed")]
     Sql(#[from] SqlError),
+    /// The directory.
+    #[error("the directory failed")]
+    Directory(#[from] DirectoryError),
     /// The consumers.
     #[error("the read models cannot be brought up to date")]
     Loop(#[from] LoopError),
@@ -151,8 +157,12 @@ pub struct App {
     pub operations: Arc<Operations>,
     /// What feeds the read models.
     pub consumers: Arc<ConsumerLoop<Event>>,
+    /// Persons, addresses, tokens.
+    pub directory: Directory,
     /// Re-evaluations after a change of the registry.
     pub reactions: Arc<Reactions>,
+    /// Compaction and pruning of old rows.
+    pub retention: Arc<Retention>,
     /// Jobs.
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
@@ -195,9 +205,10 @@ impl App {
         meta: Meta,
         now: Now,
     ) -> Result<Arc<Self>, AppError> {
+        let directory = Directory::open(&options.log, &options.limits).await?;
         let settings = Arc::new(Settings::new(Arc::clone(&store), Arc::clone(&clock), options.settings.clone()));
         settings.load().await?;
-        let registry = Arc::new(Registry::from_snapshot(Snapshot::default()));
+        let registry = Arc::new(Registry::from_snapshot(snapshot(&read).await?));
         let follower = Arc::new(Follower::new(Arc::clone(&store), Arc::clone(&registry)));
         follower.catch_up().await?;
         let rules = rules(&options, &settings.current());
@@ -223,12 +234,23 @@ impl App {
             Arc::clone(&follower),
             Arc::clone(&allocations),
         ));
-        let consumers = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone())
-            .with(ReactionConsumer::new(&reactions));
+        let consumers = crate::projections::consumers(ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone()))
+            .with(ReactionConsumer::new(&reactions))
+            .with(DueHoldsConsumer);
+        let consumers = Arc::new(projections::consumers(consumers));
+        let retention = Arc::new(Retention::new(
+            Arc::clone(&store),
+            Arc::clone(&consumers),
+            read.clone(),
+            Arc::clone(&settings),
+            Arc::clone(&clock),
+        ));
         let scheduler = Arc::new(Scheduler::new(
             options.schedule.clone(),
             Arc::clone(&operations),
+            Arc::clone(&retention),
             meta.clone(),
+            read.clone(),
             Arc::clone(&clock),
         ));
         Ok(Arc::new(Self {
@@ -243,7 +265,9 @@ impl App {
             allocations,
             registry_commands,
             operations,
-            consumers: Arc::new(consumers),
+            consumers,
+            retention,
+            directory,
             reactions,
             scheduler,
             settings,
@@ -340,6 +364,33 @@ impl App {
 /// A server's claim to a database.
 pub struct ServeClaim {
     _lock: File,
+}
+
+/// What the registry's tables know. The position is read first: what is newer in the rows comes again and changes nothing.
+async fn snapshot(read: &ReadDb) -> Result<Snapshot, SqlError> {
+    let mut known = Snapshot { position: tables::loaded_position(read).await?, ..Snapshot::default() };
+    tables::load_groups(read, |o| known.groups.push((o.facts, o.version))).await?;
+    tables::load_customers(read, |o| known.customers.push((o.facts, o.version))).await?;
+    tables::load_projects(read, |o| known.projects.push((o.facts, o.version))).await?;
+    tables::load_offerings(read, |o| known.offerings.push((o.facts, o.version))).await?;
+    let policies = &mut known.policies;
+    tables::load_policies(read, |o| {
+        policies.push(PolicyRow { facts: o.facts, version: o.version, created: o.created });
+    })
+    .await?;
+    let resources = &mut known.resources;
+    tables::load_resources(read, |r| {
+        let entry = ResourceEntry {
+            offering: r.offering,
+            project: r.project,
+            customer: r.customer,
+            state: r.state,
+            book: r.book,
+        };
+        resources.push((r.resource, entry));
+    })
+    .await?;
+    Ok(known)
 }
 
 fn rules(options: &AppOptions, settings: &SiteSettings) -> SiteRules {

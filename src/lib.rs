@@ -4,15 +4,26 @@
 //! vocabulary, `store` the log, `commands` the decisions, `projections` the read models; `http` and `cli` are the edges.
 
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod config;
+pub mod demo;
+pub mod directory;
 pub mod domain;
 pub mod events;
+pub mod http;
 pub mod import;
 pub mod limits;
 pub mod operations;
+#[path = "../projections/mod.rs"]
+pub mod projections;
 pub mod reactions;
 pub mod registry;
+pub mod retention;
 pub mod scheduler;
+pub mod serve;
+pub mod site;
 pub mod site_settings;
 pub mod store;
+pub mod telemetry;

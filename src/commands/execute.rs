@@ -172,11 +172,22 @@ impl Allocations {
         command: &AllocationCommand,
         meta: &CommandMeta,
     ) -> Result<Executed, CommandError> {
-        for _ in 0..ATTEMPTS_MAX {
-            let loaded = self.books.load(resource, self.registry.book_hint(resource)).await?;
+        let mut newest = false;
+        for _ in 0..=ATTEMPTS_MAX {
+            let hint = self.registry.book_hint(resource);
+            let loaded = if newest {
+                self.books.load_newest(resource, hint).await?
+            } else {
+                self.books.load(resource, hint).await?
+            };
             match self.plan(resource, loaded, command, meta) {
+                // No append will say whether the book was the newest, so it has to be looked up.
+                Ok(plan) if plan.append.is_none() && !newest => newest = true,
                 Ok(plan) => match self.carry_out(resource, plan).await {
-                    Err(CommandError::Store(StoreError::Conflict { .. })) => self.books.forget(resource),
+                    Err(CommandError::Store(StoreError::Conflict { .. })) => {
+                        self.books.forget(resource);
+                        self.follower.catch_up().await?;
+                    }
                     other => return other,
                 },
                 Err(CommandError::Refused(Refusal::StaleRegistry { .. })) => self.follower.catch_up().await?,
@@ -194,7 +205,7 @@ impl Allocations {
 
     /// Decides without recording anything: what a command would do now.
     pub async fn dry_run(&self, resource: ResourceId, command: &AllocationCommand) -> Result<Decision, CommandError> {
-        let loaded = self.books.load(resource, self.registry.book_hint(resource)).await?;
+        let loaded = self.books.load_newest(resource, self.registry.book_hint(resource)).await?;
         let (_, base) = self.base(resource, loaded)?;
         self.with_context(base.facts.offering, base.facts.customer, |ctx| decide(&base, command, ctx))
     }
@@ -206,7 +217,7 @@ impl Allocations {
         command: &AllocationCommand,
         policies: &[Arc<PolicyInForce>],
     ) -> Result<Decision, CommandError> {
-        let loaded = self.books.load(resource, self.registry.book_hint(resource)).await?;
+        let loaded = self.books.load_newest(resource, self.registry.book_hint(resource)).await?;
         let (_, mut base) = self.base(resource, loaded)?;
         // The versions are not compared: the policies stand for what somebody has in mind.
         for policy in policies {
@@ -221,7 +232,7 @@ impl Allocations {
 
     /// The folded book as of now, in the running month.
     pub async fn book(&self, resource: ResourceId) -> Result<Arc<Book>, CommandError> {
-        match self.books.load(resource, self.registry.book_hint(resource)).await? {
+        match self.books.load_newest(resource, self.registry.book_hint(resource)).await? {
             Some(Loaded::Open(book) | Loaded::Sealed(book, _)) => Ok(book),
             None => Err(CommandError::NoSuchResource(resource)),
         }
@@ -296,6 +307,10 @@ impl Allocations {
         let version = base.version;
         let decision =
             self.with_context(base.facts.offering, base.facts.customer, |ctx| decide(&base, command, ctx))?;
+        if decision.events.is_empty() {
+            // What changes nothing begins no month either.
+            return Ok(Plan { close: None, append: None, decision });
+        }
         let (expected, opened, close) = match opening {
             Opening::None => (ExpectedVersion::Exact(version), None, None),
             Opening::Next { close, opened } => (ExpectedVersion::NoStream, Some(opened), close),
@@ -426,7 +441,8 @@ fn close_request(
     now: chrono::DateTime<chrono::Utc>,
 ) -> AppendRequest {
     let stream = stream_of(resource, month);
-    let id = deterministic(stream.as_str(), "closed");
+    // Another successor is another fact: two processes must not each go on in a month of their own.
+    let id = deterministic(stream.as_str(), &format!("closed/{successor}"));
     let event = book_keeping(AllocationEvent::BooksClosed(BooksClosed { successor }), id, now);
     AppendRequest { stream, expected: ExpectedVersion::Exact(version), events: vec![event] }
 }

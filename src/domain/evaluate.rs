@@ -289,7 +289,7 @@ pub struct Outcome {
     /// At or above 100 %: what `block_creation_of_new_resources` looks at.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub full: bool,
-    /// The QoS name of the highest rung reached, where the rung names one.
+    /// The QoS name of the highest rung reached among those with the strictest effect, where that rung names one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub qos: Option<String>,
     /// One sentence with the numbers.
@@ -406,6 +406,16 @@ impl Ratio {
     }
 }
 
+/// The name of its own that the rung in force has. A gentler rung further down says nothing about a pause.
+fn qos_of(reached: &[&Rung], holds: Flags) -> Option<String> {
+    let strictest = match (holds.paused, holds.downscaled) {
+        (true, _) => Effect::Pause,
+        (false, true) => Effect::Downscale,
+        (false, false) => return None,
+    };
+    reached.iter().rfind(|rung| rung.effect == strictest)?.qos.clone()
+}
+
 /// Decides: the percentage, the thresholds reached, the verbs and the policy's holds that follow.
 ///
 /// Acts at `>=`, releases at `<`. Pause and downscale are listed whenever they are called for, also if the hold stood
@@ -436,7 +446,7 @@ pub fn evaluate(inputs: &EvaluationInputs<'_>) -> Result<Outcome, ArithmeticErro
         holds,
         fired: !reached.is_empty() || (terms.blocks_creation && full),
         full,
-        qos: reached.iter().rev().find_map(|rung| rung.qos.clone()),
+        qos: qos_of(&reached, holds),
         explanation: String::new(),
     };
     outcome.explanation = explain::sentence(inputs, &outcome);

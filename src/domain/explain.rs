@@ -24,12 +24,17 @@ pub fn sentence(inputs: &EvaluationInputs<'_>, outcome: &Outcome) -> String {
     text
 }
 
+/// Something was used of an explicit nothing; the same percentage may also come about by plain overuse.
+fn is_over_nothing(outcome: &Outcome) -> bool {
+    outcome.percentage == OVER_NOTHING_PERCENT && outcome.weighted_allocation.is_zero()
+}
+
 fn arithmetic(text: &mut String, inputs: &EvaluationInputs<'_>, outcome: &Outcome) {
     let basis = inputs.basis;
     let cut = outcome.percentage.round_dp_with_strategy(1, RoundingStrategy::ToZero).normalize();
     let unit = unit(inputs);
     let used = short(outcome.weighted_usage, 2);
-    if outcome.percentage == OVER_NOTHING_PERCENT {
+    if is_over_nothing(outcome) {
         let _ = write!(
             text,
             "{used} {unit} used where the allocation is explicitly zero: counted as over the pause limit (9999.99 %)"
@@ -59,9 +64,7 @@ fn unit<'a>(inputs: &'a EvaluationInputs<'_>) -> &'a str {
 
 fn consequence(text: &mut String, inputs: &EvaluationInputs<'_>, outcome: &Outcome) {
     let ladder = &inputs.basis.terms.ladder;
-    let at_or_above = |percent: Decimal| {
-        outcome.percentage >= percent || (outcome.percentage == OVER_NOTHING_PERCENT && outcome.fired)
-    };
+    let at_or_above = |percent: Decimal| outcome.percentage >= percent || is_over_nothing(outcome);
     let highest = ladder
         .iter()
         .filter(|r| r.effect != Effect::Notify || !outcome.notified.is_empty())
@@ -69,6 +72,9 @@ fn consequence(text: &mut String, inputs: &EvaluationInputs<'_>, outcome: &Outco
         .max_by_key(|r| r.percent);
     if outcome.verbs.is_empty() {
         match (inputs.held.any(), ladder.iter().map(|r| r.percent).find(|p| !at_or_above(*p))) {
+            (true, _) if ladder.iter().all(|r| r.effect == Effect::Notify) => {
+                text.push_str("the policy restricts no more -> released");
+            }
             (true, _) => text.push_str("below the threshold -> released"),
             (false, Some(next)) => {
                 let _ = write!(text, "below {} %: nothing to do", short(next, 2));

@@ -503,6 +503,9 @@ pub struct CarriedPolicy {
     /// QoS name of the rung it stands on.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub qos: Option<String>,
+    /// It applies no more; its notices stay known.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub withdrawn: bool,
 }
 
 /// What the agent was told last.
@@ -541,6 +544,9 @@ pub struct OpenDispatch {
     /// It resets raw usage.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub reset: bool,
+    /// The dispatch for which that reset was decided, until it is known to be done: who supersedes this one inherits it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reset_of: Option<DispatchId>,
     /// How it stands.
     pub state: DispatchState,
     /// When it was commanded.

@@ -3,9 +3,11 @@
 //! Each answers with numbers of the one engine; a dry run is the same decision without the append.
 
 mod evaluate;
+mod explain;
 mod preview;
 
 pub use evaluate::{EvaluateAnswer, EvaluatedResource};
+pub use explain::{ExplainedComponent, ExplainedPolicy, ExplainedThreshold, Explanation};
 pub use preview::{Preview, PreviewRequest};
 
 use std::sync::Arc;

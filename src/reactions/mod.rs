@@ -3,8 +3,10 @@
 //! The consumer only writes down what is to be done; a worker does it in batches and moves a cursor, so that a restart in
 //! the middle goes on where it stopped.
 
+mod due;
 mod work;
 
+pub use due::{DueHoldsConsumer, due_holds, next_expiry};
 pub use work::{ReactionError, ReactionProgress, Reactions};
 
 use std::sync::Arc;

@@ -185,7 +185,16 @@ impl Reactions {
             }
             let commands: Vec<_> = batch.iter().map(|r| (*r, command.clone())).collect();
             for outcome in self.allocations.execute_many(&commands, &meta).await {
-                outcome?;
+                match outcome {
+                    Ok(_) => {}
+                    // Trying again would not help, and one resource must not hold up all the others.
+                    Err(
+                        error @ (CommandError::Refused(_) | CommandError::NoSuchResource(_) | CommandError::Book(_)),
+                    ) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "a resource is not re-evaluated");
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             if let Some(last) = batch.last() {
                 self.advance(&task, *last, batch.len()).await?;
@@ -199,7 +208,7 @@ impl Reactions {
     fn touched(&self, task: &Task) -> Vec<ResourceId> {
         let state = self.registry.read();
         if let Some(resource) = task.resource {
-            return vec![resource];
+            return state.resource(resource).map(|_| resource).into_iter().collect();
         }
         if let Some(offering) = task.offering {
             return state.live_resources(offering);

@@ -14,9 +14,13 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, IdSource, SimulatedClock};
-use crate::commands::execute::CommandMeta;
+use crate::commands::allocation::{AllocationCommand, Refusal};
+use crate::commands::execute::{CommandError, CommandMeta};
 use crate::operations::{OperationError, Operations};
+use crate::reactions;
+use crate::retention::{Retention, RetentionError};
 use crate::store::StoreError;
+use crate::store::sql::{ReadDb, SqlError};
 use crate::store::sqlite::Meta;
 
 /// The longest the scheduler sleeps before it looks at the clock again: a machine may sleep or its clock be set.
@@ -34,6 +38,12 @@ pub enum SchedulerError {
     /// The time of a run could not be kept.
     #[error("the time of the last run cannot be kept")]
     Store(#[from] StoreError),
+    /// Pruning failed.
+    #[error("the job retention failed")]
+    Retention(#[source] RetentionError),
+    /// The list of what is due could not be read.
+    #[error("the list of what is due cannot be read")]
+    Sql(#[from] SqlError),
     /// Something else failed between two jobs.
     #[error("{0}")]
     Settle(String),
@@ -54,7 +64,9 @@ pub struct Run {
 pub struct Scheduler {
     schedule: Schedule,
     operations: Arc<Operations>,
+    retention: Arc<Retention>,
     meta: Meta,
+    db: ReadDb,
     clock: Arc<dyn Clock>,
     // A job that overlaps itself, or another, is not started twice.
     running: tokio::sync::Mutex<()>,
@@ -62,19 +74,33 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Runs the jobs of `schedule`.
-    pub fn new(schedule: Schedule, operations: Arc<Operations>, meta: Meta, clock: Arc<dyn Clock>) -> Self {
-        Self { schedule, operations, meta, clock, running: tokio::sync::Mutex::new(()) }
+    pub fn new(
+        schedule: Schedule,
+        operations: Arc<Operations>,
+        retention: Arc<Retention>,
+        meta: Meta,
+        db: ReadDb,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { schedule, operations, retention, meta, db, clock, running: tokio::sync::Mutex::new(()) }
     }
 
     /// When each job is due next after the last run it remembers.
-    pub async fn next_runs(&self) -> Result<Vec<(Job, DateTime<Utc>)>, StoreError> {
+    pub async fn next_runs(&self) -> Result<Vec<(Job, DateTime<Utc>)>, SchedulerError> {
         let now = self.clock.now();
         let mut next = Vec::new();
         for job in Job::ALL {
-            let last = self.last(job, now).await?;
-            next.extend(self.schedule.next_after(job, last).map(|due| (job, due)));
+            next.extend(self.next_run(job, now).await?.map(|due| (job, due)));
         }
         Ok(next)
+    }
+
+    async fn next_run(&self, job: Job, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, SchedulerError> {
+        if job == Job::HoldExpiry {
+            return Ok(reactions::next_expiry(&self.db).await?);
+        }
+        let last = self.last(job, now).await?;
+        Ok(self.schedule.next_after(job, last))
     }
 
     /// When a job last ran; a database that has not seen it yet starts counting now.
@@ -89,8 +115,7 @@ impl Scheduler {
         let now = self.clock.now();
         let mut runs = Vec::new();
         for job in Job::ALL {
-            let last = self.last(job, now).await?;
-            if self.schedule.next_after(job, last).is_some_and(|due| due <= now) {
+            if self.next_run(job, now).await?.is_some_and(|due| due <= now) {
                 runs.push(self.run_job(job, now).await?);
             }
         }
@@ -111,6 +136,7 @@ impl Scheduler {
     {
         let _alone = self.running.lock().await;
         let mut runs = Vec::new();
+        settle().await.map_err(SchedulerError::Settle)?;
         while let Some((job, due)) = self.first_due(to).await? {
             clock.advance_to(due);
             self.keep_time().await?;
@@ -127,7 +153,7 @@ impl Scheduler {
         self.meta.set(crate::app::SIMULATED_NOW, &self.clock.now().to_rfc3339()).await
     }
 
-    async fn first_due(&self, to: DateTime<Utc>) -> Result<Option<(Job, DateTime<Utc>)>, StoreError> {
+    async fn first_due(&self, to: DateTime<Utc>) -> Result<Option<(Job, DateTime<Utc>)>, SchedulerError> {
         let due = self.next_runs().await?;
         Ok(due.into_iter().filter(|(_, due)| *due <= to).min_by_key(|(job, due)| (*due, *job)))
     }
@@ -162,11 +188,33 @@ impl Scheduler {
         let count = match job {
             Job::PeriodBoundary => self.operations.period_boundary(&meta).await.map_err(failed)? as u64,
             Job::EvaluateAll => self.operations.evaluate_all(&meta).await.map_err(failed)? as u64,
-            Job::Retention => 0,
+            Job::Retention => {
+                let pruned = self.retention.clean_up(&meta, |_| {}).await.map_err(SchedulerError::Retention)?;
+                (pruned.evaluations + pruned.dispatches).cast_unsigned()
+            }
+            Job::HoldExpiry => self.end_holds(at, &meta).await?,
         };
         self.meta.set(&key(job), &at.to_rfc3339()).await?;
         tracing::info!(job = job.name(), count, "scheduled job done");
         Ok(Run { job, due: at, count })
+    }
+}
+
+impl Scheduler {
+    /// Ends every manual hold whose time is over. Says how many.
+    async fn end_holds(&self, now: DateTime<Utc>, meta: &CommandMeta) -> Result<u64, SchedulerError> {
+        let failed = |error: CommandError| SchedulerError::Operation(Job::HoldExpiry.name(), error.into());
+        let mut ended = 0;
+        for (resource, hold) in reactions::due_holds(&self.db, now).await? {
+            let command = AllocationCommand::ReleaseHold { hold, expired: true };
+            match self.operations.allocations.execute(resource, &command, meta).await {
+                Ok(_) => ended += 1,
+                // Somebody released it by hand, and the list has not heard of it yet.
+                Err(CommandError::Refused(Refusal::NoSuchHold(_))) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(ended)
     }
 }
 

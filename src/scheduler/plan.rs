@@ -17,11 +17,13 @@ pub enum Job {
     EvaluateAll,
     /// Compacts and prunes old rows.
     Retention,
+    /// Ends manual holds whose time is over; due when the next one ends.
+    HoldExpiry,
 }
 
 impl Job {
     /// All jobs.
-    pub const ALL: [Self; 3] = [Self::PeriodBoundary, Self::EvaluateAll, Self::Retention];
+    pub const ALL: [Self; 4] = [Self::PeriodBoundary, Self::EvaluateAll, Self::Retention, Self::HoldExpiry];
 
     /// Its name in the configuration and in records.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Job {
             Self::PeriodBoundary => "period_boundary",
             Self::EvaluateAll => "evaluate_all",
             Self::Retention => "retention",
+            Self::HoldExpiry => "hold_expiry",
         }
     }
 }
@@ -84,9 +87,10 @@ impl Schedule {
         self.zone
     }
 
-    /// The first instant after `last` at which a job is due. The period boundary is due at the boundary itself too.
+    /// The first instant after `last` at which a job is due by the calendar. The period boundary is due at the boundary
+    /// itself too; the end of holds is no matter of the calendar.
     pub fn next_after(&self, job: Job, last: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let cron = &self.crons[job as usize];
+        let cron = self.crons.get(job as usize)?;
         let local = last.with_timezone(&self.zone);
         let by_cron = cron.find_next_occurrence(&local, false).ok().map(|next| next.with_timezone(&Utc));
         if job != Job::PeriodBoundary {

@@ -2,9 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod config;
 mod crash;
+mod directory;
 mod domain;
+mod config;
+mod directory;
 mod import;
+mod projections;
 #[path = "../properties/mod.rs"]
 mod properties;
 mod store;

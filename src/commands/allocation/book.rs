@@ -9,12 +9,13 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 
 use crate::domain::evaluate::{Flags, MonthUsage, NoticeTerms, UsageByMonth, UsageTerm};
-use crate::domain::ids::{EventId, PolicyId, ResourceId};
+use crate::domain::ids::{DispatchId, EventId, PolicyId, ResourceId};
 use crate::domain::period::{Month, Period};
 use crate::domain::tres::Amounts;
 use crate::events::allocation::{
     AllocationEvent, BooksOpened, Carried, CarriedPolicy, Commanded, CounterReset, DispatchState, HoldKind, HoldPlaced,
-    OpenDispatch, PolicyEvaluated, Recorded, RecordedBasis, ResourceFacts, SettingsCommanded,
+    OpenDispatch, PolicyEvaluated, PolicyWithdrawn, Recorded, RecordedBasis, ResourceFacts, SettingsCommanded,
+    WithdrawReason,
 };
 use crate::events::envelope::StreamName;
 
@@ -40,6 +41,24 @@ pub struct PolicyPage {
     pub held: Flags,
     /// QoS name of the rung it stands on.
     pub qos: Option<String>,
+    /// It applies no more. What it noticed stays known, so that its return within the period does not repeat a notice.
+    pub withdrawn: bool,
+}
+
+impl PolicyPage {
+    fn new(period: Period) -> Self {
+        Self {
+            version: 0,
+            period,
+            basis: None,
+            usage: None,
+            base: Amounts::new(),
+            notices: NoticeTerms::default(),
+            held: Flags::default(),
+            qos: None,
+            withdrawn: false,
+        }
+    }
 }
 
 /// The folded book.
@@ -137,6 +156,7 @@ impl Book {
             notices: p.notices,
             held: p.held,
             qos: p.qos,
+            withdrawn: p.withdrawn,
         };
         Self {
             continues: Some(opened.previous),
@@ -160,6 +180,7 @@ impl Book {
             notices: p.notices.clone(),
             held: p.held,
             qos: p.qos.clone(),
+            withdrawn: p.withdrawn,
         };
         Carried {
             facts: self.facts.clone(),
@@ -193,16 +214,14 @@ impl Book {
                 }
             }
             AllocationEvent::PolicyEvaluated(evaluated) => self.evaluated(evaluated),
-            AllocationEvent::PolicyWithdrawn(withdrawn) => {
-                self.policies.remove(&withdrawn.policy);
-            }
+            AllocationEvent::PolicyWithdrawn(withdrawn) => self.withdrawn(withdrawn),
             AllocationEvent::HoldPlaced(hold) => self.holds.push(hold.clone()),
             AllocationEvent::HoldReleased(released) => self.holds.retain(|h| h.hold != released.hold),
             AllocationEvent::RestrictionChanged(changed) => self.flags = changed.to,
             AllocationEvent::SettingsCommanded(commanded) => self.commanded(commanded),
             AllocationEvent::CommandResultReported(result) => {
                 if result.report.success {
-                    self.dispatches.retain(|d| d.dispatch != result.dispatch);
+                    self.confirmed(result.dispatch);
                 } else if let Some(open) = self.dispatches.iter_mut().find(|d| d.dispatch == result.dispatch) {
                     open.state = DispatchState::Failed;
                 }
@@ -215,16 +234,8 @@ impl Book {
 
     fn evaluated(&mut self, evaluated: &PolicyEvaluated) {
         let version = self.version;
-        let page = self.policies.entry(evaluated.policy).or_insert_with(|| PolicyPage {
-            version: 0,
-            period: evaluated.period,
-            basis: None,
-            usage: None,
-            base: Amounts::new(),
-            notices: NoticeTerms::default(),
-            held: Flags::default(),
-            qos: None,
-        });
+        let page = self.policies.entry(evaluated.policy).or_insert_with(|| PolicyPage::new(evaluated.period));
+        page.withdrawn = false;
         if let Recorded::Full(basis) = &evaluated.basis {
             page.base = basis.basis.base.iter().map(|(c, t)| (c.clone(), t.amount)).collect();
             page.basis = Some((Arc::new((**basis).clone()), version));
@@ -242,6 +253,25 @@ impl Book {
         page.qos.clone_from(&evaluated.outcome.qos);
     }
 
+    fn withdrawn(&mut self, withdrawn: &PolicyWithdrawn) {
+        if withdrawn.reason == WithdrawReason::Deleted {
+            self.policies.remove(&withdrawn.policy);
+        } else if let Some(page) = self.policies.get_mut(&withdrawn.policy) {
+            (page.basis, page.usage, page.qos) = (None, None, None);
+            page.held = Flags::default();
+            page.withdrawn = true;
+        }
+    }
+
+    /// A dispatch did what it was to do. If it reset raw usage, those that inherited the reset need not hand it on.
+    fn confirmed(&mut self, dispatch: DispatchId) {
+        let done = self.dispatches.iter().find(|d| d.dispatch == dispatch).and_then(|d| d.reset_of);
+        self.dispatches.retain(|d| d.dispatch != dispatch);
+        for other in self.dispatches.iter_mut().filter(|d| done.is_some() && d.reset_of == done) {
+            other.reset_of = None;
+        }
+    }
+
     fn commanded(&mut self, commanded: &SettingsCommanded) {
         self.commanded = Some(Arc::new(Commanded {
             dispatch: commanded.dispatch,
@@ -253,6 +283,12 @@ impl Book {
         if let Some(reset) = &commanded.reset {
             self.reset = Some(Arc::new(reset.clone()));
         }
+        let inherited =
+            |from: &DispatchId| self.dispatches.iter().find(|d| d.dispatch == *from).and_then(|d| d.reset_of);
+        let reset_of = match &commanded.inherits_reset {
+            Some(from) => inherited(from),
+            None => commanded.settings.reset_raw_usage.then_some(commanded.dispatch),
+        };
         if self.dispatches.len() >= OPEN_DISPATCHES_MAX {
             self.dispatches.remove(0);
         }
@@ -260,6 +296,7 @@ impl Book {
             dispatch: commanded.dispatch,
             policy: commanded.policy,
             reset: commanded.settings.reset_raw_usage,
+            reset_of,
             state: DispatchState::Open,
             at: commanded.at,
         });

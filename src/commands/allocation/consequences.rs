@@ -10,11 +10,11 @@ use super::tell;
 use crate::domain::evaluate::{
     self, BaseSource, BaseTerm, Basis, EvaluationInputs, Flags, MonthUsage, NoticeTerms, Trigger, UsageByMonth,
 };
-use crate::domain::ids::PolicyId;
+use crate::domain::ids::{HoldId, PolicyId};
 use crate::domain::period::{Month, Period, site_date};
 use crate::events::allocation::{
-    AllocationEvent, EvaluationFailed, PolicyEvaluated, PolicyWithdrawn, Recorded, RecordedBasis, RestrictionChanged,
-    WithdrawReason,
+    AllocationEvent, EvaluationFailed, HoldPlaced, HoldReleased, PolicyEvaluated, PolicyWithdrawn, Recorded,
+    RecordedBasis, RestrictionChanged, WithdrawReason,
 };
 
 /// Policies whose decision changed something, and those evaluated, both oldest first.
@@ -30,6 +30,7 @@ pub struct Causes {
 pub fn follow(desk: &mut Desk<'_>, only: Option<PolicyId>, trigger: Trigger) -> Result<(), Refusal> {
     let ctx = desk.ctx;
     let mut causes = Causes::default();
+    release_expired(desk);
     if desk.book.facts.state.is_live() {
         // A policy that this book has not evaluated yet is evaluated too: settings rest on all of them together.
         let missing = |book: &Book, id| book.policies.get(&id).is_none_or(|page| page.basis.is_none());
@@ -49,11 +50,21 @@ pub fn follow(desk: &mut Desk<'_>, only: Option<PolicyId>, trigger: Trigger) -> 
     Ok(())
 }
 
+/// Manual holds end by themselves when their time is over; whatever looks at the allocation next says so.
+fn release_expired(desk: &mut Desk<'_>) {
+    let now = desk.ctx.now;
+    let over = |hold: &HoldPlaced| hold.expires_at.is_some_and(|end| end <= now);
+    let expired: Vec<HoldId> = desk.book.holds.iter().filter(|h| over(h)).map(|h| h.hold).collect();
+    for hold in expired {
+        desk.push(AllocationEvent::HoldReleased(HoldReleased { hold, expired: true }));
+    }
+}
+
 fn withdraw(desk: &mut Desk<'_>, causes: &mut Causes) {
     let live = desk.book.facts.state.is_live();
     let applies = |id: &PolicyId| live && desk.ctx.policies.iter().any(|p| p.id() == *id);
-    let gone: Vec<(PolicyId, Flags)> =
-        desk.book.policies.iter().filter(|(id, _)| !applies(id)).map(|(id, page)| (*id, page.held)).collect();
+    let pages = desk.book.policies.iter().filter(|(id, page)| !page.withdrawn && !applies(id));
+    let gone: Vec<(PolicyId, Flags)> = pages.map(|(id, page)| (*id, page.held)).collect();
     for (policy, released) in gone {
         let reason = if live { (desk.ctx.withdrawn)(policy) } else { WithdrawReason::Terminated };
         desk.push(AllocationEvent::PolicyWithdrawn(PolicyWithdrawn { policy, reason, released }));

@@ -43,6 +43,8 @@ pub fn register(facts: &ResourceFacts, month: Month, ctx: &DecideContext<'_>) ->
 /// Decides any other command on an open book.
 pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>) -> Result<Decision, Refusal> {
     let mut desk = Desk::new(book.clone(), ctx);
+    // Opened and nothing more: the policies have not looked at the new month yet.
+    let just_opened = book.continues.is_some() && book.version == 1;
     match command {
         AllocationCommand::Register(_) => return Err(Refusal::Exists),
         AllocationCommand::ChangeLimits(limits) => change_limits(&mut desk, limits)?,
@@ -60,6 +62,9 @@ pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>)
                 return Err(Refusal::HoldInThePast { expires_at });
             }
             live(&desk)?;
+            if desk.book.holds.iter().any(|h| h.hold == *hold) {
+                return Ok(desk.finish());
+            }
             desk.push(AllocationEvent::HoldPlaced(HoldPlaced {
                 hold: *hold,
                 kind: *kind,
@@ -80,6 +85,10 @@ pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>)
         AllocationCommand::ReportCommandResult { policy, dispatch, report } => {
             results::report_command_result(&mut desk, *policy, *dispatch, report);
         }
+    }
+    if just_opened && !desk.is_untouched() && !desk.has_evaluated() {
+        // Whoever opens a month's book begins the month with it; the boundary's own run passes over opened books.
+        consequences::follow(&mut desk, None, Trigger::PeriodBoundary)?;
     }
     Ok(desk.finish())
 }

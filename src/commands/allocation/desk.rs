@@ -37,6 +37,19 @@ impl<'a> Desk<'a> {
         self.events.push((id, event));
     }
 
+    /// Nothing has been decided yet.
+    pub fn is_untouched(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// A policy has been evaluated, or failed to be.
+    pub fn has_evaluated(&self) -> bool {
+        let evaluation = |e: &AllocationEvent| {
+            matches!(e, AllocationEvent::PolicyEvaluated(_) | AllocationEvent::EvaluationFailed(_))
+        };
+        self.events.iter().any(|(_, event)| evaluation(event))
+    }
+
     /// The decision.
     pub fn finish(self) -> Decision {
         Decision { events: self.events, book: self.book }

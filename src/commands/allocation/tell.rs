@@ -19,7 +19,7 @@ use crate::domain::qos::QosClass;
 use crate::domain::sacctmgr;
 use crate::domain::settings::{AgentSettings, SettingsInputs, strictest};
 use crate::domain::tres::{Amounts, MINUTES_PER_HOUR, Weights};
-use crate::events::allocation::{AllocationEvent, CounterReset, DispatchState, SettingsCommanded};
+use crate::events::allocation::{AllocationEvent, CounterReset, DispatchState, OpenDispatch, SettingsCommanded};
 
 /// Records what the agent is to be told, if anything is.
 pub fn agent(desk: &mut Desk<'_>, causes: &Causes) {
@@ -58,11 +58,7 @@ pub fn agent(desk: &mut Desk<'_>, causes: &Causes) {
         class_changed.then_some((qos_name.as_str(), reason_of(qos))),
     );
     let others = causes.evaluated.iter().copied().filter(|p| *p != policy).collect();
-    let period = applying
-        .iter()
-        .find(|p| p.id() == policy)
-        .or(applying.first())
-        .map_or(Period::Total, |p| Period::containing(p.period, site_date(desk.ctx.now, desk.ctx.rules.zone)));
+    let period = period_of(desk, policy, &applying);
     let event = SettingsCommanded {
         dispatch: DispatchId::from(desk.ctx.ids.fresh()),
         policy,
@@ -80,9 +76,18 @@ pub fn agent(desk: &mut Desk<'_>, causes: &Causes) {
     desk.push(AllocationEvent::SettingsCommanded(Box::new(event)));
 }
 
-/// Policies that apply and have been evaluated on the resource.
+/// Policies that apply and whose allocation on the resource has been worked out.
 fn decided(desk: &Desk<'_>) -> Vec<Arc<PolicyInForce>> {
-    desk.ctx.policies.iter().filter(|p| desk.book.policies.contains_key(&p.id())).cloned().collect()
+    let known = |p: &PolicyInForce| desk.book.policies.get(&p.id()).is_some_and(|page| page.basis.is_some());
+    desk.ctx.policies.iter().filter(|p| known(p)).cloned().collect()
+}
+
+/// The period that the causing policy counts, or last counted.
+fn period_of(desk: &Desk<'_>, policy: PolicyId, applying: &[Arc<PolicyInForce>]) -> Period {
+    let current = |p: &Arc<PolicyInForce>| Period::containing(p.period, site_date(desk.ctx.now, desk.ctx.rules.zone));
+    let its_own = applying.iter().find(|p| p.id() == policy).map(current);
+    let its_last = || desk.book.policies.get(&policy).map(|page| page.period);
+    its_own.or_else(its_last).or_else(|| applying.first().map(current)).unwrap_or(Period::Total)
 }
 
 fn reason_of(qos: QosClass) -> &'static str {
@@ -119,7 +124,8 @@ fn causing(causes: &Causes, applying: &[Arc<PolicyInForce>]) -> Option<PolicyId>
 /// The last dispatch, if it carries a reset that nobody has answered: what supersedes it inherits the reset.
 fn unanswered_reset(book: &Book) -> Option<DispatchId> {
     let last = book.commanded.as_ref()?.dispatch;
-    book.dispatches.iter().find(|d| d.dispatch == last && d.reset && d.state == DispatchState::Open).map(|d| d.dispatch)
+    let owed = |d: &&OpenDispatch| d.dispatch == last && d.reset_of.is_some() && d.state == DispatchState::Open;
+    book.dispatches.iter().find(owed).map(|d| d.dispatch)
 }
 
 fn settings_of(
@@ -182,13 +188,13 @@ fn due_reset(desk: &Desk<'_>, applying: &[Arc<PolicyInForce>]) -> Option<Counter
         p.facts.terms.raw_usage_reset
             && (p.period != PeriodKind::Total || (!taken_over && desk.ctx.rules.reset_total_at_takeover))
     };
-    let mut current: BTreeMap<PeriodKind, Period> =
+    let current: BTreeMap<PeriodKind, Period> =
         applying.iter().filter(resets).map(|p| (p.period, Period::containing(p.period, today))).collect();
     if current.is_empty() {
         return None;
     }
-    // What the last reset covered; before any, the period in which the previous book stood. A kind that no reset has
-    // covered yet begins to count anew at its next boundary, not in the middle.
+    // What the last reset covered: it started the counter for periods of every kind. Before any, the period in which the
+    // previous book stood.
     let last = desk.book.reset.as_deref();
     let covered = |kind: PeriodKind| match last {
         Some(last) => Some(
@@ -202,11 +208,6 @@ fn due_reset(desk: &Desk<'_>, applying: &[Arc<PolicyInForce>]) -> Option<Counter
     let due = !taken_over || current.iter().any(|(kind, now)| covered(*kind).is_some_and(|before| before != *now));
     if !due {
         return None;
-    }
-    if let Some(last) = &desk.book.reset {
-        for (kind, period) in &last.periods {
-            current.entry(*kind).or_insert(*period);
-        }
     }
     Some(counter_reset(&desk.book, desk.ctx, current, Month::of(today)))
 }

@@ -81,6 +81,21 @@ impl Books {
         Err(broken(resource, month, "the chain of books does not end", 0).into())
     }
 
+    /// The same, but never a book to which others have appended since it was folded.
+    pub(super) async fn load_newest(
+        &self,
+        resource: ResourceId,
+        hint: Option<Month>,
+    ) -> Result<Option<Loaded>, CommandError> {
+        let Some(Loaded::Open(known)) = self.cached(resource) else { return self.load(resource, hint).await };
+        let newer = self.store.read_stream(&stream_of(resource, known.month), known.version, 1).await?;
+        if newer.is_empty() {
+            return Ok(Some(Loaded::Open(known)));
+        }
+        self.forget(resource);
+        self.load(resource, Some(known.month)).await
+    }
+
     async fn read(&self, resource: ResourceId, month: Month) -> Result<Option<Book>, CommandError> {
         let stream = stream_of(resource, month);
         let mut book: Option<Book> = None;

@@ -72,7 +72,8 @@ impl Allocations {
         for ((index, plan), appended) in open.into_iter().zip(appended) {
             let resource = commands[index].0;
             match appended {
-                None => outcomes[index] = Some(Ok(self.done(resource, plan.decision, None))),
+                // Nothing to append: on its own it makes sure that the book was the newest.
+                None => {}
                 Some(Ok(appended)) => {
                     outcomes[index] = Some(Ok(self.done(resource, plan.decision, Some(appended.position))));
                 }

@@ -15,7 +15,7 @@ use super::{Consumer, ConsumerError, ConsumerStatus, Decode, Decoded, FaultPoint
 use crate::events::envelope::DecodeError;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
-use crate::store::sql::{ReadDb, ReadTx};
+use crate::store::sql::{ReadDb, ReadTx, SqlError};
 use crate::store::{EventStore, Now, StoreError};
 
 /// How long the loop waits for a wake-up before it looks by itself.
@@ -193,6 +193,11 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             error: place.error.clone(),
         };
         Ok(self.places.borrow().iter().map(status).collect())
+    }
+
+    /// Where the stored checkpoints stand, by name: what is committed, by this process or by another.
+    pub async fn checkpoints(&self) -> Result<Vec<(String, Position)>, SqlError> {
+        checkpoint::all(&self.db).await
     }
 
     /// How long to wait at most before the next step.

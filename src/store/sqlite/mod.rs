@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use meta::Meta;
 pub use open::DatabaseFiles;
+pub(crate) use open::beside_the_log;
 pub(super) use open::{Access, options, read_pool, run_migrations};
 
 use self::rows::Kinds;

@@ -1,0 +1,300 @@
+//! Lists of commands: a row per intended command, newest dispatch first and its commands in their order.
+
+use std::sync::LazyLock;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::COUNTS;
+use super::class::{DispatchStatus, bit, commands};
+use crate::domain::ids::{CustomerId, DispatchId, EventId, PolicyId, ResourceId};
+use crate::domain::period::Period;
+use crate::domain::sacctmgr::{Command, CommandType};
+use crate::events::allocation::{CommandReport, ExecutionMode};
+use crate::projections::kit::{self, Page, Span, id_list, in_list, period_code, period_in, read_in};
+use crate::store::sql::{ReadDb, SqlError, SqlRow, SqlValue};
+
+/// Which commands to list. What is left out does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct CommandFilter {
+    /// Caused by this policy.
+    pub policy: Option<PolicyId>,
+    /// On this resource.
+    pub resource: Option<ResourceId>,
+    /// In this period of the causing policy.
+    pub period: Option<Period>,
+    /// Of this type.
+    pub command_type: Option<CommandType>,
+    /// Whose dispatch stands so.
+    pub status: Option<DispatchStatus>,
+    /// Decided in this time.
+    pub span: Span,
+    /// On resources of these customers only.
+    pub customers: Option<Vec<CustomerId>>,
+}
+
+/// One intended command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommandRow {
+    /// Derived from the dispatch and the command's place in it.
+    pub uuid: Uuid,
+    /// The dispatch it belongs to.
+    pub dispatch: DispatchId,
+    /// The policy that caused it.
+    pub policy: PolicyId,
+    /// The resource.
+    pub resource: ResourceId,
+    /// Its present name.
+    pub resource_name: String,
+    /// Period of the causing policy.
+    pub period: Period,
+    /// What it is about, in words, as text, with its values.
+    pub command: Command,
+    /// When it was decided.
+    pub queued_at: DateTime<Utc>,
+    /// When a queue took it.
+    pub sent_at: Option<DateTime<Utc>>,
+    /// When the agent reported.
+    pub answered_at: Option<DateTime<Utc>>,
+    /// How the dispatch stands.
+    pub status: DispatchStatus,
+    /// Where the agent ran it.
+    pub execution_mode: Option<ExecutionMode>,
+    /// None until reported.
+    pub success: Option<bool>,
+    /// What went wrong.
+    pub error_message: Option<String>,
+    /// What the agent says that it ran for the whole dispatch.
+    pub reported: Option<Vec<String>>,
+}
+
+/// The id of a dispatch's command: `UUIDv5` of its place (from 0) in the namespace of the dispatch.
+fn command_uuid(dispatch: Uuid, place: usize) -> Uuid {
+    Uuid::new_v5(&dispatch, place.to_string().as_bytes())
+}
+
+static SELECT: LazyLock<String> = LazyLock::new(|| {
+    in_list(
+        "SELECT h.dispatch, p.id, r.id, x.name, h.class, h.at, h.sent_at, h.answered_at, h.mode, h.success, h.error, \
+         h.reported, h.commands FROM command_history h JOIN command_history_resources r ON r.no = h.resource \
+         JOIN command_history_policies p ON p.no = (h.class >> 28) LEFT JOIN registry_resources x ON x.id = r.id \
+         WHERE h.no IN",
+        "ORDER BY h.at DESC, h.no DESC",
+    )
+});
+
+/// What restricts dispatches but resource and customers, as numbers; -1 = any.
+struct Numbers {
+    policy: Option<i64>,
+    period: i64,
+    status: Option<DispatchStatus>,
+    types: i64,
+}
+
+impl Numbers {
+    async fn of(db: &ReadDb, filter: &CommandFilter) -> Result<Option<Self>, SqlError> {
+        let policy = match filter.policy {
+            None => None,
+            Some(policy) => match policy_number(db, policy).await? {
+                None => return Ok(None),
+                number => number,
+            },
+        };
+        let period = filter.period.map_or(-1, period_code);
+        Ok(Some(Self { policy, period, status: filter.status, types: filter.command_type.map_or(15, bit) }))
+    }
+
+    fn accept(&self, class: i64) -> bool {
+        commands(class, self.types) > 0
+            && self.policy.is_none_or(|policy| kit::policy_in(class) == policy)
+            && (self.period < 0 || period_code(period_in(class)) == self.period)
+            && self.status.is_none_or(|status| DispatchStatus::of_class(class) == status)
+    }
+}
+
+async fn policy_number(db: &ReadDb, policy: PolicyId) -> Result<Option<i64>, SqlError> {
+    let select = "SELECT no FROM command_history_policies WHERE id = $1";
+    db.query_one(select, &[SqlValue::Uuid(policy.as_uuid())]).await?.map(|row| row.i64(0)).transpose()
+}
+
+/// Number and class of the dispatches of chosen resources, newest first. A resource has few: no page is needed.
+async fn of_resources(db: &ReadDb, filter: &CommandFilter, numbers: &Numbers) -> Result<Vec<(i64, i64)>, SqlError> {
+    let (from, to) = filter.span.micros();
+    let values = [
+        SqlValue::from(filter.resource.map(|r| r.as_uuid())),
+        filter.customers.as_ref().map(|c| id_list(c.iter().map(CustomerId::as_uuid))).into(),
+        from.into(),
+        to.into(),
+    ];
+    let one = "SELECT h.no, h.class FROM command_history h WHERE h.resource = (SELECT r.no FROM command_history_resources r \
+               LEFT JOIN registry_resources x ON x.id = r.id WHERE r.id = $1 \
+               AND ($2 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($2)))) \
+               AND h.at >= $3 AND h.at < $4 ORDER BY h.at DESC, h.no DESC";
+    let some = "SELECT h.no, h.class FROM command_history h WHERE h.resource IN (SELECT r.no FROM command_history_resources r \
+                LEFT JOIN registry_resources x ON x.id = r.id WHERE ($1 IS NULL OR r.id = $1) \
+                AND ($2 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($2)))) \
+                AND h.at >= $3 AND h.at < $4 ORDER BY h.at DESC, h.no DESC";
+    let rows = db.query(if filter.resource.is_some() { one } else { some }, &values).await?;
+    let mut found = rows.iter().map(|row| Ok((row.i64(0)?, row.i64(1)?))).collect::<Result<Vec<_>, SqlError>>()?;
+    found.retain(|(_, class)| numbers.accept(*class));
+    Ok(found)
+}
+
+/// How many commands there are.
+pub async fn count(db: &ReadDb, filter: &CommandFilter) -> Result<i64, SqlError> {
+    let Some(numbers) = Numbers::of(db, filter).await? else { return Ok(0) };
+    if filter.resource.is_some() || filter.customers.is_some() {
+        let found = of_resources(db, filter, &numbers).await?;
+        return Ok(found.iter().map(|(_, class)| commands(*class, numbers.types)).sum());
+    }
+    let heads = kit::heads(db, &COUNTS, numbers.policy, filter.span, |class| numbers.accept(class)).await?;
+    sum(db, &heads, filter.span, numbers.types).await
+}
+
+async fn sum(db: &ReadDb, heads: &[kit::Head], span: Span, types: i64) -> Result<i64, SqlError> {
+    let mut total = 0;
+    for head in heads {
+        total += kit::count(db, &COUNTS, *head, span).await? * commands(head.class, types);
+    }
+    Ok(total)
+}
+
+/// A page of commands, newest dispatch first, and how many there are.
+pub async fn list(db: &ReadDb, filter: &CommandFilter, page: Page) -> Result<(Vec<CommandRow>, i64), SqlError> {
+    let Some(numbers) = Numbers::of(db, filter).await? else { return Ok((Vec::new(), 0)) };
+    let (dispatches, total): (Vec<i64>, i64) = if filter.resource.is_some() || filter.customers.is_some() {
+        let found = of_resources(db, filter, &numbers).await?;
+        let total = found.iter().map(|(_, class)| commands(*class, numbers.types)).sum();
+        (found.into_iter().map(|(no, _)| no).collect(), total)
+    } else {
+        let heads = kit::heads(db, &COUNTS, numbers.policy, filter.span, |class| numbers.accept(class)).await?;
+        let total = sum(db, &heads, filter.span, numbers.types).await?;
+        // Each dispatch here has at least one command that counts, so these reach the end of the page.
+        let found = kit::newest(db, &COUNTS, heads, filter.span, page.end()).await?;
+        (found.into_iter().map(|(_, no)| no).collect(), total)
+    };
+    Ok((on_page(db, &dispatches, filter.command_type, page).await?, total))
+}
+
+/// Reads dispatches until the page is full; those before it are read too, since their commands have to be counted.
+async fn on_page(
+    db: &ReadDb,
+    dispatches: &[i64],
+    command_type: Option<CommandType>,
+    page: Page,
+) -> Result<Vec<CommandRow>, SqlError> {
+    let mut skip = usize::try_from(page.offset()).unwrap_or(usize::MAX);
+    let size = usize::try_from(page.size).unwrap_or(usize::MAX);
+    let mut list = Vec::new();
+    for some in dispatches.chunks(128) {
+        let keys: Vec<SqlValue> = some.iter().map(|no| SqlValue::I64(*no)).collect();
+        for row in read_in(db, &SELECT, &keys).await? {
+            let commands: Vec<Command> = serde_json::from_str(row.text(12)?)
+                .map_err(|_| SqlError::Column { index: 12, expected: "a JSON list of commands" })?;
+            for (place, command) in commands.into_iter().enumerate() {
+                if command_type.is_some_and(|wanted| command.command_type != wanted) {
+                    continue;
+                }
+                if skip > 0 {
+                    skip -= 1;
+                    continue;
+                }
+                list.push(command_row(&row, place, command)?);
+                if list.len() == size {
+                    return Ok(list);
+                }
+            }
+        }
+    }
+    Ok(list)
+}
+
+fn strings(row: &SqlRow, index: usize) -> Result<Option<Vec<String>>, SqlError> {
+    let wrong = |_| SqlError::Column { index, expected: "a JSON list of texts" };
+    row.opt_text(index)?.map(|text| serde_json::from_str(text).map_err(wrong)).transpose()
+}
+
+fn mode(code: i64) -> ExecutionMode {
+    if code == 2 { ExecutionMode::Emulator } else { ExecutionMode::Production }
+}
+
+fn command_row(row: &SqlRow, place: usize, command: Command) -> Result<CommandRow, SqlError> {
+    let (dispatch, class) = (row.uuid(0)?, row.i64(4)?);
+    Ok(CommandRow {
+        uuid: command_uuid(dispatch, place),
+        dispatch: dispatch.into(),
+        policy: row.uuid(1)?.into(),
+        resource: row.uuid(2)?.into(),
+        resource_name: row.opt_text(3)?.unwrap_or_default().to_owned(),
+        period: period_in(class),
+        command,
+        queued_at: row.time(5)?,
+        sent_at: row.opt_time(6)?,
+        answered_at: row.opt_time(7)?,
+        status: DispatchStatus::of_class(class),
+        execution_mode: row.opt_i64(8)?.map(mode),
+        success: row.opt_bool(9)?,
+        error_message: row.opt_text(10)?.map(str::to_owned),
+        reported: strings(row, 11)?,
+    })
+}
+
+/// Which unmatched results to list.
+#[derive(Debug, Clone, Default)]
+pub struct UnmatchedFilter {
+    /// Reported under this policy.
+    pub policy: Option<PolicyId>,
+    /// On this resource.
+    pub resource: Option<ResourceId>,
+}
+
+/// A report that answers nothing known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnmatchedRow {
+    /// The event.
+    pub uuid: EventId,
+    /// Reported under.
+    pub policy: PolicyId,
+    /// On.
+    pub resource: ResourceId,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What was said.
+    pub report: CommandReport,
+}
+
+/// Unmatched results, newest first, and how many there are.
+pub async fn unmatched(
+    db: &ReadDb,
+    filter: &UnmatchedFilter,
+    page: Page,
+) -> Result<(Vec<UnmatchedRow>, i64), SqlError> {
+    let mut values =
+        vec![SqlValue::from(filter.policy.map(|p| p.as_uuid())), filter.resource.map(|r| r.as_uuid()).into()];
+    let count = "SELECT count(*) FROM unmatched_results u JOIN command_history_resources r ON r.no = u.resource \
+                 JOIN command_history_policies p ON p.no = u.policy \
+                 WHERE ($1 IS NULL OR p.id = $1) AND ($2 IS NULL OR r.id = $2)";
+    let total = db.query_one(count, &values).await?.map_or(Ok(0), |row| row.i64(0))?;
+    values.extend([page.size.into(), page.offset().into()]);
+    let select = "SELECT u.event, p.id, r.id, u.at, u.mode, u.success, u.error, u.reported FROM unmatched_results u \
+                  JOIN command_history_resources r ON r.no = u.resource \
+                  JOIN command_history_policies p ON p.no = u.policy \
+                  WHERE ($1 IS NULL OR p.id = $1) AND ($2 IS NULL OR r.id = $2) \
+                  ORDER BY u.no DESC LIMIT $3 OFFSET $4";
+    let rows = db.query(select, &values).await?;
+    let row = |row: &SqlRow| {
+        Ok(UnmatchedRow {
+            uuid: row.uuid(0)?.into(),
+            policy: row.uuid(1)?.into(),
+            resource: row.uuid(2)?.into(),
+            at: row.time(3)?,
+            report: CommandReport {
+                success: row.bool(5)?,
+                error_message: row.text(6)?.to_owned(),
+                mode: mode(row.i64(4)?),
+                commands_executed: strings(row, 7)?.unwrap_or_default(),
+            },
+        })
+    };
+    Ok((rows.iter().map(row).collect::<Result<_, SqlError>>()?, total))
+}

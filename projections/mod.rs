@@ -1,0 +1,32 @@
+//! The read models: tables folded from the event log, and the typed queries on them.
+//!
+//! Each consumer owns tables with a mark in them (the last event that mattered), so that an event that comes again changes
+//! nothing, and a rebuild gives the same rows with the same numbers. Time and identity come from the events alone.
+
+pub mod command_history;
+pub mod evaluation_log;
+mod kit;
+pub mod rebuild;
+pub mod registry;
+pub mod retention;
+pub mod status_summary;
+pub mod usage;
+
+use crate::events::Event;
+use crate::store::consumer::ConsumerLoop;
+
+pub use kit::{Page, Span};
+
+/// The names of the consumers, which are the names under which each can be rebuilt.
+pub const NAMES: [&str; 5] =
+    [registry::NAME, usage::NAME, evaluation_log::NAME, command_history::NAME, status_summary::NAME];
+
+/// Adds every read model to the loop that feeds them.
+#[must_use]
+pub fn consumers(to: ConsumerLoop<Event>) -> ConsumerLoop<Event> {
+    to.with(registry::Registry::default())
+        .with(usage::Usage::default())
+        .with(evaluation_log::EvaluationLog::default())
+        .with(command_history::CommandHistory::default())
+        .with(status_summary::StatusSummary::default())
+}

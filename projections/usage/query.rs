@@ -1,0 +1,210 @@
+//! Lists of usage: newest month first, then in the order of the first report.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use crate::domain::ids::{CustomerId, OfferingId, ProjectId, ResourceId, UserId};
+use crate::domain::period::Month;
+use crate::projections::kit::{Page, id_list, month_code, month_of};
+use crate::store::sql::{ReadDb, SqlError, SqlRow, SqlValue};
+
+/// Which totals to list. What is left out does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct UsageFilter {
+    /// Of this resource.
+    pub resource: Option<ResourceId>,
+    /// Of this month.
+    pub month: Option<Month>,
+    /// Of this component.
+    pub component: Option<String>,
+    /// Of resources of this offering.
+    pub offering: Option<OfferingId>,
+    /// Of resources of these customers or projects only: what somebody may see.
+    pub visible: Option<(Vec<CustomerId>, Vec<ProjectId>)>,
+}
+
+/// A month-to-date total.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRow {
+    /// Derived from resource, month and component.
+    pub uuid: Uuid,
+    /// The resource.
+    pub resource: ResourceId,
+    /// Its present name.
+    pub resource_name: String,
+    /// Its offering.
+    pub offering: Option<OfferingId>,
+    /// Its customer.
+    pub customer: Option<CustomerId>,
+    /// Its project.
+    pub project: Option<ProjectId>,
+    /// Calendar month.
+    pub month: Month,
+    /// Component type.
+    pub component: String,
+    /// In the component's unit.
+    pub amount: Decimal,
+    /// First reported.
+    pub created: DateTime<Utc>,
+    /// Last changed.
+    pub modified: DateTime<Utc>,
+}
+
+/// Which shares to list.
+#[derive(Debug, Clone, Default)]
+pub struct UserUsageFilter {
+    /// In these totals.
+    pub usage: UsageFilter,
+    /// In this one total.
+    pub usage_uuid: Option<Uuid>,
+    /// Of this user.
+    pub user: Option<UserId>,
+}
+
+/// A user's share in a month-to-date total.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserUsageRow {
+    /// Derived from the total and the user.
+    pub uuid: Uuid,
+    /// The total it is a share of; its amount and times are the share's.
+    pub usage: UsageRow,
+    /// Whose; the directory knows the name.
+    pub user: UserId,
+}
+
+macro_rules! totals {
+    ($select:literal, $where:literal, $end:literal) => {
+        concat!(
+            $select,
+            " FROM component_usage u JOIN usage_resources r ON r.no = u.resource ",
+            "LEFT JOIN registry_resources x ON x.id = r.id WHERE ",
+            $where,
+            " AND ($1 IS NULL OR r.id = $1) AND ($2 IS NULL OR u.month = $2) AND ($3 IS NULL OR u.component = $3) ",
+            "AND ($4 IS NULL OR x.offering = $4) AND ($5 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($5)) ",
+            "OR x.project IN (SELECT unhex(value) FROM json_each($6))) ",
+            $end
+        )
+    };
+}
+
+macro_rules! shares {
+    ($select:literal, $where:literal, $end:literal) => {
+        concat!(
+            $select,
+            " FROM user_usage u JOIN usage_resources r ON r.no = u.resource ",
+            "LEFT JOIN registry_resources x ON x.id = r.id WHERE ",
+            $where,
+            " AND ($1 IS NULL OR r.id = $1) AND ($2 IS NULL OR u.month = $2) AND ($3 IS NULL OR u.component = $3) ",
+            "AND ($4 IS NULL OR x.offering = $4) AND ($5 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($5)) ",
+            "OR x.project IN (SELECT unhex(value) FROM json_each($6))) ",
+            "AND ($7 IS NULL OR u.usage_id = $7) AND ($8 IS NULL OR u.user_id = $8) ",
+            $end
+        )
+    };
+}
+
+fn values(filter: &UsageFilter) -> Vec<SqlValue> {
+    let visible = filter.visible.as_ref();
+    vec![
+        filter.resource.map(|r| r.as_uuid()).into(),
+        filter.month.map(month_code).into(),
+        filter.component.as_deref().into(),
+        filter.offering.map(|o| o.as_uuid()).into(),
+        visible.map(|(customers, _)| id_list(customers.iter().map(CustomerId::as_uuid))).into(),
+        visible.map(|(_, projects)| id_list(projects.iter().map(ProjectId::as_uuid))).into(),
+    ]
+}
+
+async fn number(db: &ReadDb, sql: &'static str, values: &[SqlValue]) -> Result<i64, SqlError> {
+    db.query_one(sql, values).await?.map_or(Ok(0), |row| row.i64(0))
+}
+
+/// A page of totals, and how many there are.
+pub async fn list(db: &ReadDb, filter: &UsageFilter, page: Page) -> Result<(Vec<UsageRow>, i64), SqlError> {
+    let mut values = values(filter);
+    let total = if filter.resource.is_some() {
+        let sql = totals!("SELECT count(*)", "u.resource = (SELECT no FROM usage_resources WHERE id = $1)", "");
+        number(db, sql, &values).await?
+    } else {
+        number(db, totals!("SELECT count(*)", "1 = 1", ""), &values).await?
+    };
+    values.extend([page.size.into(), page.offset().into()]);
+    let rows = if filter.resource.is_some() {
+        let sql = totals!(
+            "SELECT u.id, r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, u.modified_at",
+            "u.resource = (SELECT no FROM usage_resources WHERE id = $1)",
+            "ORDER BY u.month DESC, u.no LIMIT $7 OFFSET $8"
+        );
+        db.query(sql, &values).await?
+    } else {
+        let sql = totals!(
+            "SELECT u.id, r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, u.modified_at",
+            "1 = 1",
+            "ORDER BY u.month DESC, u.no LIMIT $7 OFFSET $8"
+        );
+        db.query(sql, &values).await?
+    };
+    Ok((rows.iter().map(usage_row).collect::<Result<_, SqlError>>()?, total))
+}
+
+/// One total by its id.
+pub async fn get(db: &ReadDb, uuid: Uuid) -> Result<Option<UsageRow>, SqlError> {
+    let select = "SELECT u.id, r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, \
+                  u.created_at, u.modified_at FROM component_usage u JOIN usage_resources r ON r.no = u.resource \
+                  LEFT JOIN registry_resources x ON x.id = r.id WHERE u.id = $1";
+    db.query_one(select, &[SqlValue::Uuid(uuid)]).await?.as_ref().map(usage_row).transpose()
+}
+
+/// A page of users' shares, and how many there are.
+pub async fn list_users(
+    db: &ReadDb,
+    filter: &UserUsageFilter,
+    page: Page,
+) -> Result<(Vec<UserUsageRow>, i64), SqlError> {
+    let mut values = values(&filter.usage);
+    values.extend([filter.usage_uuid.into(), filter.user.map(|user| user.as_uuid()).into()]);
+    let of_one = filter.usage.resource.is_some();
+    let count = if of_one {
+        shares!("SELECT count(*)", "u.resource = (SELECT no FROM usage_resources WHERE id = $1)", "")
+    } else {
+        shares!("SELECT count(*)", "1 = 1", "")
+    };
+    let total = number(db, count, &values).await?;
+    values.extend([page.size.into(), page.offset().into()]);
+    let select = if of_one {
+        shares!(
+            "SELECT u.usage_id, r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, \
+             u.modified_at, u.id, u.user_id",
+            "u.resource = (SELECT no FROM usage_resources WHERE id = $1)",
+            "ORDER BY u.month DESC, u.no LIMIT $9 OFFSET $10"
+        )
+    } else {
+        shares!(
+            "SELECT u.usage_id, r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, \
+             u.modified_at, u.id, u.user_id",
+            "1 = 1",
+            "ORDER BY u.month DESC, u.no LIMIT $9 OFFSET $10"
+        )
+    };
+    let rows = db.query(select, &values).await?;
+    let share =
+        |row: &SqlRow| Ok(UserUsageRow { uuid: row.uuid(11)?, usage: usage_row(row)?, user: row.uuid(12)?.into() });
+    Ok((rows.iter().map(share).collect::<Result<_, SqlError>>()?, total))
+}
+
+fn usage_row(row: &SqlRow) -> Result<UsageRow, SqlError> {
+    Ok(UsageRow {
+        uuid: row.uuid(0)?,
+        resource: row.uuid(1)?.into(),
+        resource_name: row.opt_text(2)?.unwrap_or_default().to_owned(),
+        offering: row.opt_uuid(3)?.map(Into::into),
+        customer: row.opt_uuid(4)?.map(Into::into),
+        project: row.opt_uuid(5)?.map(Into::into),
+        month: month_of(row.i64(6)?).ok_or(SqlError::Column { index: 6, expected: "a month" })?,
+        component: row.text(7)?.to_owned(),
+        amount: row.decimal(8)?,
+        created: row.time(9)?,
+        modified: row.time(10)?,
+    })
+}

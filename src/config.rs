@@ -1,0 +1,326 @@
+//! The configuration: a TOML file, over it the environment (`SLUICE_…`), over it the flags of the command line.
+//!
+//! A key that nobody knows is refused by name, wherever it stands. Every key with its default is in
+//! `docs/config/sluice.toml`; a test holds the two together. Nothing is read from the machine except through [`Sources`].
+
+mod database;
+mod load;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+pub use database::{Database, DatabaseError};
+pub use load::{ConfigError, Sources};
+
+use crate::app::AppOptions;
+use crate::limits::Limits;
+use crate::scheduler::{JobError, Schedule as DueTimes};
+use crate::site_settings::{BlockCreationScope, SiteSettings};
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the database is; none = `sluice.db` in the data directory.
+    pub database: Option<Database>,
+    /// Folder of the database; none = `sluice` in the user's data directory (`XDG_DATA_HOME`, else `~/.local/share`).
+    pub data_dir: Option<PathBuf>,
+    /// Where `serve` listens; port 0 = any free one.
+    pub listen: SocketAddr,
+    /// Start on a clock that stands at this instant and moves only when told.
+    pub simulated_clock: Option<DateTime<Utc>>,
+    /// The site's time zone: where months begin and jobs are due.
+    pub time_zone: Tz,
+    /// What is logged.
+    pub log: LogConfig,
+    /// When the scheduler does what, in the site's time.
+    pub schedule: Schedule,
+    /// Fairshare = effective hours divided by this.
+    pub fairshare_divisor: Decimal,
+    /// Reset raw usage at take-over under a policy of period `total` too.
+    pub reset_total_at_takeover: bool,
+    /// Rows of the evaluation log and the command history older than this many days are compacted and pruned.
+    pub retention_days: u32,
+    /// Whose used-up resource keeps a customer from creating another.
+    pub block_creation_scope: BlockCreationScope,
+    /// Minutes without a sign of the agent after which a dispatch counts as unanswered.
+    pub no_answer_minutes: u32,
+    /// How often an unanswered dispatch is sent again.
+    pub resends_max: u32,
+    /// Minutes in which a resend still carries a reset of raw usage.
+    pub reset_resend_minutes: u32,
+    /// Unanswered messages per agent at a time.
+    pub dispatch_window: u32,
+    /// Bounds that a site may want to move; all others are in [`Limits`].
+    pub limits: LimitsConfig,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// Lines for people or for programs.
+    pub format: LogFormat,
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `info,sluice::store=debug`.
+    pub level: String,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// When the scheduler does what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// Settings are compared with what the agents were told last.
+    pub settings_sync: CronText,
+    /// A period that began is taken notice of, besides at its first instant.
+    pub period_boundary: CronText,
+    /// All policies are evaluated.
+    pub all_policies: CronText,
+    /// Old rows are pruned.
+    pub retention: CronText,
+}
+
+/// A schedule in the form of cron: minute, hour, day of the month, month, day of the week.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CronText(String);
+
+/// A text that is no schedule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no schedule ({problem}): five fields are expected, as in \"*/10 * * * *\" or \"0 2 * * *\"")]
+pub struct CronError {
+    text: String,
+    problem: String,
+}
+
+impl CronText {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CronText {
+    type Err = CronError;
+
+    fn from_str(text: &str) -> Result<Self, CronError> {
+        let refused = |problem: String| CronError { text: text.to_owned(), problem };
+        let fields = text.split_whitespace().count();
+        if fields != 5 && !text.trim_start().starts_with('@') {
+            return Err(refused(format!("{fields} fields")));
+        }
+        croner::Cron::from_str(text).map_err(|error| refused(error.to_string()))?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for CronText {
+    type Error = CronError;
+
+    fn try_from(text: String) -> Result<Self, CronError> {
+        text.parse()
+    }
+}
+
+impl From<CronText> for String {
+    fn from(cron: CronText) -> Self {
+        cron.0
+    }
+}
+
+impl fmt::Display for CronText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Bounds that a site may want to move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Connections that read the log.
+    pub log_readers_max: u32,
+    /// Connections that read the read models.
+    pub read_model_readers_max: u32,
+    /// Page cache of one reading connection, KiB.
+    pub reader_cache_kib: u32,
+    /// Page cache of one writing connection, KiB.
+    pub writer_cache_kib: u32,
+    /// Seconds that a statement waits for another process' lock.
+    pub lock_wait_seconds: u32,
+    /// Milliseconds between looks for what another process appended.
+    pub foreign_poll_ms: u32,
+    /// Folded allocation books kept in memory.
+    pub books_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            database: None,
+            data_dir: None,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
+            simulated_clock: None,
+            time_zone: Tz::UTC,
+            log: LogConfig::default(),
+            schedule: Schedule::default(),
+            fairshare_divisor: Decimal::from(3),
+            reset_total_at_takeover: false,
+            retention_days: 90,
+            block_creation_scope: BlockCreationScope::default(),
+            no_answer_minutes: 15,
+            resends_max: 5,
+            reset_resend_minutes: 60,
+            dispatch_window: 100,
+            limits: LimitsConfig::default(),
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        let text = |text: &str| CronText(text.to_owned());
+        Self {
+            settings_sync: text("*/10 * * * *"),
+            period_boundary: text("0 1 * * *"),
+            all_policies: text("0 2 * * *"),
+            retention: text("0 3 * * *"),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            log_readers_max: limits.log_readers_max,
+            read_model_readers_max: limits.read_model_readers_max,
+            reader_cache_kib: limits.reader_cache_kib,
+            writer_cache_kib: limits.writer_cache_kib,
+            lock_wait_seconds: 10,
+            foreign_poll_ms: 250,
+            books_max: limits.books_max,
+        }
+    }
+}
+
+impl Config {
+    /// The configuration that these sources add up to.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        load::load(sources)
+    }
+
+    /// Where the database is.
+    ///
+    /// # Errors
+    /// Neither a database nor a data directory is set, and the machine does not say where data belongs.
+    pub fn database(&self) -> Result<Database, ConfigError> {
+        match (&self.database, &self.data_dir) {
+            (Some(database), _) => Ok(database.clone()),
+            (None, Some(folder)) => Ok(Database::Sqlite(folder.join("sluice.db"))),
+            (None, None) => Err(ConfigError::NoDataDir),
+        }
+    }
+
+    /// The bounds in force.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            log_readers_max: self.limits.log_readers_max,
+            read_model_readers_max: self.limits.read_model_readers_max,
+            reader_cache_kib: self.limits.reader_cache_kib,
+            writer_cache_kib: self.limits.writer_cache_kib,
+            lock_wait: Duration::from_secs(self.limits.lock_wait_seconds.into()),
+            foreign_poll: Duration::from_millis(self.limits.foreign_poll_ms.into()),
+            books_max: self.limits.books_max,
+            ..Limits::default()
+        }
+    }
+
+    /// Defaults of the settings that may change over the API.
+    pub fn settings(&self) -> SiteSettings {
+        SiteSettings {
+            retention_days: self.retention_days,
+            no_answer_minutes: self.no_answer_minutes,
+            reset_resend_minutes: self.reset_resend_minutes,
+            dispatch_window: self.dispatch_window,
+            block_creation_scope: self.block_creation_scope,
+            fairshare_divisor: self.fairshare_divisor,
+            reset_total_at_takeover: self.reset_total_at_takeover,
+        }
+    }
+
+    /// When jobs are due, in the site's time.
+    fn due_times(&self) -> Result<DueTimes, JobError> {
+        let (boundary, all, retention) =
+            (&self.schedule.period_boundary, &self.schedule.all_policies, &self.schedule.retention);
+        DueTimes::new(self.time_zone, boundary.as_str(), all.as_str(), retention.as_str())
+    }
+
+    /// What the application is opened with.
+    ///
+    /// # Errors
+    /// There is no place for the database, or it is one that this release cannot use.
+    pub fn app_options(&self) -> Result<AppOptions, ConfigError> {
+        let log = match self.database()? {
+            Database::Sqlite(path) => path,
+            other @ Database::Postgres(_) => return Err(ConfigError::NotYet(other.to_string())),
+        };
+        let schedule = self.due_times().map_err(|error| ConfigError::Value(error.to_string()))?;
+        Ok(AppOptions {
+            log,
+            simulated_clock: self.simulated_clock,
+            schedule,
+            settings: self.settings(),
+            limits: self.limits(),
+        })
+    }
+
+    /// What no type refuses by itself: numbers out of range.
+    fn check(&self) -> Result<(), ConfigError> {
+        let at_least_one = [
+            ("retention_days", self.retention_days),
+            ("no_answer_minutes", self.no_answer_minutes),
+            ("dispatch_window", self.dispatch_window),
+            ("limits.log_readers_max", self.limits.log_readers_max),
+            ("limits.read_model_readers_max", self.limits.read_model_readers_max),
+            ("limits.foreign_poll_ms", self.limits.foreign_poll_ms),
+        ];
+        for (key, value) in at_least_one {
+            if !(1..=1_000_000).contains(&value) {
+                return Err(ConfigError::OutOfRange { key, value: value.to_string(), allowed: "1 to 1000000" });
+            }
+        }
+        if self.fairshare_divisor <= Decimal::ZERO {
+            return Err(ConfigError::OutOfRange {
+                key: "fairshare_divisor",
+                value: self.fairshare_divisor.to_string(),
+                allowed: "a number above 0",
+            });
+        }
+        Ok(())
+    }
+}

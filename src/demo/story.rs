@@ -1,0 +1,200 @@
+//! What happens in the demo, and when.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use chrono_tz::Tz;
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use super::Narrator;
+use crate::app::{App, AppError};
+use crate::commands::allocation::AllocationCommand;
+use crate::commands::execute::{CommandError, CommandMeta};
+use crate::directory::DirectoryError;
+use crate::domain::ids::{ResourceId, slug_uuid};
+use crate::domain::period::Month;
+use crate::domain::tres::Amounts;
+use crate::events::allocation::{CommandReport, ExecutionMode};
+use crate::events::envelope::Actor;
+use crate::import::{ComponentRule, ImportError, ImportOptions, Importer, MappingError, MonthKey, Window};
+use crate::site::{ApplyError, SiteErrors};
+use crate::store::sql::SqlError;
+
+/// The sample site.
+pub const SITE: &str = include_str!("site.yaml");
+
+/// Accounting data of the two quarters; see `data/README.md`.
+const JOBS: [&str; 2] = [include_str!("data/2026-q1.txt"), include_str!("data/2026-q2.txt")];
+
+/// SLURM account and slug of each allocation.
+const ALLOCATIONS: [(&str, &str); 4] = [
+    ("hpc_climate", "climate-hpc1"),
+    ("hpc_genomics", "genomics-hpc1"),
+    ("hpc_astro", "astro-hpc1"),
+    ("hpc_teaching", "teaching-hpc1"),
+];
+
+/// The day on which the operator tops up the paused allocation, and to what.
+const TOP_UP: (i32, u32, u32, i64) = (2026, 3, 18, 1500);
+
+/// Why the demo stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The parts.
+    #[error("the demo could not go on")]
+    App(#[from] AppError),
+    /// The sample site.
+    #[error("the demo's site cannot be applied")]
+    Site(#[from] ApplyError),
+    /// The sample site's text.
+    #[error("the demo's site cannot be read")]
+    SiteText(#[from] SiteErrors),
+    /// The read models.
+    #[error("the demo cannot read its status")]
+    Sql(#[from] SqlError),
+    /// A token.
+    #[error("the demo cannot make a token")]
+    Directory(#[from] DirectoryError),
+    /// A command.
+    #[error("the demo could not go on")]
+    Command(#[from] CommandError),
+    /// The accounting data.
+    #[error("the demo's accounting data cannot be read")]
+    Import(#[from] ImportError),
+    /// The rule for its component.
+    #[error("the demo's component rule cannot be read")]
+    Mapping(#[from] MappingError),
+    /// The terminal.
+    #[error("the demo cannot print")]
+    Print(#[from] std::io::Error),
+    /// The event log.
+    #[error("the demo cannot read the event log")]
+    Store(#[from] crate::store::StoreError),
+    /// An event.
+    #[error("the demo cannot read an event")]
+    Event(#[from] crate::events::envelope::DecodeError),
+    /// A date that does not exist: an error in the story itself.
+    #[error("the story names a day that does not exist")]
+    Calendar,
+}
+
+/// Plays the story on an app whose site has been applied and whose clock stands at the start.
+pub struct Story {
+    app: Arc<App>,
+    usage: BTreeMap<(Month, NaiveDate), BTreeMap<String, Decimal>>,
+}
+
+/// The instant at which the demo begins.
+///
+/// # Panics
+/// Never: the date exists.
+pub fn start() -> DateTime<Utc> {
+    NaiveDate::from_ymd_opt(2026, 1, 1).map(|d| d.and_time(NaiveTime::MIN).and_utc()).expect("New Year's Day exists")
+}
+
+impl Story {
+    /// Reads the accounting data: for every evening the month-to-date totals, as a collector would report them.
+    pub fn new(app: Arc<App>) -> Result<Self, DemoError> {
+        let mut usage = BTreeMap::new();
+        let mut day = start().date_naive();
+        let last = NaiveDate::from_ymd_opt(2026, 6, 30).ok_or(DemoError::Calendar)?;
+        while day <= last {
+            let month = Month::of(day);
+            usage.insert((month, day), totals(month, day)?);
+            day = day.checked_add_days(Days::new(1)).ok_or(DemoError::Calendar)?;
+        }
+        Ok(Self { app, usage })
+    }
+
+    /// Plays it, telling `narrator` after each day.
+    pub async fn play(&self, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
+        let top_up = NaiveDate::from_ymd_opt(TOP_UP.0, TOP_UP.1, TOP_UP.2).ok_or(DemoError::Calendar)?;
+        self.app.settle().await?;
+        self.told(narrator).await?;
+        for ((month, day), accounts) in &self.usage {
+            if *day == top_up {
+                self.clock(*day, 9, 30).await?;
+                self.told(narrator).await?;
+                self.top_up(TOP_UP.3).await?;
+                self.told(narrator).await?;
+            }
+            self.clock(*day, 23, 50).await?;
+            self.told(narrator).await?;
+            self.report(*month, accounts).await?;
+            self.told(narrator).await?;
+        }
+        self.app.settle().await?;
+        Ok(())
+    }
+
+    /// Lets the narrator tell what happened, and answers in the place of a site agent: the demo has no cluster.
+    async fn told(&self, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
+        narrator.catch_up(&self.app).await?;
+        for told in narrator.take_unanswered() {
+            let report = CommandReport {
+                success: true,
+                error_message: String::new(),
+                mode: ExecutionMode::Emulator,
+                commands_executed: told.commands,
+            };
+            let (policy, dispatch) = (told.policy, Some(told.dispatch));
+            let command = AllocationCommand::ReportCommandResult { policy, dispatch, report };
+            self.app.allocations.execute(told.resource, &command, &meta(None)).await?;
+        }
+        Ok(())
+    }
+
+    async fn clock(&self, day: NaiveDate, hour: u32, minute: u32) -> Result<(), DemoError> {
+        let to = day.and_hms_opt(hour, minute, 0).ok_or(DemoError::Calendar)?.and_utc();
+        self.app.advance_clock(to).await?;
+        Ok(())
+    }
+
+    async fn report(&self, month: Month, accounts: &BTreeMap<String, Decimal>) -> Result<(), DemoError> {
+        let commands: Vec<_> = ALLOCATIONS
+            .iter()
+            .filter_map(|(account, slug)| {
+                let amounts = Amounts::from([("node_hours".to_owned(), *accounts.get(*account)?)]);
+                Some((resource(slug), AllocationCommand::ReportUsage { month, amounts }))
+            })
+            .collect();
+        for outcome in self.app.allocations.execute_many(&commands, &meta(None)).await {
+            outcome?;
+        }
+        Ok(())
+    }
+
+    async fn top_up(&self, node_hours: i64) -> Result<(), DemoError> {
+        let limits = Amounts::from([("node_hours".to_owned(), Decimal::from(node_hours))]);
+        let why = "deadline of the assessment report, granted by the allocation board";
+        let command = AllocationCommand::ChangeLimits(limits);
+        self.app.allocations.execute(resource("climate-hpc1"), &command, &meta(Some(why))).await?;
+        Ok(())
+    }
+}
+
+fn resource(slug: &str) -> ResourceId {
+    ResourceId::from(slug_uuid("resource", slug))
+}
+
+fn meta(reason: Option<&str>) -> CommandMeta {
+    CommandMeta { actor: Actor::CLI, correlation_id: Uuid::nil(), causation_id: None, reason: reason.map(Into::into) }
+}
+
+/// Node-hours by account from the first of the month to the end of `day`.
+fn totals(month: Month, day: NaiveDate) -> Result<BTreeMap<String, Decimal>, DemoError> {
+    let rule: ComponentRule = "node_hours=node".parse()?;
+    let mut options = ImportOptions::new(vec![rule], Tz::UTC);
+    options.window = Window { from: Some(month.first_day()), to: Some(day) };
+    let mut importer = Importer::new(options);
+    for (name, jobs) in ["2026-q1.txt", "2026-q2.txt"].into_iter().zip(JOBS) {
+        importer.read(name, jobs.as_bytes(), &mut |_| {})?;
+    }
+    let totals = importer.finish()?;
+    let of_month = |months: &BTreeMap<MonthKey, BTreeMap<String, Decimal>>| {
+        months.values().filter_map(|components| components.get("node_hours")).sum()
+    };
+    Ok(totals.per_account.iter().map(|(account, months)| (account.clone(), of_month(months))).collect())
+}

@@ -1,0 +1,68 @@
+//! The directory: users, mail addresses and API tokens, in tables beside the log.
+//!
+//! It is primary data, not a projection, and the only place where personal data stands: events carry opaque ids that are
+//! resolved here, so that a person can be erased without touching the log. Keys are kept as hashes and never logged.
+
+mod tokens;
+mod users;
+
+use std::path::Path;
+
+use sqlx::SqlitePool;
+
+pub use tokens::{KEY_CHARS_MIN, NewToken, Principal, Role, TokenRecord, key_complaint};
+pub use users::{UserDetails, UserRecord};
+
+use crate::clock::IdSource;
+use crate::limits::Limits;
+use crate::store::StoreError;
+use crate::store::sqlite::beside_the_log;
+
+/// Why the directory did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The file could not be opened.
+    #[error("the directory cannot be opened")]
+    Open(#[source] StoreError),
+    /// The database failed or refused.
+    #[error("the directory's database failed")]
+    Database(#[from] sqlx::Error),
+    /// Two persons, one name.
+    #[error("the user name {0:?} is taken by another user")]
+    UsernameTaken(String),
+    /// A key that somebody else has, or that was revoked.
+    #[error("the key is in use for another token, or was revoked; choose a fresh one")]
+    KeyInUse,
+    /// A key that could be guessed.
+    #[error("the key is not usable: {0}")]
+    KeyUnusable(&'static str),
+    /// An agent without an offering, or an offering without an agent.
+    #[error("a token has an offering if its role is agent, and only then")]
+    OfferingMismatch,
+    /// A stored row that does not read.
+    #[error("a row of the directory is unreadable: {0}")]
+    Unreadable(&'static str),
+}
+
+/// Users, addresses and tokens. Cheap to clone.
+#[derive(Clone)]
+pub struct Directory {
+    readers: SqlitePool,
+    /// Holds one connection, so whoever writes waits for whoever is writing.
+    writer: SqlitePool,
+    ids: IdSource,
+}
+
+impl Directory {
+    /// Opens the directory in the log's file and makes or upgrades its tables.
+    pub async fn open(path: &Path, limits: &Limits) -> Result<Self, DirectoryError> {
+        let (readers, writer) = beside_the_log(path, limits).await.map_err(DirectoryError::Open)?;
+        Ok(Self { readers, writer, ids: IdSource })
+    }
+
+    /// Closes every connection; later calls fail.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}

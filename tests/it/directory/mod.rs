@@ -1,0 +1,56 @@
+//! The directory: users and addresses, and tokens.
+
+mod tokens;
+mod users;
+
+use chrono::{DateTime, Utc};
+use sluice::directory::{Directory, UserDetails};
+use sluice::domain::ids::{UserId, slug_uuid};
+use sluice::limits::Limits;
+use tempfile::TempDir;
+
+pub(crate) struct Fixture {
+    pub(crate) directory: Directory,
+    folder: TempDir,
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let directory = open(&folder).await;
+        Self { directory, folder }
+    }
+
+    /// The same files, opened again.
+    pub(crate) async fn restart(self) -> Self {
+        self.directory.close().await;
+        let directory = open(&self.folder).await;
+        Self { directory, folder: self.folder }
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let read = |name: &str| std::fs::read(self.folder.path().join(name)).unwrap_or_default();
+        [read("sluice.db"), read("sluice.db-wal")].concat()
+    }
+}
+
+async fn open(folder: &TempDir) -> Directory {
+    Directory::open(&folder.path().join("sluice.db"), &Limits::default()).await.expect("opens")
+}
+
+pub(crate) fn at(text: &str) -> DateTime<Utc> {
+    text.parse().expect("an instant")
+}
+
+pub(crate) fn user_id(name: &str) -> UserId {
+    slug_uuid("user", name).into()
+}
+
+pub(crate) fn details(name: &str) -> UserDetails {
+    UserDetails {
+        id: user_id(name),
+        username: name.to_owned(),
+        email: Some(format!("{name}@example.org")),
+        full_name: String::new(),
+    }
+}

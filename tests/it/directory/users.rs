@@ -1,0 +1,71 @@
+//! Users and addresses.
+
+use sluice::directory::{DirectoryError, UserDetails};
+
+use super::{Fixture, at, details, user_id};
+
+const NOW: &str = "2026-03-01T00:00:00Z";
+const LATER: &str = "2026-03-02T00:00:00Z";
+
+#[tokio::test]
+async fn an_entry_is_made_once_and_changed_when_it_differs() {
+    let fixture = Fixture::new().await;
+    let alice = details("alice");
+    assert!(fixture.directory.put_user(&alice, at(NOW)).await.expect("made"));
+    assert!(!fixture.directory.put_user(&alice, at(LATER)).await.expect("the same"));
+    let named = UserDetails { full_name: "Alice A".to_owned(), ..alice };
+    assert!(fixture.directory.put_user(&named, at(LATER)).await.expect("changed"));
+
+    let fixture = fixture.restart().await;
+    let known = fixture.directory.user_by_username("alice").await.expect("read").expect("known");
+    assert_eq!((known.id, known.full_name.as_str()), (user_id("alice"), "Alice A"));
+    assert_eq!((known.created, known.modified), (at(NOW), at(LATER)));
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_one_user() {
+    let fixture = Fixture::new().await;
+    fixture.directory.put_user(&details("alice"), at(NOW)).await.expect("made");
+    let other = UserDetails { id: user_id("impostor"), ..details("alice") };
+    let error = fixture.directory.put_user(&other, at(NOW)).await.expect_err("taken");
+    assert!(matches!(error, DirectoryError::UsernameTaken(name) if name == "alice"));
+}
+
+#[tokio::test]
+async fn users_are_found_by_many_ids_and_unknown_ones_are_left_out() {
+    let fixture = Fixture::new().await;
+    for name in ["alice", "bob", "carol"] {
+        fixture.directory.put_user(&details(name), at(NOW)).await.expect("made");
+    }
+    let found = fixture.directory.users(&[user_id("carol"), user_id("nobody"), user_id("alice")]).await.expect("read");
+    let mut names: Vec<_> = found.values().map(|user| user.username.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["alice", "carol"]);
+    assert!(fixture.directory.users(&[]).await.expect("read").is_empty());
+}
+
+#[tokio::test]
+async fn an_address_keeps_its_id_which_does_not_tell_the_address() {
+    let fixture = Fixture::new().await;
+    let emails = ["ops@example.org".to_owned(), "billing@example.org".to_owned()];
+    let ids = fixture.directory.address_ids(&emails, at(NOW)).await.expect("made");
+    let again = ["Billing@Example.org".to_owned(), "ops@example.org".to_owned()];
+    let same = fixture.directory.address_ids(&again, at(LATER)).await.expect("found");
+    assert_eq!(same, [ids[1], ids[0]]);
+    assert_eq!(fixture.directory.addresses(&[ids[1], ids[0]]).await.expect("read"), [&emails[1][..], &emails[0][..]]);
+
+    let elsewhere = Fixture::new().await.directory.address_ids(&emails, at(NOW)).await.expect("made");
+    assert_ne!(elsewhere, ids);
+}
+
+#[tokio::test]
+async fn erasing_leaves_an_id_that_stands_for_nobody() {
+    let fixture = Fixture::new().await;
+    fixture.directory.put_user(&details("alice"), at(NOW)).await.expect("made");
+    let ids = fixture.directory.address_ids(&["ops@example.org".to_owned()], at(NOW)).await.expect("made");
+    assert!(fixture.directory.erase_user(user_id("alice"), at(LATER)).await.expect("erased"));
+    assert!(fixture.directory.erase_user(ids[0], at(LATER)).await.expect("erased"));
+    assert!(!fixture.directory.erase_user(ids[0], at(LATER)).await.expect("nothing left"));
+    assert_eq!(fixture.directory.user(user_id("alice")).await.expect("read"), None);
+    assert!(fixture.directory.addresses(&[user_id("alice"), ids[0]]).await.expect("read").is_empty());
+}
