@@ -234,7 +234,7 @@ impl App {
             Arc::clone(&follower),
             Arc::clone(&allocations),
         ));
-        let consumers = crate::projections::consumers(ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone()))
+        let consumers = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone())
             .with(ReactionConsumer::new(&reactions))
             .with(DueHoldsConsumer);
         let consumers = Arc::new(projections::consumers(consumers));

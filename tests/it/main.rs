@@ -6,8 +6,6 @@ mod config;
 mod crash;
 mod directory;
 mod domain;
-mod config;
-mod directory;
 mod import;
 mod projections;
 #[path = "../properties/mod.rs"]

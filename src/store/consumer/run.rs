@@ -114,6 +114,8 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
     #[must_use]
     pub fn with(mut self, consumer: impl Consumer<E> + 'static) -> Self {
         let (name, position) = (consumer.name(), Position::START);
+        // Two of one name would move one checkpoint in turn, and load their state anew each time.
+        debug_assert!(self.places.borrow().iter().all(|place| place.name != name), "{name} is there already");
         self.places.send_modify(|places| places.push(Place { name, position, error: None }));
         let consumer = Box::new(consumer);
         let slot = Slot { consumer, checkpoint: None, position, error: None, failures: 0, paused_until: None };
