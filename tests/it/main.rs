@@ -6,8 +6,7 @@ mod config;
 mod crash;
 mod directory;
 mod domain;
-mod config;
-mod directory;
+mod http;
 mod import;
 mod projections;
 #[path = "../properties/mod.rs"]

@@ -3,3 +3,4 @@
 pub mod cases;
 pub mod events;
 pub mod fleet;
+pub mod server;
