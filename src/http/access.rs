@@ -133,7 +133,9 @@ async fn guard(State((state, access)): State<(ApiState, Access)>, mut request: R
 
 async fn authenticate(state: &ApiState, headers: &axum::http::HeaderMap) -> Result<Principal, ApiError> {
     let given = headers.get(header::AUTHORIZATION).ok_or(ApiError::NotAuthenticated)?;
-    let text = given.to_str().map_err(|_| ApiError::InvalidTokenHeader("Token string should not contain invalid characters."))?;
+    let text = given
+        .to_str()
+        .map_err(|_| ApiError::InvalidTokenHeader("Token string should not contain invalid characters."))?;
     let mut words = text.split_ascii_whitespace();
     match words.next() {
         Some(scheme) if scheme.eq_ignore_ascii_case("token") || scheme.eq_ignore_ascii_case("bearer") => {}

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::Json as JsonBody;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Json as JsonBody;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -67,7 +67,8 @@ impl FromRequestParts<ApiState> for Context {
 fn base(headers: &HeaderMap, authority: Option<&str>) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(authority);
     let plain = |host: &&str| {
-        !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_'))
+        !host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']' | b'_'))
     };
     let scheme = match headers.get("x-forwarded-proto").map(axum::http::HeaderValue::as_bytes) {
         Some(b"https") => "https",

@@ -176,10 +176,7 @@ pub fn object(value: &Json) -> Result<BTreeMap<String, Json>, String> {
 }
 
 /// One of some words.
-pub fn choice<T: Copy>(
-    name: impl Fn(&str) -> Option<T>,
-    allowed: &'static str,
-) -> impl Fn(&Json) -> Result<T, String> {
+pub fn choice<T: Copy>(name: impl Fn(&str) -> Option<T>, allowed: &'static str) -> impl Fn(&Json) -> Result<T, String> {
     move |value| {
         let found = match value {
             Json::Text(text) | Json::Number(text) => name(text),
@@ -208,7 +205,8 @@ pub fn offset_instant(value: &Json) -> Result<DateTime<FixedOffset>, String> {
 
 /// Reads an instant; see [`offset_instant`].
 pub fn parse_instant(text: &str) -> Option<DateTime<FixedOffset>> {
-    const SPELLINGS: [&str; 4] = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z"];
+    const SPELLINGS: [&str; 4] =
+        ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z"];
     const LOCAL: [&str; 4] = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"];
     let utc = |naive: chrono::NaiveDateTime| naive.and_utc().fixed_offset();
     DateTime::parse_from_rfc3339(text)

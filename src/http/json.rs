@@ -49,7 +49,9 @@ impl Json {
             Some(b'{') => {
                 let depth = inner()?;
                 let object: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
-                Self::Object(object.into_iter().map(|(k, v)| Ok((k, Self::of(v, depth)?))).collect::<Result<_, JsonError>>()?)
+                Self::Object(
+                    object.into_iter().map(|(k, v)| Ok((k, Self::of(v, depth)?))).collect::<Result<_, JsonError>>()?,
+                )
             }
             Some(b'[') => {
                 let depth = inner()?;
@@ -116,7 +118,9 @@ mod tests {
 
     #[test]
     fn numbers_keep_every_digit() {
-        let Json::Object(object) = Json::parse(r#"{"a": 0.1000000000000000055511151231, "b": [1e2, "x", null, true]}"#).unwrap() else {
+        let Json::Object(object) =
+            Json::parse(r#"{"a": 0.1000000000000000055511151231, "b": [1e2, "x", null, true]}"#).unwrap()
+        else {
             panic!("an object");
         };
         assert_eq!(object["a"], Json::Number("0.1000000000000000055511151231".into()));

@@ -69,7 +69,8 @@ pub async fn envelop(State(state): State<ApiState>, mut request: Request, next: 
     );
     request.extensions_mut().insert(id.clone());
     let begun = tokio::time::Instant::now();
-    let answered = tokio::time::timeout(state.limits.request_time_max, next.run(request)).instrument(span.clone()).await;
+    let answered =
+        tokio::time::timeout(state.limits.request_time_max, next.run(request)).instrument(span.clone()).await;
     let mut response = answered.unwrap_or_else(|elapsed| ApiError::Unavailable(Box::new(elapsed)).into_response());
     span.record("status", response.status().as_u16());
     let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -85,11 +85,7 @@ impl Page {
 }
 
 /// Answers with a page of rows that are all at hand, each made by `row` only if it is on the page.
-pub fn paged<T, R: Serialize>(
-    ctx: &Context,
-    rows: Vec<T>,
-    row: impl FnMut(T) -> R,
-) -> Result<Response, ApiError> {
+pub fn paged<T, R: Serialize>(ctx: &Context, rows: Vec<T>, row: impl FnMut(T) -> R) -> Result<Response, ApiError> {
     let total = rows.len() as u64;
     let page = Page::of(&ctx.query)?.within(total)?;
     let rows: Vec<R> = page.cut(rows).into_iter().map(row).collect();

@@ -65,9 +65,7 @@ impl Query {
 
     /// A calendar date.
     pub fn date(&self, name: &str) -> Result<Option<NaiveDate>, ApiError> {
-        self.read(name, "a date YYYY-MM-DD", |text| {
-            parse_instant(text).map(|at| at.date_naive())
-        })
+        self.read(name, "a date YYYY-MM-DD", |text| parse_instant(text).map(|at| at.date_naive()))
     }
 
     /// The fields asked for; none means all.
@@ -100,7 +98,9 @@ mod tests {
 
     #[test]
     fn parameters_are_read_in_all_their_spellings() {
-        let query = Query::parse("state=OK&state=Erred&name=a%2Cb&x=&resource_uuid=7e500000-0000-4000-8000-000000000001&on=True");
+        let query = Query::parse(
+            "state=OK&state=Erred&name=a%2Cb&x=&resource_uuid=7e500000-0000-4000-8000-000000000001&on=True",
+        );
         assert_eq!(query.all("state").collect::<Vec<_>>(), ["OK", "Erred"]);
         assert_eq!((query.get("state"), query.get("x"), query.get("y")), (Some("Erred"), None, None));
         let id: Option<ResourceId> = query.uuid("resource_uuid").unwrap();

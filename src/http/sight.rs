@@ -70,7 +70,9 @@ impl Sight {
         self.all
             || self.customers.contains(&customer.customer)
             || self.projects.iter().any(|p| state.project(*p).is_some_and(|p| p.facts.customer == customer.customer))
-            || self.offering.is_some_and(|o| state.offering(o).is_some_and(|o| o.facts.facts.customer == customer.customer))
+            || self
+                .offering
+                .is_some_and(|o| state.offering(o).is_some_and(|o| o.facts.facts.customer == customer.customer))
     }
 
     /// A project.

@@ -10,7 +10,10 @@ use super::access::{Access, Routes};
 
 /// The routes.
 pub fn routes(routes: Routes) -> Routes {
-    routes.add(Access::Public, routes!(version)).add(Access::Public, routes!(index)).add(Access::Public, routes!(api_index))
+    routes
+        .add(Access::Public, routes!(version))
+        .add(Access::Public, routes!(index))
+        .add(Access::Public, routes!(api_index))
 }
 
 /// Which version runs.

@@ -77,7 +77,8 @@ impl PolicyInput {
             apply_to_all: f.optional("apply_to_all", fields::boolean),
             groups: f.optional("organization_groups", groups).map(|groups| groups.into_iter().collect()),
             period: f.optional("period", period),
-            limit_type: f.optional("limit_type", fields::choice(LimitType::from_name, "GrpTRESMins, MaxTRESMins, GrpTRES")),
+            limit_type: f
+                .optional("limit_type", fields::choice(LimitType::from_name, "GrpTRESMins, MaxTRESMins, GrpTRES")),
             tres_billing_enabled: f.optional("tres_billing_enabled", fields::boolean),
             tres_billing_weights: f.optional("tres_billing_weights", fields::numbers_by_name),
             fairshare_decay_half_life: f.optional("fairshare_decay_half_life", fields::number),
@@ -129,7 +130,10 @@ impl PolicyInput {
             return Err(FieldErrors::one("scope", "A policy stays on its offering; create another one instead."));
         }
         if self.slug.as_ref().is_some_and(|slug| *slug != facts.slug) {
-            return Err(FieldErrors::one("slug", format!("The slug of a policy does not change; it is {:?}.", facts.slug)));
+            return Err(FieldErrors::one(
+                "slug",
+                format!("The slug of a policy does not change; it is {:?}.", facts.slug),
+            ));
         }
         facts.scope = self.wanted_scope(&facts.scope)?;
         self.apply_terms(&mut facts.terms);
@@ -206,7 +210,12 @@ fn actions(value: &Json) -> Result<BTreeSet<Action>, String> {
     let list = match value {
         Json::Text(list) => list.clone(),
         Json::List(_) => fields::list(fields::text)(value)?.join(","),
-        other => return Err(format!("Not a valid string: {} was given, action names with commas between them are allowed.", other.kind())),
+        other => {
+            return Err(format!(
+                "Not a valid string: {} was given, action names with commas between them are allowed.",
+                other.kind()
+            ));
+        }
     };
     Action::parse_list(&list).map_err(|error| error.to_string())
 }
@@ -242,11 +251,14 @@ fn one_or_more(value: &Json) -> Result<Vec<Decimal>, String> {
 }
 
 fn rung(value: &Json) -> Result<Rung, String> {
-    let Json::Object(item) = value else { return Err(format!("Expected {{percent, effect, qos?}} but got {}.", value.kind())) };
+    let Json::Object(item) = value else {
+        return Err(format!("Expected {{percent, effect, qos?}} but got {}.", value.kind()));
+    };
     let percent = item.get("percent").ok_or("percent: This field is required.")?;
     let effect = item.get("effect").ok_or("effect: This field is required.")?;
     let effects = [Effect::Notify, Effect::Downscale, Effect::Pause];
-    let effect = fields::choice(|word| effects.into_iter().find(|e| e.verb() == word), "notify, downscale, pause")(effect);
+    let effect =
+        fields::choice(|word| effects.into_iter().find(|e| e.verb() == word), "notify, downscale, pause")(effect);
     let qos = match item.get("qos") {
         None | Some(Json::Null) => None,
         Some(qos) => Some(fields::words(64)(qos).map_err(|message| format!("qos: {message}"))?),

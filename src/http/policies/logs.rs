@@ -19,10 +19,10 @@ use crate::http::error::{ApiError, ApiResult, ErrorDetail};
 use crate::http::fields::parse_instant;
 use crate::http::number::Num;
 use crate::http::paging::{Page, PageParams, listed};
+use crate::projections::Span;
 use crate::projections::command_history::{self, CommandFilter, CommandRow, DispatchStatus};
 use crate::projections::evaluation_log::{self, ActionFilter, EvaluationFilter, EvaluationOutcome, EvaluationRow};
 use crate::projections::registry::{ObjectFilter, policies};
-use crate::projections::Span;
 
 /// How log and history are filtered.
 #[derive(Debug, IntoParams)]
@@ -187,7 +187,8 @@ pub(super) async fn rows_for(ctx: &Context, policy: PolicyId) -> Result<Option<V
     if sight.offering_id(facts.offering, &state) {
         return Ok(None);
     }
-    let concerned = |e: &crate::registry::ResourceEntry| e.offering == facts.offering && sight.customers.contains(&e.customer);
+    let concerned =
+        |e: &crate::registry::ResourceEntry| e.offering == facts.offering && sight.customers.contains(&e.customer);
     if !sight.customers.is_empty() && state.resources().any(|(_, entry)| concerned(entry)) {
         return Ok(Some(sight.customers.into_iter().collect()));
     }

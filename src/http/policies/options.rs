@@ -20,7 +20,9 @@ pub struct Options {
 
 /// Reads the options: an object whose keys are actions.
 pub fn read(value: &Json) -> Result<Options, String> {
-    let Json::Object(object) = value else { return Err(format!("Expected an object with actions as keys but got {}.", value.kind())) };
+    let Json::Object(object) = value else {
+        return Err(format!("Expected an object with actions as keys but got {}.", value.kind()));
+    };
     let mut options = Options::default();
     for (name, value) in object {
         match Action::from_name(name) {
@@ -42,7 +44,9 @@ pub fn read(value: &Json) -> Result<Options, String> {
 /// Addresses with commas between them, or a list of them; each once, in order.
 fn addresses(value: &Json) -> Result<Vec<String>, String> {
     let given: Vec<String> = match value {
-        Json::Text(text) => text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect(),
+        Json::Text(text) => {
+            text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
+        }
         Json::List(_) => fields::list(fields::words(320))(value)?,
         other => return Err(format!("Expected addresses with commas between them but got {}.", other.kind())),
     };
@@ -76,7 +80,10 @@ pub fn is_address(text: &str) -> bool {
             && !label.ends_with('-')
     };
     let labels: Vec<&str> = domain.split('.').collect();
-    local_fits && domain.len() <= 253 && labels.iter().all(|l| label_fits(l)) && (labels.len() > 1 || domain == "localhost")
+    local_fits
+        && domain.len() <= 253
+        && labels.iter().all(|l| label_fits(l))
+        && (labels.len() > 1 || domain == "localhost")
 }
 
 #[cfg(test)]
@@ -88,7 +95,19 @@ mod tests {
         for good in ["a@b.example", "first.last+tag@sub.domain.example", "root@localhost"] {
             assert!(is_address(good), "{good}");
         }
-        for bad in ["", "a", "a@", "@b.example", "a@b", "a b@c.example", "a@b..example", ".a@b.example", "A <a@b.example>", "a@-b.example", "a@b.example\n"] {
+        for bad in [
+            "",
+            "a",
+            "a@",
+            "@b.example",
+            "a@b",
+            "a b@c.example",
+            "a@b..example",
+            ".a@b.example",
+            "A <a@b.example>",
+            "a@-b.example",
+            "a@b.example\n",
+        ] {
             assert!(!is_address(bad), "{bad:?}");
         }
     }
@@ -96,10 +115,17 @@ mod tests {
     #[test]
     fn options_have_actions_as_keys() {
         let read = |text| read(&Json::parse(text).unwrap());
-        let options = read(r#"{"notify_external_user": "a@b.example, c@d.example,a@b.example", "request_pausing": {"x": 1}}"#).unwrap();
+        let options =
+            read(r#"{"notify_external_user": "a@b.example, c@d.example,a@b.example", "request_pausing": {"x": 1}}"#)
+                .unwrap();
         assert_eq!(options.addresses, ["a@b.example", "c@d.example"]);
-        assert_eq!(options.others, BTreeMap::from([("request_slurm_resource_pausing".into(), serde_json::json!({"x": 1}))]));
-        for bad in [r#"{"unknown": 1}"#, r#"{"notify_external_user": "nobody"}"#, r#"{"notify_external_user": 7}"#, "[]"] {
+        assert_eq!(
+            options.others,
+            BTreeMap::from([("request_slurm_resource_pausing".into(), serde_json::json!({"x": 1}))])
+        );
+        for bad in
+            [r#"{"unknown": 1}"#, r#"{"notify_external_user": "nobody"}"#, r#"{"notify_external_user": 7}"#, "[]"]
+        {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

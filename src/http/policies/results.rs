@@ -51,14 +51,21 @@ fn read(fields: &mut Fields) -> Result<(ResourceId, Option<DispatchId>, CommandR
     let mode = fields.optional("mode", fields::choice(mode, "production, emulator")).unwrap_or_default();
     let commands = fields.nullable("commands_executed", fields::list(fields::text)).flatten().unwrap_or_default();
     if commands.len() > COMMANDS_MAX {
-        fields.errors.add("commands_executed", format!("{} commands are given: at most {COMMANDS_MAX} are allowed.", commands.len()));
+        fields.errors.add(
+            "commands_executed",
+            format!("{} commands are given: at most {COMMANDS_MAX} are allowed.", commands.len()),
+        );
     }
     let dispatch = fields.nullable("dispatch_uuid", fields::uuid).flatten().map(DispatchId::from);
     fields.check()?;
     // Both were required just now.
     let (Some(resource), Some(success)) = (resource, success) else { return Err(ApiError::NotFound) };
     let commands_executed = commands.into_iter().map(shortened).collect();
-    Ok((resource, dispatch, CommandReport { success, error_message: shortened(error_message), mode, commands_executed }))
+    Ok((
+        resource,
+        dispatch,
+        CommandReport { success, error_message: shortened(error_message), mode, commands_executed },
+    ))
 }
 
 /// Report what became of commands.

@@ -5,13 +5,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::TAG;
+use crate::domain::decimal::rounded;
 use crate::domain::evaluate::{Flags, Verb};
 use crate::domain::ids::{PolicyId, ResourceId};
 use crate::http::context::{Body, Context, Id, reason};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields::{self, Fields};
 use crate::http::number::Num;
-use crate::domain::decimal::rounded;
 use crate::operations::{EvaluateAnswer, EvaluatedResource, OperationError};
 
 /// Digits of percentages that are shown.

@@ -151,7 +151,8 @@ pub async fn show(ctx: &Context, policy: &Arc<PolicyInForce>) -> Result<Policy, 
     let (created_by_full_name, created_by_username) = creator(ctx, policy).await?;
     let status = status_summary::policy_status(&ctx.app.read, policy.id()).await?.unwrap_or_default();
     let (apply_to_all, organization_groups) = scope_of(ctx, &facts.scope);
-    let notification: Vec<Value> = terms.notification_thresholds.iter().map(|t| crate::domain::decimal::number(*t)).collect();
+    let notification: Vec<Value> =
+        terms.notification_thresholds.iter().map(|t| crate::domain::decimal::number(*t)).collect();
     Ok(Policy {
         uuid: policy.id().to_string(),
         url: ctx.url(super::COLLECTION, policy.id()),

@@ -164,7 +164,8 @@ pub async fn creation_allowed(
     let (blocking, names) = {
         let state = ctx.app.registry.read();
         let mut blocking = state.applying(offering, customer);
-        blocking.retain(|p| p.facts.terms.actions.contains(&Action::BlockCreation) && policy.is_none_or(|id| id == p.id()));
+        blocking
+            .retain(|p| p.facts.terms.actions.contains(&Action::BlockCreation) && policy.is_none_or(|id| id == p.id()));
         let offering = state.offering(offering).map(|o| o.facts.facts.name.clone());
         let customer = state.customer(customer).map(|c| c.facts.name.clone());
         (blocking, (offering.unwrap_or_default(), customer.unwrap_or_default()))
@@ -177,8 +178,14 @@ pub async fn creation_allowed(
             let (offering, customer) = &names;
             let whose = if anybody { "The offering".to_owned() } else { customer.clone() };
             let resources = if used_up == 1 { "1 resource".to_owned() } else { format!("{used_up} resources") };
-            let reason = format!("{whose} has {resources} of {offering} at or above 100 % of the allocation; no further one is created until that changes.");
-            return Ok(CreationAllowed { allowed: false, reason: Some(reason), policy_uuid: Some(policy.id().to_string()) });
+            let reason = format!(
+                "{whose} has {resources} of {offering} at or above 100 % of the allocation; no further one is created until that changes."
+            );
+            return Ok(CreationAllowed {
+                allowed: false,
+                reason: Some(reason),
+                policy_uuid: Some(policy.id().to_string()),
+            });
         }
     }
     Ok(CreationAllowed { allowed: true, reason: None, policy_uuid: None })

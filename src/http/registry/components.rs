@@ -117,7 +117,11 @@ fn component(value: &Json) -> Result<Component, String> {
         name: name.unwrap_or_else(|| component_type.clone()),
         component_type,
         measured_unit: unit.unwrap_or_else(|| "hours".to_owned()),
-        billing_type: given("billing_type").map(read_billing).transpose().map_err(named("billing_type"))?.unwrap_or_default(),
+        billing_type: given("billing_type")
+            .map(read_billing)
+            .transpose()
+            .map_err(named("billing_type"))?
+            .unwrap_or_default(),
         limit_period: given("limit_period").map(read_period).transpose().map_err(named("limit_period"))?,
         slurm_tres: given("slurm_tres").map(fields::words(100)).transpose().map_err(named("slurm_tres"))?,
         minutes_per_unit: minutes.normalize(),

@@ -70,19 +70,27 @@ pub fn new_object(kind: &str, fields: &mut Fields) -> Option<NewObject> {
     }
     let uuid = fields.optional("uuid", fields::uuid);
     let slug = slug?;
-    Some(NewObject { id: uuid.unwrap_or_else(|| slug_uuid(kind, &slug)), name: name.unwrap_or_else(|| slug.clone()), slug })
+    Some(NewObject {
+        id: uuid.unwrap_or_else(|| slug_uuid(kind, &slug)),
+        name: name.unwrap_or_else(|| slug.clone()),
+        slug,
+    })
 }
 
 /// Letters and digits of a name in lower case, with single dashes for everything between them.
 fn slugified(name: &str) -> String {
-    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     let slug = plain.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
     slug.chars().take(100).collect::<String>().trim_end_matches('-').to_owned()
 }
 
 /// The complaint that an object of this slug or id is there already.
 pub fn exists(kind: &str, new: &NewObject) -> FieldErrors {
-    FieldErrors::one("slug", format!("There is a {kind} with the slug {:?} or the id {} already.", new.slug, new.id.as_simple()))
+    FieldErrors::one(
+        "slug",
+        format!("There is a {kind} with the slug {:?} or the id {} already.", new.slug, new.id.as_simple()),
+    )
 }
 
 /// A slug does not change, since ids derive from it.

@@ -156,7 +156,11 @@ async fn list(ctx: Context) -> ApiResult {
 fn visible(ctx: &Context, offering: OfferingId) -> Result<CustomerId, ApiError> {
     let state = ctx.app.registry.read();
     let facts = state.offering(offering).filter(|o| !o.facts.facts.retired).ok_or(ApiError::NotFound)?;
-    if ctx.sight_in(&state).offering(&facts.facts.facts) { Ok(facts.facts.facts.customer) } else { Err(ApiError::NotFound) }
+    if ctx.sight_in(&state).offering(&facts.facts.facts) {
+        Ok(facts.facts.facts.customer)
+    } else {
+        Err(ApiError::NotFound)
+    }
 }
 
 /// Show an offering.

@@ -60,11 +60,17 @@ fn named(value: &Json) -> Result<Named, String> {
             Ok(Named {
                 username: fields::words(150)(username).map_err(|m| format!("username: {m}"))?,
                 email,
-                full_name: full_name.map(fields::maybe_words(255)).transpose().map_err(|m| format!("full_name: {m}"))?,
+                full_name: full_name
+                    .map(fields::maybe_words(255))
+                    .transpose()
+                    .map_err(|m| format!("full_name: {m}"))?,
                 id: None,
             })
         }
-        other => Err(format!("Expected a user name or an object with username, email and full_name, but got {}.", other.kind())),
+        other => Err(format!(
+            "Expected a user name or an object with username, email and full_name, but got {}.",
+            other.kind()
+        )),
     }
 }
 

@@ -104,7 +104,8 @@ pub async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
         state,
         created: created.unwrap_or_else(|| ctx.app.clock.now()),
     };
-    let executed = ctx.app.allocations.execute(resource, &AllocationCommand::Register(Box::new(facts)), &ctx.meta(why)).await;
+    let executed =
+        ctx.app.allocations.execute(resource, &AllocationCommand::Register(Box::new(facts)), &ctx.meta(why)).await;
     let executed = executed.map_err(|error| match error {
         CommandError::Refused(Refusal::Exists) => ApiError::Invalid(exists("resource", &new)),
         CommandError::Refused(refusal @ (Refusal::UnknownComponent { .. } | Refusal::AmountOutOfRange { .. })) => {

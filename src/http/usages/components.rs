@@ -92,13 +92,16 @@ pub async fn visible(ctx: &Context, id: Uuid) -> Result<UsageRow, ApiError> {
 pub async fn list(ctx: Context) -> ApiResult {
     let page = Page::of(&ctx.query)?;
     let span = (ctx.query.date("date_after")?, ctx.query.date("date_before")?);
-    let Some(filter) = filter(&ctx, "billing_period")? else { return listed::<ComponentUsage>(&ctx, page.within(0)?, 0, Vec::new()) };
+    let Some(filter) = filter(&ctx, "billing_period")? else {
+        return listed::<ComponentUsage>(&ctx, page.within(0)?, 0, Vec::new());
+    };
     let (rows, total) = if span == (None, None) {
         usage::list(&ctx.app.read, &filter, page.of_rows()?).await?
     } else {
         let mut rows = everything(&ctx, &filter).await?;
         rows.retain(|row| {
-            span.0.is_none_or(|after| row.month.last_day() >= after) && span.1.is_none_or(|before| row.month.first_day() <= before)
+            span.0.is_none_or(|after| row.month.last_day() >= after)
+                && span.1.is_none_or(|before| row.month.first_day() <= before)
         });
         let total = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         (page.cut(rows), total)
@@ -116,7 +119,12 @@ async fn everything(ctx: &Context, filter: &usage::UsageFilter) -> Result<Vec<Us
     for number in 1.. {
         let (some, total) = usage::list(&ctx.app.read, filter, crate::projections::Page { number, size: SIZE }).await?;
         if total > CHOSEN_FROM_MAX {
-            return Err(ApiError::field("date_after", format!("{total} rows are too many to choose from by date: name a resource, an offering or a billing_period.")));
+            return Err(ApiError::field(
+                "date_after",
+                format!(
+                    "{total} rows are too many to choose from by date: name a resource, an offering or a billing_period."
+                ),
+            ));
         }
         let done = some.len() < SIZE as usize;
         rows.extend(some);

@@ -64,7 +64,8 @@ fn filter(ctx: &Context, period: &str) -> Result<Option<UsageFilter>, ApiError> 
         }
     }
     if let Some(project) = query.uuid::<ProjectId>("project_uuid")? {
-        let seen = state.project(project).is_some_and(|p| sight.all || sight.offering.is_some() || sight.project(&p.facts));
+        let seen =
+            state.project(project).is_some_and(|p| sight.all || sight.offering.is_some() || sight.project(&p.facts));
         filter.visible = Some((Vec::new(), if seen { vec![project] } else { Vec::new() }));
     }
     Ok(Some(filter))

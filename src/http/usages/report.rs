@@ -141,7 +141,9 @@ pub async fn set_usage(ctx: Context, Body(mut fields): Body) -> ApiResult {
         })?;
     }
     fields.check()?;
-    let (Some(resource), Some(amounts), Some(month)) = (resource, amounts, month) else { return Err(ApiError::NotFound) };
+    let (Some(resource), Some(amounts), Some(month)) = (resource, amounts, month) else {
+        return Err(ApiError::NotFound);
+    };
     let command = AllocationCommand::ReportUsage { month, amounts };
     let executed = ctx.app.allocations.execute(resource.into(), &command, &ctx.meta(reason)).await;
     let executed = executed.map_err(|error| refused(error, "usages"))?;

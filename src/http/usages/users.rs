@@ -63,7 +63,11 @@ pub struct SetUserUsagesRequest {
     usages: Vec<UserUsageItem>,
 }
 
-fn show(ctx: &Context, row: &UserUsageRow, users: &std::collections::HashMap<UserId, UserRecord>) -> ComponentUserUsage {
+fn show(
+    ctx: &Context,
+    row: &UserUsageRow,
+    users: &std::collections::HashMap<UserId, UserRecord>,
+) -> ComponentUserUsage {
     let total = &row.usage;
     let state = ctx.app.registry.read();
     let offering = total.offering.and_then(|id| state.offering(id)).map(|o| &o.facts.facts);
@@ -138,7 +142,9 @@ fn shares(fields: &mut Fields, most: usize) -> Result<BTreeMap<String, Decimal>,
             Ok::<_, String>((username, usage))
         };
         let taken = match read() {
-            Ok((username, usage)) => shares.insert(username.clone(), usage).map(|_| format!("username: {username:?} is given more than once.")),
+            Ok((username, usage)) => shares
+                .insert(username.clone(), usage)
+                .map(|_| format!("username: {username:?} is given more than once.")),
             Err(message) => Some(message),
         };
         if let Some(message) = taken {

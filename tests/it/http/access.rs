@@ -33,7 +33,11 @@ async fn every_route_asks_for_a_token_and_checks_the_role_before_the_object() {
             anonymous.expect(200);
             continue;
         }
-        assert_eq!(anonymous.expect(401), json!({"detail": "Authentication credentials were not provided."}), "{rule:?}");
+        assert_eq!(
+            anonymous.expect(401),
+            json!({"detail": "Authentication credentials were not provided."}),
+            "{rule:?}"
+        );
         assert_eq!(anonymous.header("www-authenticate"), "Token");
         for who in Who::KNOWN {
             let answer = server.send(who, method.clone(), &path, &[], body.clone()).await;
@@ -56,7 +60,8 @@ async fn tokens_are_read_in_both_spellings_and_refused_otherwise() {
     let me = "/api/users/me/";
     let key = "00000000000000000000000000000000000root0";
     for header in [format!("Token {key}"), format!("Bearer {key}"), format!("token {key}")] {
-        let answer = server.send(Who::Anonymous, Method::GET, me, &[("authorization", &header)], None).await.expect(200);
+        let answer =
+            server.send(Who::Anonymous, Method::GET, me, &[("authorization", &header)], None).await.expect(200);
         assert_eq!((&answer["username"], &answer["is_staff"]), (&json!("root"), &json!(true)));
     }
     for (header, detail) in [
@@ -82,7 +87,13 @@ async fn policies_are_seen_by_their_provider_and_changed_by_its_owners() {
         assert_eq!(listed, if seen { vec![uuid.to_owned()] } else { Vec::new() }, "{who:?}");
         server.get(who, &path).await.expect(if seen { 200 } else { 404 });
         let changes = matches!(who, Who::Staff | Who::Alice);
-        let expected = if changes { 200 } else if seen { 403 } else { 404 };
+        let expected = if changes {
+            200
+        } else if seen {
+            403
+        } else {
+            404
+        };
         server.patch(who, &path, &json!({"grace_ratio": 0.25})).await.expect(expected);
         let created = server.post(who, POLICIES, &server.policy_body()).await;
         if changes {
@@ -121,9 +132,13 @@ async fn agents_report_for_their_own_offering_only() {
     let (path, _) = server.policy(|_| ()).await;
     let usage = json!({"usages": [{"type": "node_hours", "amount": "1.00"}], "resource": id("resource", "climate-hpc1"), "date": "2026-03-01"});
     let result = json!({"resource_uuid": id("resource", "climate-hpc1"), "success": true});
-    for (who, reported, answered) in
-        [(Who::Agent, 201, 200), (Who::Staff, 201, 200), (Who::OtherAgent, 403, 404), (Who::Alice, 403, 403), (Who::Support, 403, 403)]
-    {
+    for (who, reported, answered) in [
+        (Who::Agent, 201, 200),
+        (Who::Staff, 201, 200),
+        (Who::OtherAgent, 403, 404),
+        (Who::Alice, 403, 403),
+        (Who::Support, 403, 403),
+    ] {
         server.post(who, &format!("{USAGES}set_usage/"), &usage).await.expect(reported);
         server.post(who, &format!("{path}report-command-result/"), &result).await.expect(answered);
     }
@@ -134,8 +149,14 @@ async fn agents_report_for_their_own_offering_only() {
 async fn resources_are_seen_by_those_concerned() {
     let server = TestServer::start().await;
     for (who, climate, bio) in [
-        (Who::Staff, 200, 200), (Who::Support, 200, 200), (Who::Alice, 200, 200), (Who::Agent, 200, 200),
-        (Who::Bea, 404, 200), (Who::Bob, 200, 404), (Who::Carl, 404, 404), (Who::OtherAgent, 404, 404),
+        (Who::Staff, 200, 200),
+        (Who::Support, 200, 200),
+        (Who::Alice, 200, 200),
+        (Who::Agent, 200, 200),
+        (Who::Bea, 404, 200),
+        (Who::Bob, 200, 404),
+        (Who::Carl, 404, 404),
+        (Who::OtherAgent, 404, 404),
     ] {
         server.get(who, &resource_path("climate-hpc1")).await.expect(climate);
         server.get(who, &resource_path("bio-hpc1")).await.expect(bio);

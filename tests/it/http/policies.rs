@@ -61,13 +61,29 @@ async fn field_errors_come_together_and_name_the_fields() {
         let message = server.post(Who::Staff, POLICIES, &body).await.refusal(field);
         assert!(message.contains(part), "{field}: {message}");
     };
-    refuse(json!({"actions": "notify_organization_owners,non_existent_action"}), "actions", "includes unavailable actions").await;
+    refuse(
+        json!({"actions": "notify_organization_owners,non_existent_action"}),
+        "actions",
+        "includes unavailable actions",
+    )
+    .await;
     refuse(json!({"actions": ""}), "actions", "At least one action").await;
-    refuse(json!({"organization_groups": [id("organization_group", "research")]}), "non_field_errors", "apply_to_all=True when organization_groups are specified").await;
+    refuse(
+        json!({"organization_groups": [id("organization_group", "research")]}),
+        "non_field_errors",
+        "apply_to_all=True when organization_groups are specified",
+    )
+    .await;
     refuse(json!({"apply_to_all": false}), "non_field_errors", "Exactly one").await;
-    refuse(json!({"apply_to_all": false, "organization_groups": ["nothing"]}), "organization_groups", "does not exist").await;
+    refuse(json!({"apply_to_all": false, "organization_groups": ["nothing"]}), "organization_groups", "does not exist")
+        .await;
     refuse(json!({"component_limits_set": [{"type": "gpu", "limit": 1}]}), "component_limits_set", "gpu").await;
-    refuse(json!({"component_limits_set": [{"type": "node_hours", "limit": 1}, {"type": "node_hours", "limit": 2}]}), "component_limits_set", "more than once").await;
+    refuse(
+        json!({"component_limits_set": [{"type": "node_hours", "limit": 1}, {"type": "node_hours", "limit": 2}]}),
+        "component_limits_set",
+        "more than once",
+    )
+    .await;
     refuse(json!({"component_limits_set": [{"type": "node_hours", "limit": -1}]}), "component_limits_set", "-1").await;
     refuse(json!({"component_limits_set": "x"}), "component_limits_set", "list").await;
     refuse(json!({"period": 2}), "period", "3").await;
@@ -81,7 +97,12 @@ async fn field_errors_come_together_and_name_the_fields() {
     refuse(json!({"tres_billing_weights": {"cpu": -1}}), "tres_billing_weights", "cpu").await;
     refuse(json!({"options": {"nothing": 1}}), "options", "nothing").await;
     refuse(json!({"options": {"notify_external_user": "not an address"}}), "options", "not an address").await;
-    refuse(json!({"scope": "http://nowhere/api/marketplace-provider-offerings/7e500000000040008000000000000001/"}), "scope", "does not exist").await;
+    refuse(
+        json!({"scope": "http://nowhere/api/marketplace-provider-offerings/7e500000000040008000000000000001/"}),
+        "scope",
+        "does not exist",
+    )
+    .await;
     assert_eq!(server.get(Who::Staff, POLICIES).await.ids(), Vec::<String>::new(), "nothing was half done");
     server.stop().await;
 }
@@ -116,8 +137,15 @@ async fn one_patch_switches_who_a_policy_applies_to() {
     let patched = server.patch(Who::Alice, &path, &groups).await.expect(200);
     assert_eq!(patched["apply_to_all"], false);
     assert_eq!(patched["organization_groups"], groups["organization_groups"]);
-    assert!(server.patch(Who::Alice, &path, &json!({"apply_to_all": true})).await.refusal("non_field_errors").contains("apply_to_all=True"));
-    let back = server.patch(Who::Alice, &path, &json!({"apply_to_all": true, "organization_groups": []})).await.expect(200);
+    assert!(
+        server
+            .patch(Who::Alice, &path, &json!({"apply_to_all": true}))
+            .await
+            .refusal("non_field_errors")
+            .contains("apply_to_all=True")
+    );
+    let back =
+        server.patch(Who::Alice, &path, &json!({"apply_to_all": true, "organization_groups": []})).await.expect(200);
     assert_eq!((&back["apply_to_all"], &back["organization_groups"]), (&json!(true), &json!([])));
     server.stop().await;
 }
@@ -126,10 +154,12 @@ async fn one_patch_switches_who_a_policy_applies_to() {
 async fn addresses_are_given_back_to_those_who_may_see_them() {
     let server = TestServer::start().await;
     let addresses = "first@site.example,second@site.example";
-    let (path, policy) = server.policy(|body| {
-        body["actions"] = json!("notify_external_user");
-        body["options"] = json!({"notify_external_user": addresses});
-    }).await;
+    let (path, policy) = server
+        .policy(|body| {
+            body["actions"] = json!("notify_external_user");
+            body["options"] = json!({"notify_external_user": addresses});
+        })
+        .await;
     assert_eq!(policy["options"]["notify_external_user"], addresses);
     assert_eq!(server.get(Who::Alice, &path).await.expect(200)["options"]["notify_external_user"], addresses);
     assert_eq!(server.get(Who::Agent, &path).await.expect(200)["options"], json!({}));
@@ -148,31 +178,75 @@ async fn usage_is_evaluated_shown_and_explained() {
     let shown = server.get(Who::Staff, &path).await.expect(200);
     assert_eq!((&shown["has_fired"], &shown["affected_resources_count"]), (&json!(true), &json!(1)));
 
-    let filter = format!("{path}evaluation-logs/?resource_uuid={}&billing_period=2026-Q1&action=downscale&outcome=changed", dashed("resource", "climate-hpc1"));
+    let filter = format!(
+        "{path}evaluation-logs/?resource_uuid={}&billing_period=2026-Q1&action=downscale&outcome=changed",
+        dashed("resource", "climate-hpc1")
+    );
     let logs = server.get(Who::Staff, &filter).await;
     assert_eq!(logs.header("x-result-count"), "1");
     let log = &logs.expect(200)[0];
     assert_eq!(log["actions_taken"], json!(["downscale", "notify"]));
     assert_eq!((&log["usage_percentage"], &log["grace_limit_percentage"]), (&json!(104.32), &json!(120)));
-    assert_eq!((&log["previous_state"], &log["new_state"]), (&json!({"paused": false, "downscaled": false}), &json!({"paused": false, "downscaled": true})));
-    assert_eq!((&log["stomp_message_sent"], &log["site_agent_confirmed"], &log["site_agent_response"]), (&json!(false), &Value::Null, &Value::Null));
+    assert_eq!(
+        (&log["previous_state"], &log["new_state"]),
+        (&json!({"paused": false, "downscaled": false}), &json!({"paused": false, "downscaled": true}))
+    );
+    assert_eq!(
+        (&log["stomp_message_sent"], &log["site_agent_confirmed"], &log["site_agent_response"]),
+        (&json!(false), &Value::Null, &Value::Null)
+    );
     assert!(log["explanation"].as_str().unwrap().contains("104.3"), "{log}");
     for none in ["from=2026-03-16", "to=2026-03-14", "action=pause", "billing_period=2025-Q4", "outcome=failed"] {
-        assert_eq!(server.get(Who::Staff, &format!("{path}evaluation-logs/?{none}&resource_uuid={}", id("resource", "climate-hpc1"))).await.expect(200), json!([]), "{none}");
+        assert_eq!(
+            server
+                .get(
+                    Who::Staff,
+                    &format!("{path}evaluation-logs/?{none}&resource_uuid={}", id("resource", "climate-hpc1"))
+                )
+                .await
+                .expect(200),
+            json!([]),
+            "{none}"
+        );
     }
     for some in ["from=2026-03-15", "to=2026-03-15", "from=2026-03-15T12:00:00%2B00:00"] {
-        assert_ne!(server.get(Who::Staff, &format!("{path}evaluation-logs/?{some}")).await.expect(200), json!([]), "{some}");
+        assert_ne!(
+            server.get(Who::Staff, &format!("{path}evaluation-logs/?{some}")).await.expect(200),
+            json!([]),
+            "{some}"
+        );
     }
 
-    let dry = server.post(Who::Staff, &format!("{path}dry-run/"), &json!({"resource_uuid": dashed("resource", "climate-hpc1")})).await.expect(200);
-    assert_eq!((&dry["policy_uuid"], &dry["billing_period"], &dry["grace_limit_percentage"]), (&policy["uuid"], &json!("2026-Q1"), &json!(120)));
+    let dry = server
+        .post(Who::Staff, &format!("{path}dry-run/"), &json!({"resource_uuid": dashed("resource", "climate-hpc1")}))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&dry["policy_uuid"], &dry["billing_period"], &dry["grace_limit_percentage"]),
+        (&policy["uuid"], &json!("2026-Q1"), &json!(120))
+    );
     let row = &dry["resources"][0];
-    assert_eq!((&row["usage_percentage"], &row["would_trigger"], &row["downscaled"]), (&json!(104.32), &json!(["downscale"]), &json!(true)));
+    assert_eq!(
+        (&row["usage_percentage"], &row["would_trigger"], &row["downscaled"]),
+        (&json!(104.32), &json!(["downscale"]), &json!(true))
+    );
     let evaluated = server.post(Who::Staff, &format!("{path}evaluate/"), &json!({})).await.expect(200);
     assert_eq!(evaluated["resources"].as_array().unwrap().len(), 2, "both resources are in scope");
-    assert_eq!(server.post(Who::Staff, &format!("{path}force-period-reset/"), &json!({"resource_uuid": null})).await.expect(200)["resources"], json!([]));
-    server.post(Who::Staff, &format!("{path}evaluate/"), &json!({"resource_uuid": "7e500000000040008000000000000001"})).await.refusal("resource_uuid");
-    let status = server.get(Who::Staff, &format!("{path}status/?resource_uuid={}", id("resource", "climate-hpc1"))).await.expect(200);
+    assert_eq!(
+        server
+            .post(Who::Staff, &format!("{path}force-period-reset/"), &json!({"resource_uuid": null}))
+            .await
+            .expect(200)["resources"],
+        json!([])
+    );
+    server
+        .post(Who::Staff, &format!("{path}evaluate/"), &json!({"resource_uuid": "7e500000000040008000000000000001"}))
+        .await
+        .refusal("resource_uuid");
+    let status = server
+        .get(Who::Staff, &format!("{path}status/?resource_uuid={}", id("resource", "climate-hpc1")))
+        .await
+        .expect(200);
     assert_eq!((&status["downscaled"], &status["resources"][0]["usage_percentage"]), (&json!(1), &json!(104.32)));
     server.stop().await;
 }
@@ -193,12 +267,21 @@ async fn commands_are_listed_and_reports_settle_them() {
 
     let report = json!({"resource_uuid": dashed("resource", "climate-hpc1"), "success": false, "error_message": "boom", "mode": "emulator", "commands_executed": ["sacctmgr x"]});
     let result = format!("{path}report-command-result/");
-    assert_eq!(server.post(Who::Agent, &result, &report).await.expect(200), json!({"detail": "Command result recorded."}));
+    assert_eq!(
+        server.post(Who::Agent, &result, &report).await.expect(200),
+        json!({"detail": "Command result recorded."})
+    );
     let failed = server.get(Who::Alice, &format!("{history}&outcome=failed")).await.expect(200);
-    assert_eq!((&failed[0]["success"], &failed[0]["error_message"], &failed[0]["execution_mode"]), (&json!(false), &json!("boom"), &json!("emulator")));
+    assert_eq!(
+        (&failed[0]["success"], &failed[0]["error_message"], &failed[0]["execution_mode"]),
+        (&json!(false), &json!("boom"), &json!("emulator"))
+    );
     let unknown = json!({"resource_uuid": "7e500000000040008000000000000001", "success": true});
     assert_eq!(server.post(Who::Staff, &result, &unknown).await.refusal("resource_uuid"), "Resource not found.");
-    assert_eq!(server.post(Who::Staff, &result, &json!({})).await.expect(400), json!({"resource_uuid": ["This field is required."], "success": ["This field is required."]}));
+    assert_eq!(
+        server.post(Who::Staff, &result, &json!({})).await.expect(400),
+        json!({"resource_uuid": ["This field is required."], "success": ["This field is required."]})
+    );
     server.stop().await;
 }
 
@@ -207,14 +290,21 @@ async fn preview_counts_like_the_published_cases() {
     let server = TestServer::start().await;
     let path = format!("{POLICIES}preview_impact/");
     let half = server.post(Who::Staff, &path, &json!({"current_usage": 500, "daily_usage_rate": 50})).await.expect(200);
-    assert_eq!((&half["usage_percentage"], &half["current_qos_status"], &half["carryover"]), (&json!(50), &json!("normal"), &Value::Null));
+    assert_eq!(
+        (&half["usage_percentage"], &half["current_qos_status"], &half["carryover"]),
+        (&json!(50), &json!("normal"), &Value::Null)
+    );
     assert_eq!(half["date_projections"]["blocked"], json!({"days": 14, "date": "2026-03-29", "status": "projected"}));
     assert_eq!((half.get("billing_period_start"), &half["carryover_factor"]), (None, &json!(50)));
     let carried = server.post(Who::Staff, &path, &json!({"previous_usage": 400})).await.expect(200);
     let terms = json!({"previous_usage": 400, "carryover_factor": 50, "base_allocation": 1000, "unused": 600, "carryover_cap": 500, "carryover": 500, "total_allocation": 1500});
     assert_eq!((&carried["carryover"], &carried["thresholds"]["blocked_threshold"]), (&terms, &json!(1800)));
-    let of_resource = server.post(Who::Staff, &path, &json!({"resource_uuid": id("resource", "climate-hpc1")})).await.expect(200);
-    assert_eq!((&of_resource["billing_period_start"], &of_resource["billing_period_end"]), (&json!("2026-01-01"), &json!("2026-03-31")));
+    let of_resource =
+        server.post(Who::Staff, &path, &json!({"resource_uuid": id("resource", "climate-hpc1")})).await.expect(200);
+    assert_eq!(
+        (&of_resource["billing_period_start"], &of_resource["billing_period_end"]),
+        (&json!("2026-01-01"), &json!("2026-03-31"))
+    );
     server.post(Who::Staff, &path, &json!({"grace_ratio": 2})).await.refusal("grace_ratio");
     server.post(Who::Alice, &path, &json!({})).await.expect(403);
     server.stop().await;
@@ -234,7 +324,10 @@ async fn a_blocking_policy_forbids_a_further_resource() {
     assert_eq!(server.get(Who::Bea, &offering).await.expect(200), refused, "an owner may ask for the own organisation");
     server.get(Who::Carl, &offering).await.expect(404);
     let body = json!({"name": "bio two", "offering": "hpc1", "project": "bio"});
-    assert_eq!(server.post(Who::Staff, "/api/marketplace-provider-resources/", &body).await.refusal("non_field_errors"), refused["reason"]);
+    assert_eq!(
+        server.post(Who::Staff, "/api/marketplace-provider-resources/", &body).await.refusal("non_field_errors"),
+        refused["reason"]
+    );
     server.get(Who::Staff, &format!("{path}creation-allowed/")).await.refusal("customer_uuid");
     server.stop().await;
 }
@@ -262,17 +355,33 @@ async fn lists_are_filtered_counted_and_paged() {
     }
     let page = server.get(Who::Staff, &format!("{POLICIES}?page_size=2&page=1&field=uuid&field=scope_uuid")).await;
     assert_eq!(page.header("x-result-count"), "3");
-    assert!(page.header("link").contains("page=2>; rel=\"next\"") && page.header("link").contains("rel=\"last\""), "{}", page.header("link"));
+    assert!(
+        page.header("link").contains("page=2>; rel=\"next\"") && page.header("link").contains("rel=\"last\""),
+        "{}",
+        page.header("link")
+    );
     let rows = page.expect(200);
     assert_eq!(rows.as_array().unwrap().len(), 2);
     assert_eq!(rows[0].as_object().unwrap().len(), 2);
     let last = server.get(Who::Staff, &format!("{POLICIES}?page_size=2&page=2")).await;
     assert!(!last.header("link").contains("rel=\"next\"") && last.header("link").contains("rel=\"prev\""));
-    assert_eq!(server.get(Who::Staff, &format!("{POLICIES}?page=9")).await.expect(404), json!({"detail": "Invalid page."}));
+    assert_eq!(
+        server.get(Who::Staff, &format!("{POLICIES}?page=9")).await.expect(404),
+        json!({"detail": "Invalid page."})
+    );
     let head = server.head(Who::Staff, &format!("{POLICIES}?scope_uuid={}", dashed("offering", "hpc1"))).await;
     assert_eq!((head.status.as_u16(), head.header("x-result-count"), head.text.as_str()), (200, "3", ""));
-    assert_eq!(server.get(Who::Staff, &format!("{POLICIES}?scope_uuid={}", id("offering", "hpc2"))).await.expect(200), json!([]));
-    assert!(server.get(Who::Staff, &format!("{POLICIES}?scope_uuid=nonsense")).await.refusal("scope_uuid").contains("nonsense"));
+    assert_eq!(
+        server.get(Who::Staff, &format!("{POLICIES}?scope_uuid={}", id("offering", "hpc2"))).await.expect(200),
+        json!([])
+    );
+    assert!(
+        server
+            .get(Who::Staff, &format!("{POLICIES}?scope_uuid=nonsense"))
+            .await
+            .refusal("scope_uuid")
+            .contains("nonsense")
+    );
     let names = server.get(Who::Bob, &format!("{POLICIES}actions/")).await;
     assert_eq!((names.header("x-result-count"), names.expect(200).as_array().unwrap().len()), ("5", 5));
     server.stop().await;

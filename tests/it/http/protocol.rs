@@ -40,7 +40,10 @@ async fn a_missing_slash_works_and_what_is_nowhere_is_json() {
     let server = TestServer::start().await;
     assert_eq!(server.get(Who::Staff, POLICIES.trim_end_matches('/')).await.expect(200), json!([]));
     assert_eq!(server.get(Who::Staff, "/api/nothing/").await.expect(404), json!({"detail": "Not found."}));
-    assert_eq!(server.get(Who::Staff, &format!("{POLICIES}not-an-id/")).await.expect(404), json!({"detail": "Not found."}));
+    assert_eq!(
+        server.get(Who::Staff, &format!("{POLICIES}not-an-id/")).await.expect(404),
+        json!({"detail": "Not found."})
+    );
     let refused = server.delete(Who::Staff, POLICIES).await;
     assert_eq!(refused.expect(405), json!({"detail": "Method \"DELETE\" not allowed."}));
     assert!(refused.header("allow").contains("POST"), "{}", refused.header("allow"));
@@ -57,7 +60,10 @@ async fn health_tells_life_from_readiness() {
     let server = TestServer::start().await;
     assert_eq!(server.get(Who::Anonymous, "/health/live").await.expect(200), json!({"status": "live"}));
     let ready = server.get(Who::Anonymous, "/health/ready").await.expect(200);
-    assert_eq!((&ready["status"], &ready["event_store"], &ready["read_models"]), (&json!("ready"), &json!(true), &json!(true)));
+    assert_eq!(
+        (&ready["status"], &ready["event_store"], &ready["read_models"]),
+        (&json!("ready"), &json!(true), &json!(true))
+    );
     assert!(ready["consumers"].as_array().unwrap().len() >= 5, "{ready}");
     server.stop().await;
 }

@@ -33,7 +33,10 @@ async fn settings_are_changed_by_staff_all_or_none() {
     assert_eq!(server.get(Who::Support, "/api/settings/").await.expect(200)[days], 90);
     let changed = server.patch(Who::Staff, "/api/settings/", &json!({days: 30, "reason": "less"})).await.expect(200);
     assert_eq!(changed[days], 30);
-    let errors = server.patch(Who::Staff, "/api/settings/", &json!({days: 60, "no_answer_minutes": 0, "x": 1})).await.expect(400);
+    let errors = server
+        .patch(Who::Staff, "/api/settings/", &json!({days: 60, "no_answer_minutes": 0, "x": 1}))
+        .await
+        .expect(400);
     assert_eq!(errors.as_object().unwrap().keys().collect::<Vec<_>>(), ["no_answer_minutes", "x"]);
     assert_eq!(server.get(Who::Staff, "/api/settings/").await.expect(200)[days], 30, "nothing was half done");
     server.patch(Who::Support, "/api/settings/", &json!({days: 1})).await.expect(403);
@@ -44,7 +47,10 @@ async fn settings_are_changed_by_staff_all_or_none() {
 async fn everybody_may_ask_who_they_are_and_what_runs() {
     let server = TestServer::start().await;
     let agent = server.get(Who::Agent, "/api/users/me/").await.expect(200);
-    assert_eq!((&agent["username"], &agent["role"], &agent["is_staff"]), (&json!("agent-hpc1"), &json!("agent"), &json!(false)));
+    assert_eq!(
+        (&agent["username"], &agent["role"], &agent["is_staff"]),
+        (&json!("agent-hpc1"), &json!("agent"), &json!(false))
+    );
     assert_eq!(server.get(Who::Anonymous, "/api/version/").await.expect(200)["version"], env!("CARGO_PKG_VERSION"));
     let users = server.get(Who::Support, "/api/users/?username=alice").await.expect(200);
     assert_eq!((users.as_array().unwrap().len(), &users[0]["email"]), (1, &json!("alice@uni-a.example")));

@@ -14,15 +14,33 @@ fn report(amount: &Value, date: &str) -> Value {
 async fn the_agents_round_is_answered_as_it_expects() {
     let server = TestServer::start().await;
     let set = format!("{USAGES}set_usage/");
-    assert_eq!(server.post(Who::Agent, &set, &report(&json!("120.00"), "2026-03-01T00:00:00+00:00")).await.expect(201), Value::Null);
-    let list = format!("{USAGES}?resource_uuid={}&billing_period=2026-03-01&field=uuid&field=type&field=usage&page_size=100", id("resource", "climate-hpc1"));
+    assert_eq!(
+        server.post(Who::Agent, &set, &report(&json!("120.00"), "2026-03-01T00:00:00+00:00")).await.expect(201),
+        Value::Null
+    );
+    let list = format!(
+        "{USAGES}?resource_uuid={}&billing_period=2026-03-01&field=uuid&field=type&field=usage&page_size=100",
+        id("resource", "climate-hpc1")
+    );
     let rows = server.get(Who::Agent, &list).await.expect(200);
     assert_eq!(rows.as_array().unwrap().len(), 1);
-    assert_eq!((&rows[0]["type"], &rows[0]["usage"], rows[0].as_object().unwrap().len()), (&json!("node_hours"), &json!(120), 3));
+    assert_eq!(
+        (&rows[0]["type"], &rows[0]["usage"], rows[0].as_object().unwrap().len()),
+        (&json!("node_hours"), &json!(120), 3)
+    );
     let usage: uuid::Uuid = rows[0]["uuid"].as_str().unwrap().parse().unwrap();
     let users = json!({"usages": [{"username": "zoe", "usage": "100.00"}, {"username": "bob", "usage": 20}]});
     server.post(Who::Agent, &format!("{USAGES}{}/set_user_usages/", usage.hyphenated()), &users).await.expect(201);
-    let shares = server.get(Who::Agent, &format!("{USERS}?resource_uuid={}&component_usage__billing_period=2026-03-01&page_size=100", dashed("resource", "climate-hpc1"))).await.expect(200);
+    let shares = server
+        .get(
+            Who::Agent,
+            &format!(
+                "{USERS}?resource_uuid={}&component_usage__billing_period=2026-03-01&page_size=100",
+                dashed("resource", "climate-hpc1")
+            ),
+        )
+        .await
+        .expect(200);
     let names: Vec<&str> = shares.as_array().unwrap().iter().map(|row| row["username"].as_str().unwrap()).collect();
     assert!(names.contains(&"zoe") && names.contains(&"bob"), "{names:?}");
     assert!(shares[0]["component_usage"].as_str().unwrap().ends_with(&format!("/{}/", usage.hyphenated())));
@@ -53,7 +71,12 @@ async fn reports_are_refused_by_field() {
     refuse(report(&json!("many"), "2026-03-01"), "usages", "many").await;
     refuse(report(&json!("1"), "2026-04-01"), "date", "2026-04").await;
     refuse(report(&json!("1"), "soon"), "date", "soon").await;
-    refuse(json!({"usages": [{"type": "gpu", "amount": 1}], "resource": id("resource", "climate-hpc1")}), "type", "gpu").await;
+    refuse(
+        json!({"usages": [{"type": "gpu", "amount": 1}], "resource": id("resource", "climate-hpc1")}),
+        "type",
+        "gpu",
+    )
+    .await;
     refuse(json!({"usages": [], "resource": "7e500000000040008000000000000001"}), "resource", "does not exist").await;
     refuse(json!({"usages": {}}), "usages", "list").await;
     refuse(json!({}), "resource", "required").await;

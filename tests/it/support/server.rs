@@ -204,7 +204,14 @@ impl TestServer {
     }
 
     /// Sends anything.
-    pub async fn send(&self, who: Who, method: Method, path: &str, headers: &[(&str, &str)], body: Option<String>) -> Answer {
+    pub async fn send(
+        &self,
+        who: Who,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<String>,
+    ) -> Answer {
         let mut request = self.client.request(method, self.url(path));
         if let Some(key) = who.key() {
             request = request.header("authorization", format!("Token {key}"));
