@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 use super::Globals;
 use super::output::Out;
 use super::session::{CliError, config_of};
-use crate::app::App;
+use crate::app::{App, AppOptions};
 use crate::config::ConfigError;
 use crate::http::{self, ApiState};
 use crate::serve::{ServeError, Server, asked_to_end};
 
 /// Options of `serve`.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "these are help texts")]
 pub(super) struct Options {
     /// Where to listen; port 0 = any free one [env: SLUICE_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
@@ -27,7 +28,7 @@ pub(super) struct Options {
 pub(super) async fn run(globals: &Globals, options: Options, _: &Out) -> Result<(), CliError> {
     let config = config_of(globals, options.listen.as_ref())?;
     crate::telemetry::start(&config.log).map_err(|error| ConfigError::Value(format!("log.level: {error}")))?;
-    let app_options = config.app_options()?;
+    let app_options = AppOptions { serving: true, ..config.app_options()? };
     let _claim = App::claim(&app_options.log)?;
     let app = App::open(app_options).await?;
     let server = Server::start(Arc::clone(&app), config.listen).await.map_err(failed)?;

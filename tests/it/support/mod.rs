@@ -4,3 +4,4 @@ pub mod cases;
 pub mod events;
 pub mod fleet;
 pub mod server;
+pub mod world;
