@@ -29,7 +29,7 @@ pub const RESOURCES: &str = "/api/marketplace-provider-resources/";
 /// Usage, as a path.
 pub const USAGES: &str = "/api/marketplace-component-usages/";
 
-const SITE: &str = r#"
+const SITE: &str = r"
 organization_groups: [{slug: research, name: Research Universities}]
 customers:
   - {slug: uni-a, name: University A, groups: [research], owners: [{username: alice, email: alice@uni-a.example, full_name: Alice A}]}
@@ -60,7 +60,7 @@ tokens:
   - {user: bob, role: member, key: 0000000000000000000000000000000000000bob}
   - {user: agent-hpc1, role: agent, offering: hpc1, key: 00000000000000000000000000000agent0hpc01}
   - {user: agent-hpc2, role: agent, offering: hpc2, key: 00000000000000000000000000000agent0hpc02}
-"#;
+";
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
