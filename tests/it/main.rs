@@ -8,6 +8,7 @@ mod config;
 mod crash;
 mod directory;
 mod domain;
+mod http;
 mod import;
 mod projections;
 #[path = "../properties/mod.rs"]
