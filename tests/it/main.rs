@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod architecture;
 mod commands;
 mod config;
 mod crash;
 mod directory;
 mod domain;
+mod events;
+mod execute;
 mod import;
 mod projections;
 #[path = "../properties/mod.rs"]

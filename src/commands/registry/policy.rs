@@ -171,6 +171,9 @@ impl RegistryCommands {
         if self.registry.read().policy(policy).is_none() {
             return Err(RegistryError::Missing("policy"));
         }
+        if resource.is_some_and(|id| self.registry.read().resource(id).is_none()) {
+            return Err(RegistryError::Missing("resource"));
+        }
         let request = RequestId::from(self.ids.fresh());
         let event = RegistryEvent::EvaluationRequested(EvaluationRequested { request, policy, resource });
         // Its own stream: a request is no new version of the policy.
