@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -14,6 +15,9 @@ use crate::config::{Config, ConfigError, LogConfig, Sources};
 use crate::domain::ids::{OfferingId, PolicyId, ResourceId, slug_uuid};
 use crate::events::envelope::Actor;
 use crate::site::Site;
+
+/// How long a command waits for a running server to know what it changed.
+const SERVER_KNOWS_WITHIN: Duration = Duration::from_secs(15);
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -99,9 +103,13 @@ impl Session {
         CommandMeta { actor: Actor::CLI, correlation_id, causation_id: None, reason: None }
     }
 
-    /// Brings the read side up to date. Where a server runs, re-evaluations are left to it.
+    /// Brings the read side up to date. Where a server runs, re-evaluations are left to it, and it gets time to know.
     pub(super) async fn settle(&self) -> Result<(), CliError> {
         if self.served {
+            self.app.consumers.settle().await.map_err(AppError::from)?;
+            if !self.app.known_to_server(SERVER_KNOWS_WITHIN).await? {
+                tracing::warn!("the server is still working on what this changed");
+            }
             self.app.consumers.settle().await.map_err(AppError::from)?;
         } else {
             self.app.settle().await?;

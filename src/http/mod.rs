@@ -17,9 +17,9 @@ mod paging;
 mod policies;
 mod query;
 mod reference;
-// mod registry;
+mod registry;
 mod resolve;
-// mod resources;
+mod resources;
 mod settings;
 mod sight;
 mod state;
@@ -31,13 +31,11 @@ pub use access::{Access, Rule};
 pub use error::ApiError;
 pub use state::{ApiState, HttpLimits};
 
-use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn_with_state, map_request};
-use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::access::Routes;
@@ -49,8 +47,8 @@ fn routes(state: &ApiState) -> Routes {
     for group in [
         policies::routes,
         usages::routes,
-        // resources::routes,
-        // registry::routes,
+        resources::routes,
+        registry::routes,
         users::routes,
         settings::routes,
         clock::routes,
@@ -85,13 +83,4 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn_with_state(state, layers::envelop));
     // Around the router, since a path is changed before routes are looked up.
     Router::new().fallback_service(inner).layer(map_request(layers::with_slash))
-}
-
-/// Answers requests until `stop` resolves, then finishes those that are under way.
-pub async fn serve(
-    app: Arc<App>,
-    listener: TcpListener,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(ApiState::new(app))).with_graceful_shutdown(stop).await
 }

@@ -17,7 +17,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::routes;
 
-pub use status::{CreationAllowed, creation_allowed};
+pub use options::is_address;
+pub use status::{CreationAllowed, asked_customer, creation_allowed};
 
 use self::body::{Intent, PolicyInput};
 use self::shape::Policy;

@@ -117,7 +117,7 @@ fn done(result: EvaluatedResource) -> ResourceResult {
     ResourceResult {
         resource_uuid: result.resource.to_string(),
         resource_name: result.name,
-        usage_percentage: Num(rounded(result.percentage, PERCENT_DECIMALS)),
+        usage_percentage: Num(result.percentage),
         actions_taken: words(&result.actions_taken),
         previous_state: result.previous.into(),
         new_state: result.new.into(),

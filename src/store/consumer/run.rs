@@ -110,10 +110,14 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         Self { store, db, decode, now, limits, faults: None, slots: Mutex::default(), places }
     }
 
-    /// Adds a consumer. Its name must be new.
+    /// Adds a consumer.
+    ///
+    /// # Panics
+    /// Two consumers have the same name, which is an error in the program.
     #[must_use]
     pub fn with(mut self, consumer: impl Consumer<E> + 'static) -> Self {
         let (name, position) = (consumer.name(), Position::START);
+        assert!(self.places.borrow().iter().all(|place| place.name != name), "one consumer is called {name}");
         self.places.send_modify(|places| places.push(Place { name, position, error: None }));
         let consumer = Box::new(consumer);
         let slot = Slot { consumer, checkpoint: None, position, error: None, failures: 0, paused_until: None };
