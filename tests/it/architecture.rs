@@ -83,7 +83,8 @@ fn decisions_are_pure() {
 #[test]
 fn commands_never_read_a_read_model() {
     let words = ["projections", "ReadDb", "crate::http", "crate::cli", "crate::reactions", "crate::dispatch"];
-    assert_eq!(offenders(&["src/commands", "src/registry"], &words, &[]), NONE);
+    // The serving process says there how far its registry is; no decision reads it.
+    assert_eq!(offenders(&["src/commands", "src/registry"], &words, &["src/registry/served.rs"]), NONE);
 }
 
 #[test]
@@ -101,8 +102,9 @@ fn the_store_knows_the_vocabulary_and_nobody_above_it() {
 }
 
 /// The log and its engines; the read models; users, addresses and tokens; the list of re-evaluations and of holds that
-/// end. Nobody else has tables.
-const MAY_SPEAK_SQL: [&str; 4] = ["src/store/", "projections/", "src/directory/", "src/reactions/"];
+/// end; the checkpoint of the server's registry. Nobody else has tables.
+const MAY_SPEAK_SQL: [&str; 5] =
+    ["src/store/", "projections/", "src/directory/", "src/reactions/", "src/registry/served.rs"];
 
 #[test]
 fn sql_is_spoken_where_the_tables_are() {

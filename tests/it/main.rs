@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 mod architecture;
+mod cli;
 mod commands;
 mod config;
 mod crash;
@@ -14,5 +15,6 @@ mod import;
 mod projections;
 #[path = "../properties/mod.rs"]
 mod properties;
+mod site;
 mod store;
 mod support;
