@@ -60,7 +60,7 @@ async fn a_batch_may_name_a_resource_twice_and_each_command_has_its_outcome() {
         (resource_id("a"), usage("2026-03", 20)),
     ];
     let outcomes = app.allocations.execute_many(&batch, &meta()).await;
-    let done: Vec<_> = outcomes.iter().map(|o| o.as_ref().map(|e| e.events.len() > 0)).collect();
+    let done: Vec<_> = outcomes.iter().map(|o| o.as_ref().map(|e| !e.events.is_empty())).collect();
     assert!(
         matches!(
             done.as_slice(),
