@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod crash;
 mod directory;
+mod docs;
 mod domain;
 mod import;
 mod projections;
