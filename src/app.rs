@@ -170,6 +170,8 @@ pub struct App {
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
     pub settings: Arc<Settings>,
+    /// Cancelled when the server goes down: what would answer for ever ends.
+    pub stopping: CancellationToken,
 }
 
 impl App {
@@ -274,6 +276,7 @@ impl App {
             reactions,
             scheduler,
             settings,
+            stopping: CancellationToken::new(),
         }))
     }
 
@@ -396,6 +399,7 @@ async fn snapshot(read: &ReadDb) -> Result<Snapshot, SqlError> {
     tables::load_customers(read, |o| known.customers.push((o.facts, o.version))).await?;
     tables::load_projects(read, |o| known.projects.push((o.facts, o.version))).await?;
     tables::load_offerings(read, |o| known.offerings.push((o.facts, o.version))).await?;
+    known.deleted = tables::load_deleted_policies(read).await?;
     let policies = &mut known.policies;
     tables::load_policies(read, |o| {
         policies.push(PolicyRow { facts: o.facts, version: o.version, created: o.created });

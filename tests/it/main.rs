@@ -9,6 +9,7 @@ mod crash;
 mod directory;
 mod docs;
 mod domain;
+mod http;
 mod import;
 mod projections;
 #[path = "../properties/mod.rs"]

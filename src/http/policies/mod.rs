@@ -106,7 +106,7 @@ async fn list(ctx: Context) -> ApiResult {
     for policy in page.cut(policies) {
         rows.push(shape::show(&ctx, &policy).await?);
     }
-    listed(&ctx, page, total, rows)
+    listed(&ctx, page, total, &rows)
 }
 
 /// Show a policy.

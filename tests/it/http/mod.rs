@@ -1,0 +1,10 @@
+//! The HTTP API as a black box over a real listener; the tree mirrors that of the addresses.
+
+mod access;
+mod policies;
+mod protocol;
+mod registry;
+mod resources;
+mod schema;
+mod service;
+mod usages;
