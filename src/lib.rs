@@ -14,6 +14,7 @@ pub mod domain;
 pub mod events;
 pub mod import;
 pub mod limits;
+pub mod notify;
 pub mod operations;
 #[path = "../projections/mod.rs"]
 pub mod projections;
