@@ -23,7 +23,7 @@ use crate::limits::Limits;
 use crate::operations::Operations;
 use crate::projections::{self, registry as tables};
 use crate::reactions::{self, DueHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
-use crate::registry::{FollowError, Follower, PolicyRow, Registry, ResourceEntry, Snapshot};
+use crate::registry::{FollowError, Follower, PolicyRow, Registry, ResourceEntry, Served, Snapshot, served_position};
 use crate::retention::Retention;
 use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError};
 use crate::site_settings::{Settings, SiteSettings};
@@ -54,6 +54,8 @@ pub struct AppOptions {
     pub settings: SiteSettings,
     /// Bounds.
     pub limits: Limits,
+    /// This process is the server: it says how far it has followed the log.
+    pub serving: bool,
 }
 
 impl AppOptions {
@@ -65,6 +67,7 @@ impl AppOptions {
             schedule: Schedule::daily(chrono_tz::Tz::UTC),
             settings: SiteSettings::default(),
             limits: Limits::default(),
+            serving: false,
         }
     }
 }
@@ -234,10 +237,10 @@ impl App {
             Arc::clone(&follower),
             Arc::clone(&allocations),
         ));
-        let consumers = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone())
-            .with(ReactionConsumer::new(&reactions))
-            .with(DueHoldsConsumer);
-        let consumers = Arc::new(projections::consumers(consumers));
+        let feed = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone());
+        let consumers = projections::consumers(feed).with(ReactionConsumer::new(&reactions)).with(DueHoldsConsumer);
+        let consumers =
+            Arc::new(if options.serving { consumers.with(Served::new(Arc::clone(&follower))) } else { consumers });
         let retention = Arc::new(Retention::new(
             Arc::clone(&store),
             Arc::clone(&consumers),
@@ -300,6 +303,22 @@ impl App {
         match self.store.head().await {
             Ok(head) => self.visible(head).await,
             Err(_) => false,
+        }
+    }
+
+    /// Waits, beside a running server, until it knows and shows everything that is in the log now. False: not in time.
+    pub async fn known_to_server(&self, at_most: Duration) -> Result<bool, AppError> {
+        let until = tokio::time::Instant::now() + at_most;
+        loop {
+            // Read anew each time: the server may answer with events of its own.
+            let head = self.store.head().await?;
+            if served_position(&self.read).await? >= head && self.reactions.pending().await?.is_empty() {
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() >= until {
+                return Ok(false);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

@@ -296,6 +296,7 @@ impl Config {
             schedule,
             settings: self.settings(),
             limits: self.limits(),
+            serving: false,
         })
     }
 

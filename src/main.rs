@@ -1,2 +1,7 @@
-//! Sluice.
-fn main() {}
+//! The `sluice` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sluice::cli::main()
+}

@@ -87,7 +87,7 @@ impl Default for CommandHistory {
 #[derive(Debug, Clone)]
 struct Dispatch {
     no: i64,
-    dispatch: Uuid,
+    id: Uuid,
     resource: i64,
     class: i64,
     at: DateTime<Utc>,
@@ -108,7 +108,7 @@ impl Dispatch {
     fn read(row: &SqlRow) -> Result<Self, SqlError> {
         Ok(Self {
             no: row.i64(0)?,
-            dispatch: row.uuid(1)?,
+            id: row.uuid(1)?,
             resource: row.i64(2)?,
             class: row.i64(3)?,
             at: row.time(4)?,
@@ -141,7 +141,7 @@ impl Dispatch {
     fn values(self) -> [SqlValue; COLUMNS] {
         [
             self.no.into(),
-            SqlValue::Uuid(self.dispatch),
+            SqlValue::Uuid(self.id),
             self.resource.into(),
             self.class.into(),
             self.at.into(),
@@ -178,7 +178,7 @@ struct Touched {
 
 impl Touched {
     fn put(&mut self, dispatch: Dispatch) {
-        self.by_dispatch.insert(dispatch.dispatch, dispatch.no);
+        self.by_dispatch.insert(dispatch.id, dispatch.no);
         let unanswered = self.unanswered.entry(dispatch.resource).or_default();
         if DispatchStatus::of_class(dispatch.class).is_unanswered() && !unanswered.contains(&dispatch.no) {
             unanswered.push(dispatch.no);
@@ -284,7 +284,7 @@ impl CommandHistory {
         let commands = serde_json::to_string(&commanded.commands).unwrap_or_else(|_| "[]".to_owned());
         touched.put(Dispatch {
             no,
-            dispatch: commanded.dispatch.as_uuid(),
+            id: commanded.dispatch.as_uuid(),
             resource,
             class: class::pack(policy, commanded.period, DispatchStatus::Queued, &commanded.commands),
             at,

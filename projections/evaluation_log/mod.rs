@@ -93,20 +93,23 @@ impl EvaluationLog {
         let book = |e: &&Decoded<Event>| book_of(&e.recorded.stream).map(|(resource, _)| resource.as_uuid());
         let resources: Vec<Uuid> = events.iter().filter_map(book).collect();
         self.resources.ensure(tx, &resources).await?;
-        let policies: Vec<Uuid> = events.iter().filter_map(|e| policy_of(&e.event)).map(|p| p.as_uuid()).collect();
+        let policies: Vec<Uuid> = events.iter().flat_map(|e| policies_of(&e.event)).map(|p| p.as_uuid()).collect();
         self.policies.ensure(tx, &policies).await
     }
 }
 
-/// The policy that an event is about.
-fn policy_of(event: &Event) -> Option<PolicyId> {
+/// The policies that an event names.
+fn policies_of(event: &Event) -> Vec<PolicyId> {
     match event {
         Event::Registry(RegistryEvent::PolicyCreated(facts) | RegistryEvent::PolicyChanged(facts)) => {
-            Some(facts.policy)
+            vec![facts.policy]
         }
-        Event::Allocation(AllocationEvent::PolicyEvaluated(evaluated)) => Some(evaluated.policy),
-        Event::Allocation(AllocationEvent::EvaluationFailed(failed)) => Some(failed.policy),
-        _ => None,
+        Event::Allocation(AllocationEvent::PolicyEvaluated(evaluated)) => vec![evaluated.policy],
+        Event::Allocation(AllocationEvent::EvaluationFailed(failed)) => vec![failed.policy],
+        Event::Allocation(AllocationEvent::SettingsCommanded(commanded)) => {
+            std::iter::once(commanded.policy).chain(commanded.others.iter().copied()).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

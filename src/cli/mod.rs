@@ -1,1 +1,142 @@
-//! Command line: stub.
+//! The command line: one file per command, common flags, tables or JSON, errors on standard error.
+//!
+//! Commands work on the same database beside a running server. Status: 0 done, 1 failed, 2 wrong usage.
+
+mod apply;
+mod cleanup;
+mod demo;
+mod evaluate;
+mod explain;
+mod import;
+mod import_report;
+mod import_table;
+mod output;
+mod projections;
+mod serve;
+mod session;
+mod status;
+mod token;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use output::Out;
+use session::Session;
+
+pub use session::CliError;
+
+/// Decides, enforces and proves periodic usage policies on SLURM allocations.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every command takes. Their names in the environment: `SLUICE_CONFIG`, `SLUICE_DATABASE` and so on.
+#[derive(Debug, Args)]
+struct Globals {
+    /// Configuration file (TOML) [env: SLUICE_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+    /// Where the database is: `sqlite:///path/to/sluice.db` [env: SLUICE_DATABASE]
+    #[arg(long, global = true, value_name = "URL")]
+    database: Option<String>,
+    /// Folder of the database, where none is named [env: SLUICE_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR", alias = "data_dir")]
+    data_dir: Option<String>,
+    /// Live on a clock that stands at this instant and moves only when told [env: SLUICE_SIMULATED_CLOCK]
+    #[arg(long, global = true, value_name = "INSTANT", alias = "simulated_clock")]
+    simulated_clock: Option<String>,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Tables for people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::Options),
+    /// Play through two quarters of a small cluster
+    Demo(demo::Options),
+    /// Bring a site to what its file says
+    Apply(apply::Options),
+    /// Evaluate a policy, here or by the running server
+    #[command(name = "evaluate_slurm_policy", alias = "evaluate-slurm-policy")]
+    Evaluate(evaluate::Options),
+    /// Show how policies and resources stand
+    #[command(name = "slurm_policy_status", alias = "slurm-policy-status")]
+    Status(status::Options),
+    /// Prune old rows of the evaluation log and the command history
+    #[command(name = "cleanup_slurm_logs", alias = "cleanup-slurm-logs")]
+    Cleanup(cleanup::Options),
+    /// Make, list and revoke API tokens
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Look after the read models
+    #[command(subcommand)]
+    Projections(projections::Command),
+    /// Take in usage from elsewhere
+    #[command(subcommand)]
+    Import(import::Command),
+    /// Show a resource's usage, allocation, carryover and thresholds term by term
+    Explain(explain::Options),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// Runs a command line, its first word being the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to clap, with status 0; wrong usage has 2.
+            let status = u8::try_from(error.exit_code()).unwrap_or(2);
+            // Nowhere to complain if the terminal is gone.
+            drop(error.print());
+            return ExitCode::from(status);
+        }
+    };
+    let out = Out::new(cli.globals.format == Format::Json);
+    match execute(cli, &out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out.error(&error);
+            ExitCode::from(error.status())
+        }
+    }
+}
+
+fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve(options) => serve::run(&cli.globals, options, out).await,
+            Command::Demo(options) => demo::run(&cli.globals, options, out).await,
+            Command::Apply(options) => apply::run(&Session::open(&cli.globals).await?, &options, out).await,
+            Command::Evaluate(options) => evaluate::run(&Session::open(&cli.globals).await?, &options, out).await,
+            Command::Status(options) => status::run(&Session::open(&cli.globals).await?, &options, out).await,
+            Command::Cleanup(options) => cleanup::run(&Session::open(&cli.globals).await?, &options, out).await,
+            Command::Token(command) => token::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Explain(options) => explain::run(&Session::open(&cli.globals).await?, &options, out).await,
+        }
+    })
+}

@@ -82,7 +82,11 @@ impl<'a> Narrator<'a> {
         match event {
             AllocationEvent::ResourceRegistered(registered) => {
                 self.names.insert(resource, registered.facts.name.clone());
-                Ok(())
+                if self.names.len() > 1 {
+                    return Ok(());
+                }
+                let date = self.paint("1", &recorded.occurred_at.format("%Y-%m-%d %H:%M").to_string());
+                writeln!(self.out, "{date}  the accounts are taken over: limits set, counting starts")
             }
             AllocationEvent::LimitsChanged(changed) => {
                 let sum = |limits: &Amounts| short(limits.values().sum(), 2);

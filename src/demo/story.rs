@@ -12,12 +12,15 @@ use super::Narrator;
 use crate::app::{App, AppError};
 use crate::commands::allocation::AllocationCommand;
 use crate::commands::execute::{CommandError, CommandMeta};
+use crate::directory::DirectoryError;
 use crate::domain::ids::{ResourceId, slug_uuid};
 use crate::domain::period::Month;
 use crate::domain::tres::Amounts;
 use crate::events::allocation::{CommandReport, ExecutionMode};
 use crate::events::envelope::Actor;
 use crate::import::{ComponentRule, ImportError, ImportOptions, Importer, MappingError, MonthKey, Window};
+use crate::site::{ApplyError, SiteErrors};
+use crate::store::sql::SqlError;
 
 /// The sample site.
 pub const SITE: &str = include_str!("site.yaml");
@@ -42,6 +45,18 @@ pub enum DemoError {
     /// The parts.
     #[error("the demo could not go on")]
     App(#[from] AppError),
+    /// The sample site.
+    #[error("the demo's site cannot be applied")]
+    Site(#[from] ApplyError),
+    /// The sample site's text.
+    #[error("the demo's site cannot be read")]
+    SiteText(#[from] SiteErrors),
+    /// The read models.
+    #[error("the demo cannot read its status")]
+    Sql(#[from] SqlError),
+    /// A token.
+    #[error("the demo cannot make a token")]
+    Directory(#[from] DirectoryError),
     /// A command.
     #[error("the demo could not go on")]
     Command(#[from] CommandError),

@@ -7,6 +7,7 @@ pub mod envelope;
 mod family;
 pub mod notice;
 pub mod registry;
+pub mod resolve;
 pub mod site;
 
 use allocation::AllocationEvent;

@@ -4,9 +4,11 @@
 //! records the policy version it used; a book refuses a version older than one it has seen.
 
 mod follow;
+mod served;
 mod state;
 
 pub use follow::{FollowError, Follower, book_of};
+pub use served::{Served, served_position};
 pub use state::{PolicyRow, RegistryState, ResourceEntry, Snapshot, Versioned, offering_period};
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod commands;
 mod config;
 mod crash;
 mod directory;
 mod domain;
 mod import;
+mod projections;
 #[path = "../properties/mod.rs"]
 mod properties;
 mod store;

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::events::envelope::Position;
-use crate::store::sql::{ReadTx, SqlError, SqlRow, SqlValue, Target};
+use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue, Target};
 
 /// A consumer's place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,16 @@ pub(super) async fn load(tx: &mut ReadTx, name: &'static str, now: DateTime<Utc>
                   VALUES ($1, $2, 1, 0, 0, $3)";
     tx.execute(insert, &[name, building, SqlValue::Time(now)]).await?;
     Ok(Checkpoint { epoch: 1, position: Position::START })
+}
+
+/// Every stored checkpoint of the tables in use, whoever keeps it.
+pub(super) async fn all(db: &ReadDb) -> Result<Vec<(String, Position)>, SqlError> {
+    let select = "SELECT position_hi, position_lo, name FROM consumers WHERE building = 0 ORDER BY name";
+    let stored = |row: &SqlRow| {
+        let position = Position::from_parts(row.i64(0)?.cast_unsigned(), row.i64(1)?.cast_unsigned());
+        Ok((row.text(2)?.to_owned(), position))
+    };
+    db.query(select, &[]).await?.iter().map(stored).collect()
 }
 
 /// Moves a checkpoint from where it is believed to be. False: it is somewhere else, and nothing was changed.

@@ -15,7 +15,7 @@ use super::{Consumer, ConsumerError, ConsumerStatus, Decode, Decoded, FaultPoint
 use crate::events::envelope::DecodeError;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
-use crate::store::sql::{ReadDb, ReadTx};
+use crate::store::sql::{ReadDb, ReadTx, SqlError};
 use crate::store::{EventStore, Now, StoreError};
 
 /// How long the loop waits for a wake-up before it looks by itself.
@@ -110,10 +110,14 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         Self { store, db, decode, now, limits, faults: None, slots: Mutex::default(), places }
     }
 
-    /// Adds a consumer. Its name must be new.
+    /// Adds a consumer.
+    ///
+    /// # Panics
+    /// Two consumers have the same name, which is an error in the program.
     #[must_use]
     pub fn with(mut self, consumer: impl Consumer<E> + 'static) -> Self {
         let (name, position) = (consumer.name(), Position::START);
+        assert!(self.places.borrow().iter().all(|place| place.name != name), "one consumer is called {name}");
         self.places.send_modify(|places| places.push(Place { name, position, error: None }));
         let consumer = Box::new(consumer);
         let slot = Slot { consumer, checkpoint: None, position, error: None, failures: 0, paused_until: None };
@@ -193,6 +197,11 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             error: place.error.clone(),
         };
         Ok(self.places.borrow().iter().map(status).collect())
+    }
+
+    /// Where the stored checkpoints stand, by name: what is committed, by this process or by another.
+    pub async fn checkpoints(&self) -> Result<Vec<(String, Position)>, SqlError> {
+        checkpoint::all(&self.db).await
     }
 
     /// How long to wait at most before the next step.

@@ -212,7 +212,6 @@ impl ProjectionExpected {
 /// One evaluation: the month's totals, the limits and the date, and the percentage to six digits.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read once the engine runs these cases")]
 pub struct PercentageCase {
     pub name: String,
     pub terms: Terms,
@@ -225,7 +224,6 @@ pub struct PercentageCase {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read once the engine runs these cases")]
 pub struct MonthlyUsage {
     pub month: Month,
     pub component: String,
@@ -234,7 +232,6 @@ pub struct MonthlyUsage {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read once the engine runs these cases")]
 pub struct PercentageExpected {
     pub period: Period,
     pub percentage: Decimal,
@@ -244,7 +241,6 @@ pub struct PercentageExpected {
 /// A percentage that meets the flags of a resource; actions are compared in order.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read once the engine runs these cases")]
 pub struct DecisionCase {
     pub name: String,
     pub percentage: Decimal,
@@ -265,7 +261,6 @@ pub struct Flags {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read once the engine runs these cases")]
 pub struct DecisionExpected {
     pub actions: Vec<String>,
     pub after: Flags,
@@ -279,7 +274,6 @@ pub struct DecisionExpected {
 /// Steps on one resource, its only component; usage is the total of the month of the step.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read once the engine runs these cases")]
 pub struct SequenceCase {
     pub name: String,
     pub terms: Terms,
@@ -290,7 +284,6 @@ pub struct SequenceCase {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read once the engine runs these cases")]
 pub struct SequenceStep {
     pub at: DateTime<Utc>,
     #[serde(default)]
@@ -302,7 +295,6 @@ pub struct SequenceStep {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read once the engine runs these cases")]
 pub struct StepExpected {
     pub period: Period,
     /// To four digits.
@@ -326,7 +318,6 @@ pub struct ResetCase {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "read once the engine runs these cases")]
 pub struct ResetSync {
     pub at: DateTime<Utc>,
     pub reset: bool,

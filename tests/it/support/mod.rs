@@ -1,4 +1,6 @@
 //! What the integration tests share.
 
 pub mod cases;
+pub mod events;
 pub mod fleet;
+pub mod world;

@@ -1,0 +1,136 @@
+//! `sluice apply`: brings a site to what its file says.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::output::{Out, count};
+use super::session::{CliError, Session};
+use crate::site::{Change, ChangeKind, MadeKey, Plan, SiteFile};
+
+/// Lines of the plan that are printed per kind of object and lot; a fleet has more, and nobody reads them.
+const SHOWN_MAX: usize = 40;
+
+/// Characters of a field's value that are printed.
+const VALUE_CHARS: usize = 100;
+
+/// Options of `apply`.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The site file (YAML); - is standard input
+    #[arg(short, long, value_name = "FILE", required = true)]
+    file: PathBuf,
+    /// Show the plan only
+    #[arg(long, alias = "dry_run")]
+    dry_run: bool,
+    /// Also take out of use what the file does not name, of the kinds that it lists
+    #[arg(long)]
+    prune: bool,
+}
+
+pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Result<(), CliError> {
+    let name = options.file.display().to_string();
+    let text = read(&options.file).map_err(|error| CliError::because(format!("{name} cannot be read"), error))?;
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let wrong =
+        |error: &dyn std::fmt::Display| CliError::Failed(format!("{name} is not valid; nothing was changed\n{error}"));
+    let file = SiteFile::read(&text, session.config.time_zone, &variable).map_err(|error| wrong(&error))?;
+    let (site, now) = (session.site(), session.now());
+    let failed = |error| match error {
+        crate::site::ApplyError::Invalid(errors) => wrong(&errors),
+        other => CliError::because(format!("{name} was not applied to its end"), other),
+    };
+    let (plan, keys) = if options.dry_run {
+        (site.plan(&file, options.prune, now).await.map_err(failed)?, Vec::new())
+    } else {
+        let bar = out.progress(0, "applying");
+        let progress = |done: usize, total: usize| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        };
+        let applied = site.apply(&file, options.prune, &session.meta(), now, &progress).await.map_err(failed)?;
+        bar.finish_and_clear();
+        session.settle().await?;
+        (applied.plan, applied.keys)
+    };
+    print(&plan, &keys, options.dry_run, out);
+    Ok(())
+}
+
+fn read(path: &PathBuf) -> std::io::Result<String> {
+    if path.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path)
+}
+
+fn print(plan: &Plan, keys: &[MadeKey], dry_run: bool, out: &Out) {
+    let [create, change, prune, unchanged] =
+        [ChangeKind::Create, ChangeKind::Change, ChangeKind::Prune, ChangeKind::Unchanged].map(|kind| plan.count(kind));
+    let changes: Vec<&Change> =
+        plan.changes.iter().filter(|c| c.action != ChangeKind::Unchanged || !c.notes.is_empty()).collect();
+    out.json(&json!({
+        "dry_run": dry_run,
+        "applied": !dry_run,
+        "summary": {"create": create, "change": change, "prune": prune, "unchanged": unchanged},
+        "changes": changes,
+        "tokens": keys,
+    }));
+    let mut shown: std::collections::HashMap<_, usize> = std::collections::HashMap::new();
+    for change in &changes {
+        let lines = shown.entry((change.kind, change.action)).or_default();
+        *lines += 1;
+        if *lines <= SHOWN_MAX {
+            out.text(described(change));
+        }
+    }
+    for ((kind, action), lines) in shown.into_iter().filter(|(_, lines)| *lines > SHOWN_MAX) {
+        out.text(format!("{} … and {} more of kind {}", action.mark(), lines - SHOWN_MAX, kind.word()));
+    }
+    let (verb, tail) = if dry_run { ("to ", " (dry run: nothing was changed)") } else { ("", "") };
+    if plan.is_empty() {
+        out.text(format!("nothing to do: {} as the file says{tail}", count(unchanged, "object is", "objects are")));
+    } else {
+        let word = |plain: &str, done: &str| if dry_run { format!("{verb}{plain}") } else { done.to_owned() };
+        out.text(format!(
+            "{create} {}, {change} {}, {prune} {}, {unchanged} unchanged{tail}",
+            word("create", "created"),
+            word("change", "changed"),
+            word("take out of use", "taken out of use"),
+        ));
+    }
+    for key in keys {
+        out.text(format!("\ntoken of {}, shown this once:\n  {}", key.token, key.key));
+    }
+}
+
+/// `~ policy hpc1-quarterly`, its fields below it.
+fn described(change: &Change) -> String {
+    let mut text = format!("{} {} {}", change.action.mark(), change.kind.word().replace('_', " "), change.slug);
+    for field in &change.fields {
+        let to = shortened(&field.to);
+        text.push_str(&match &field.from {
+            None => format!("\n    {}: {to}", field.field),
+            Some(from) => format!("\n    {}: {} -> {to}", field.field, shortened(from)),
+        });
+    }
+    for note in &change.notes {
+        text.push_str(&format!("\n    ({note})"));
+    }
+    text
+}
+
+fn shortened(value: &str) -> String {
+    if value.is_empty() {
+        return "none".to_owned();
+    }
+    let mut shown: String = value.chars().take(VALUE_CHARS).collect();
+    if shown.len() < value.len() {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,242 @@
+//! `sluice slurm_policy_status`: how policies and resources stand, with the newest evaluations and commands on demand.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::output::{Out, amount, count, flags, percent, time};
+use super::session::{CliError, Session};
+use crate::domain::decimal::number;
+use crate::domain::ids::{PolicyId, ResourceId};
+use crate::projections::{Page, command_history, evaluation_log, status_summary};
+use crate::store::sql::SqlError;
+
+/// Resources that are listed per policy.
+const RESOURCES_MAX: u32 = 100;
+
+/// Options of `slurm_policy_status`.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// One policy, by id or slug
+    #[arg(long, value_name = "U")]
+    policy: Option<String>,
+    /// One resource, by id or slug
+    #[arg(long, value_name = "U")]
+    resource: Option<String>,
+    /// Show so many of the newest evaluations
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    logs: Option<u32>,
+    /// Show so many of the newest commands
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    commands: Option<u32>,
+}
+
+struct Asked {
+    policy: Option<PolicyId>,
+    resource: Option<ResourceId>,
+}
+
+pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Result<(), CliError> {
+    session.settle().await?;
+    let policy = options.policy.as_deref().map(|name| session.policy(name)).transpose()?;
+    let resource = match &options.resource {
+        Some(name) => Some(session.resource(name).await?),
+        None => None,
+    };
+    let asked = Asked { policy, resource };
+    let cannot = |error: SqlError| CliError::because("the read models cannot be read", error);
+    let mut document = serde_json::Map::new();
+    document.insert("policies".into(), policies(session, &asked, out).await.map_err(cannot)?);
+    document.insert("resources".into(), resources(session, &asked, out).await.map_err(cannot)?);
+    if let Some(rows) = options.logs {
+        document.insert("evaluation_logs".into(), logs(session, &asked, rows, out).await.map_err(cannot)?);
+    }
+    if let Some(rows) = options.commands {
+        document.insert("commands".into(), commands(session, &asked, rows, out).await.map_err(cannot)?);
+    }
+    out.json(&document);
+    Ok(())
+}
+
+/// What is kept of a policy for a line of the table.
+struct PolicyLine {
+    id: PolicyId,
+    name: String,
+    offering: String,
+    period: String,
+    enabled: bool,
+}
+
+async fn policies(session: &Session, asked: &Asked, out: &Out) -> Result<Value, SqlError> {
+    let mut lines: Vec<PolicyLine> = {
+        let state = session.app.registry.read();
+        let line = |p: &std::sync::Arc<crate::commands::allocation::PolicyInForce>| PolicyLine {
+            id: p.id(),
+            name: if p.facts.slug.is_empty() { p.id().to_string() } else { p.facts.slug.clone() },
+            offering: state.offering(p.facts.offering).map(|o| o.facts.facts.slug.clone()).unwrap_or_default(),
+            period: p.period.name().to_owned(),
+            enabled: p.facts.terms.enabled,
+        };
+        state.policies().filter(|p| asked.policy.is_none_or(|id| id == p.id())).map(line).collect()
+    };
+    lines.sort_by(|one, other| (&one.offering, &one.name).cmp(&(&other.offering, &other.name)));
+    let mut document = Vec::new();
+    let mut rows = Vec::new();
+    for line in lines {
+        let status = status_summary::policy_status(&session.app.read, line.id).await?.unwrap_or_default();
+        let over: Vec<String> =
+            status.over_thresholds.iter().map(|(percent, n)| format!("{n} at {} %", percent.normalize())).collect();
+        document.push(json!({
+            "uuid": line.id, "name": line.name, "offering": line.offering, "period": line.period, "enabled": line.enabled,
+            "resources_evaluated": status.resources_evaluated, "paused": status.paused, "downscaled": status.downscaled,
+            "affected_resources_count": status.affected_resources_count, "has_fired": status.has_fired,
+            "at_or_over_100": status.full,
+            "over_thresholds": status.over_thresholds.iter().map(|(p, n)| json!({"percent": number(*p), "resources": n})).collect::<Vec<_>>(),
+            "last_evaluated_at": status.last_evaluated_at.map(time),
+            "site_agent_status": status.overall().as_str(),
+        }));
+        rows.push([
+            line.name,
+            line.offering,
+            line.period,
+            if line.enabled { "yes" } else { "no" }.to_owned(),
+            status.resources_evaluated.to_string(),
+            status.paused.to_string(),
+            status.downscaled.to_string(),
+            if over.is_empty() { "-".to_owned() } else { over.join(", ") },
+            status.last_evaluated_at.map_or_else(|| "never".to_owned(), time),
+            status.overall().as_str().to_owned(),
+        ]);
+    }
+    if rows.is_empty() {
+        out.text("there are no policies; `sluice apply -f site.yaml` makes them");
+    } else {
+        let header = [
+            "policy",
+            "offering",
+            "period",
+            "enabled",
+            "resources",
+            "paused",
+            "slowed",
+            "notified",
+            "evaluated",
+            "agent",
+        ];
+        out.table(header, rows);
+    }
+    Ok(Value::Array(document))
+}
+
+async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value, SqlError> {
+    let filter = status_summary::StatusFilter {
+        policy: asked.policy,
+        resource: asked.resource,
+        ..status_summary::StatusFilter::default()
+    };
+    let (found, total) = status_summary::list(&session.app.read, &filter, Page::first(RESOURCES_MAX)).await?;
+    let names = |id: PolicyId| {
+        let state = session.app.registry.read();
+        state.policy(id).map(|p| p.facts.slug.clone()).filter(|slug| !slug.is_empty()).unwrap_or_else(|| id.to_string())
+    };
+    let document = found.iter().map(|row| {
+        json!({
+            "policy_uuid": row.policy, "resource_uuid": row.resource, "resource_name": row.resource_name,
+            "billing_period": row.period, "usage_percentage": row.percentage.map(number), "paused": row.flags.paused,
+            "downscaled": row.flags.downscaled, "held_by_policy": row.held, "evaluated_at": time(row.evaluated_at),
+            "site_agent_status": row.agent.as_str(),
+        })
+    });
+    let document: Vec<Value> = document.collect();
+    let rows: Vec<[String; 7]> = found
+        .iter()
+        .map(|row| {
+            [
+                row.resource_name.clone(),
+                names(row.policy),
+                row.period.map(|p| p.to_string()).unwrap_or_default(),
+                row.percentage.map_or_else(|| "failed".to_owned(), percent),
+                flags(row.flags).into_owned(),
+                time(row.evaluated_at),
+                row.agent.as_str().to_owned(),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        out.text("");
+        out.table(["resource", "policy", "period", "usage", "restricted", "evaluated", "agent"], rows);
+        let more = total - i64::try_from(found.len()).unwrap_or_default();
+        if more > 0 {
+            out.text(format!(
+                "… and {}; --resource shows one",
+                count(usize::try_from(more).unwrap_or_default(), "more", "more")
+            ));
+        }
+    }
+    Ok(Value::Array(document))
+}
+
+async fn logs(session: &Session, asked: &Asked, rows: u32, out: &Out) -> Result<Value, SqlError> {
+    let filter = evaluation_log::EvaluationFilter {
+        policy: asked.policy,
+        resource: asked.resource,
+        ..evaluation_log::EvaluationFilter::default()
+    };
+    let (found, _) = evaluation_log::list(&session.app.read, &filter, Page::first(rows)).await?;
+    let verbs = |row: &evaluation_log::EvaluationRow| row.verbs.iter().map(|v| v.as_str()).collect::<Vec<_>>();
+    let document = found.iter().map(|row| {
+        json!({
+            "uuid": row.uuid, "evaluated_at": time(row.evaluated_at), "policy_uuid": row.policy,
+            "resource_uuid": row.resource, "resource_name": row.resource_name, "billing_period": row.period,
+            "usage_percentage": row.percentage.map(number), "actions_taken": verbs(row), "previous_state": row.before,
+            "new_state": row.after, "outcome": row.outcome.as_str(), "explanation": row.explanation, "error": row.error,
+        })
+    });
+    let document: Vec<Value> = document.collect();
+    let table = found.iter().map(|row| {
+        [
+            time(row.evaluated_at),
+            row.resource_name.clone(),
+            row.period.to_string(),
+            if row.verbs.is_empty() { "-".to_owned() } else { verbs(row).join(", ") },
+            row.error.clone().unwrap_or_else(|| row.explanation.clone()),
+        ]
+    });
+    out.text("\nnewest evaluations");
+    out.table(["evaluated", "resource", "period", "actions", "why"], table.collect());
+    Ok(Value::Array(document))
+}
+
+async fn commands(session: &Session, asked: &Asked, rows: u32, out: &Out) -> Result<Value, SqlError> {
+    let filter = command_history::CommandFilter {
+        policy: asked.policy,
+        resource: asked.resource,
+        ..command_history::CommandFilter::default()
+    };
+    let (found, _) = command_history::list(&session.app.read, &filter, Page::first(rows)).await?;
+    let document = found.iter().map(|row| {
+        json!({
+            "uuid": row.uuid, "queued_at": time(row.queued_at), "policy_uuid": row.policy, "resource_uuid": row.resource,
+            "resource_name": row.resource_name, "billing_period": row.period, "shell_command": row.command.shell_command,
+            "description": row.command.description, "status": row.status.as_str(), "success": row.success,
+            "error_message": row.error_message, "reported": row.reported,
+        })
+    });
+    let document: Vec<Value> = document.collect();
+    let table = found.iter().map(|row| {
+        [
+            time(row.queued_at),
+            row.resource_name.clone(),
+            row.status.as_str().to_owned(),
+            row.command.shell_command.clone(),
+            row.error_message.clone().unwrap_or_default(),
+        ]
+    });
+    out.text("\nnewest commands");
+    out.table(["queued", "resource", "status", "command", "error"], table.collect());
+    Ok(Value::Array(document))
+}
+
+/// An amount, or a dash.
+pub(super) fn or_dash(value: Option<rust_decimal::Decimal>) -> String {
+    value.map_or_else(|| "-".to_owned(), amount)
+}

@@ -1,0 +1,159 @@
+//! The components of an offering, and its classes of service, as requests and answers have them.
+
+use rust_decimal::Decimal;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::decimal;
+use crate::domain::ids::{OfferingId, slug_uuid};
+use crate::domain::qos::QosNames;
+use crate::events::registry::{BillingType, Component, LimitPeriod};
+use crate::http::fields;
+use crate::http::json::Json;
+use crate::http::number::Num;
+
+/// Components of an offering at most.
+const COMPONENTS_MAX: usize = 100;
+
+/// Something an offering counts.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OfferingComponent)]
+pub struct Shown {
+    uuid: String,
+    offering_uuid: String,
+    #[serde(rename = "type")]
+    component_type: String,
+    name: String,
+    measured_unit: String,
+    /// `limit`, `usage`, `fixed`, `one` or `few`.
+    billing_type: &'static str,
+    /// `month`, `quarterly`, `annual` or `total`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_period: Option<&'static str>,
+    /// The TRES it stands for.
+    slurm_tres: String,
+    /// TRES minutes in one unit.
+    minutes_per_unit: Num,
+    unit_factor: u32,
+    is_boolean: bool,
+}
+
+/// A component in a request.
+#[derive(Debug, ToSchema)]
+#[schema(as = OfferingComponentRequest)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct Request {
+    /// Component type.
+    r#type: String,
+    /// Display name; the type without it.
+    name: Option<String>,
+    /// Unit; `hours` without it.
+    measured_unit: Option<String>,
+    /// `limit` (default), `usage`, `fixed`, `one` or `few`.
+    billing_type: Option<String>,
+    /// `month`, `quarterly`, `annual` or `total`.
+    limit_period: Option<String>,
+    /// The TRES it stands for; its type without it.
+    slurm_tres: Option<String>,
+    /// TRES minutes in one unit; 60 without it.
+    minutes_per_unit: Option<f64>,
+}
+
+fn billing_word(billing: BillingType) -> &'static str {
+    match billing {
+        BillingType::Limit => "limit",
+        BillingType::Usage => "usage",
+        BillingType::Fixed => "fixed",
+        BillingType::One => "one",
+        BillingType::Few => "few",
+    }
+}
+
+/// Shows a component.
+pub fn show(offering: OfferingId, component: &Component) -> Shown {
+    let id = slug_uuid("component", &format!("{offering}/{}", component.component_type));
+    Shown {
+        uuid: id.as_simple().to_string(),
+        offering_uuid: offering.to_string(),
+        component_type: component.component_type.clone(),
+        name: component.name.clone(),
+        measured_unit: component.measured_unit.clone(),
+        billing_type: billing_word(component.billing_type),
+        limit_period: component.limit_period.map(LimitPeriod::as_str),
+        slurm_tres: component.tres().to_owned(),
+        minutes_per_unit: Num(component.minutes_per_unit),
+        unit_factor: 1,
+        is_boolean: false,
+    }
+}
+
+fn billing(word: &str) -> Option<BillingType> {
+    let all = [BillingType::Limit, BillingType::Usage, BillingType::Fixed, BillingType::One, BillingType::Few];
+    all.into_iter().find(|known| billing_word(*known) == word)
+}
+
+fn limit_period(word: &str) -> Option<LimitPeriod> {
+    let all = [LimitPeriod::Month, LimitPeriod::Quarterly, LimitPeriod::Annual, LimitPeriod::Total];
+    all.into_iter().find(|known| known.as_str() == word)
+}
+
+fn component(value: &Json) -> Result<Component, String> {
+    let object = fields::object(value)?;
+    let given = |name: &str| object.get(name).filter(|value| **value != Json::Null);
+    let named = |name: &'static str| move |message: String| format!("{name}: {message}");
+    let component_type = given("type").ok_or_else(|| fields::REQUIRED.to_owned()).and_then(fields::words(255));
+    let component_type = component_type.map_err(named("type"))?;
+    let name = given("name").map(fields::words(255)).transpose().map_err(named("name"))?;
+    let unit = given("measured_unit").map(fields::words(50)).transpose().map_err(named("measured_unit"))?;
+    let read_billing = fields::choice(billing, "limit, usage, fixed, one, few");
+    let read_period = fields::choice(limit_period, "month, quarterly, annual, total");
+    let minutes = given("minutes_per_unit").map(fields::number).transpose().map_err(named("minutes_per_unit"))?;
+    let minutes = minutes.unwrap_or_else(|| Decimal::from(60));
+    let least = Decimal::new(1, decimal::MAX_DECIMALS);
+    if let Some(message) = decimal::complaint(minutes, least, Decimal::from(1_000_000_000)) {
+        return Err(named("minutes_per_unit")(message));
+    }
+    Ok(Component {
+        name: name.unwrap_or_else(|| component_type.clone()),
+        component_type,
+        measured_unit: unit.unwrap_or_else(|| "hours".to_owned()),
+        billing_type: given("billing_type")
+            .map(read_billing)
+            .transpose()
+            .map_err(named("billing_type"))?
+            .unwrap_or_default(),
+        limit_period: given("limit_period").map(read_period).transpose().map_err(named("limit_period"))?,
+        slurm_tres: given("slurm_tres").map(fields::words(100)).transpose().map_err(named("slurm_tres"))?,
+        minutes_per_unit: minutes.normalize(),
+    })
+}
+
+/// Reads a list of components, each type once.
+pub fn read(value: &Json) -> Result<Vec<Component>, String> {
+    let components = fields::list(component)(value)?;
+    if components.len() > COMPONENTS_MAX {
+        return Err(format!("{} components are given: at most {COMPONENTS_MAX} are allowed.", components.len()));
+    }
+    for (index, component) in components.iter().enumerate() {
+        if components[..index].iter().any(|earlier| earlier.component_type == component.component_type) {
+            return Err(format!("Component type {:?} is given more than once.", component.component_type));
+        }
+    }
+    Ok(components)
+}
+
+/// Reads the site's names of the three classes of service; those left out are the given ones.
+pub fn read_qos(value: &Json, otherwise: &QosNames) -> Result<QosNames, String> {
+    let object = fields::object(value)?;
+    let mut names = otherwise.clone();
+    for (key, value) in &object {
+        let name = fields::words(64)(value).map_err(|message| format!("{key}: {message}"))?;
+        match key.as_str() {
+            "default" => names.default = name,
+            "downscaled" => names.downscaled = name,
+            "paused" => names.paused = name,
+            _ => return Err(format!("{key:?} is no class of service. Allowed: default, downscaled, paused.")),
+        }
+    }
+    Ok(names)
+}

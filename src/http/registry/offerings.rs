@@ -1,0 +1,262 @@
+//! `/api/marketplace-provider-offerings/`: clusters as they are sold.
+
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::{NAME_CHARS_MAX, TAG, components, customers, exists, new_object, object_filter, projects, same_slug};
+use crate::commands::registry::RegistryError;
+use crate::domain::ids::{CustomerId, OfferingId};
+use crate::domain::qos::QosNames;
+use crate::events::registry::OfferingFacts;
+use crate::http::access::{Access, Routes};
+use crate::http::context::{Body, Context, Id, reason};
+use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
+use crate::http::fields;
+use crate::http::json::Json;
+use crate::http::paging::{Page, PageParams, listed};
+use crate::http::policies::{CreationAllowed, asked_customer, creation_allowed};
+use crate::projections::registry::{ObjectFilter, ObjectRow, offerings};
+
+/// The segment of the address.
+pub const COLLECTION: &str = "marketplace-provider-offerings";
+
+/// The kind of offering, as Waldur names it.
+pub const OFFERING_TYPE: &str = "Marketplace.Slurm";
+
+/// The routes.
+pub fn routes(routes: Routes) -> Routes {
+    routes
+        .add(Access::SignedIn, routes!(list, create))
+        .add(Access::SignedIn, routes!(retrieve, change))
+        .add(Access::SignedIn, routes!(offering_creation_allowed))
+}
+
+/// The site's names of the classes of service.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Qos {
+    default: String,
+    downscaled: String,
+    paused: String,
+}
+
+/// A cluster as sold.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProviderOffering {
+    uuid: String,
+    url: String,
+    slug: String,
+    name: String,
+    description: String,
+    /// Address of the organisation that offers it.
+    customer: String,
+    customer_uuid: String,
+    customer_name: String,
+    #[serde(rename = "type")]
+    offering_type: &'static str,
+    state: &'static str,
+    components: Vec<components::Shown>,
+    qos: Qos,
+    partitions: Vec<Value>,
+    plans: Vec<Value>,
+    plugin_options: Value,
+    options: Value,
+    attributes: Value,
+    created: DateTime<Utc>,
+    modified: DateTime<Utc>,
+}
+
+/// What an offering is to be.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct ProviderOfferingRequest {
+    /// Display name.
+    name: String,
+    /// Unique short name; made of the name without it.
+    slug: Option<String>,
+    /// Its id; derived from the slug without it.
+    uuid: Option<String>,
+    /// Address, UUID or slug of the organisation that offers it; does not change.
+    customer: String,
+    /// What it counts.
+    components: Option<Vec<components::Request>>,
+    /// The site's names: `{"default": …, "downscaled": …, "paused": …}`.
+    qos: Option<Value>,
+    /// Why.
+    reason: Option<String>,
+}
+
+/// Options of the agent's plugin: it must not make up user names.
+pub fn plugin_options() -> Value {
+    json!({"username_generation_policy": "waldur_username", "service_provider_can_create_offering_user": false})
+}
+
+fn show(ctx: &Context, row: &ObjectRow<OfferingFacts>) -> ProviderOffering {
+    let facts = &row.facts;
+    let state = ctx.app.registry.read();
+    ProviderOffering {
+        uuid: facts.offering.to_string(),
+        url: ctx.url(COLLECTION, facts.offering),
+        slug: facts.slug.clone(),
+        name: facts.name.clone(),
+        description: String::new(),
+        customer: ctx.url(customers::COLLECTION, facts.customer),
+        customer_uuid: facts.customer.to_string(),
+        customer_name: state.customer(facts.customer).map(|c| c.facts.name.clone()).unwrap_or_default(),
+        offering_type: OFFERING_TYPE,
+        state: if facts.retired { "Archived" } else { "Active" },
+        components: facts.components.iter().map(|c| components::show(facts.offering, c)).collect(),
+        qos: Qos {
+            default: facts.qos.default.clone(),
+            downscaled: facts.qos.downscaled.clone(),
+            paused: facts.qos.paused.clone(),
+        },
+        partitions: Vec::new(),
+        plans: Vec::new(),
+        plugin_options: plugin_options(),
+        options: json!({}),
+        attributes: json!({}),
+        created: row.created,
+        modified: row.modified,
+    }
+}
+
+async fn one(ctx: &Context, offering: OfferingId) -> Result<ProviderOffering, ApiError> {
+    let filter = ObjectFilter { id: Some(offering.as_uuid()), ..ObjectFilter::default() };
+    let (rows, _) = offerings(&ctx.app.read, &filter, crate::projections::Page::first(1)).await?;
+    rows.first().map(|row| show(ctx, row)).ok_or(ApiError::NotFound)
+}
+
+/// List offerings.
+#[utoipa::path(get, path = "/api/marketplace-provider-offerings/", tag = TAG,
+    params(PageParams, ("name" = Option<String>, Query), ("name_exact" = Option<String>, Query), ("slug" = Option<String>, Query),
+        ("customer_uuid" = Option<String>, Query, description = "Of this organisation")),
+    responses((status = 200, body = [ProviderOffering])))]
+async fn list(ctx: Context) -> ApiResult {
+    let page = Page::of(&ctx.query)?;
+    let mut filter = object_filter(&ctx.query)?;
+    filter.parents = ctx.query.uuid::<CustomerId>("customer_uuid")?.map(|id| vec![id.as_uuid()]);
+    {
+        let state = ctx.app.registry.read();
+        let sight = ctx.sight_in(&state);
+        if !sight.all {
+            let seen = state.offerings().map(|o| &o.facts.facts).filter(|o| sight.offering(o));
+            filter.visible = Some(seen.map(|o| o.offering.as_uuid()).collect());
+        }
+    }
+    let (rows, total) = offerings(&ctx.app.read, &filter, page.of_rows()?).await?;
+    let page = page.within(total.unsigned_abs())?;
+    listed(&ctx, page, total.unsigned_abs(), rows.iter().map(|row| show(&ctx, row)).collect())
+}
+
+/// The provider of an offering that the caller may see.
+fn visible(ctx: &Context, offering: OfferingId) -> Result<CustomerId, ApiError> {
+    let state = ctx.app.registry.read();
+    let facts = state.offering(offering).filter(|o| !o.facts.facts.retired).ok_or(ApiError::NotFound)?;
+    if ctx.sight_in(&state).offering(&facts.facts.facts) {
+        Ok(facts.facts.facts.customer)
+    } else {
+        Err(ApiError::NotFound)
+    }
+}
+
+/// Show an offering.
+#[utoipa::path(get, path = "/api/marketplace-provider-offerings/{uuid}/", tag = TAG, params(("uuid" = String, Path)),
+    responses((status = 200, body = ProviderOffering), (status = 404, body = ErrorDetail)))]
+async fn retrieve(ctx: Context, Id(offering): Id<OfferingId>) -> ApiResult {
+    visible(&ctx, offering)?;
+    ctx.one(StatusCode::OK, &one(&ctx, offering).await?)
+}
+
+/// Register an offering.
+#[utoipa::path(post, path = "/api/marketplace-provider-offerings/", tag = TAG, request_body = ProviderOfferingRequest,
+    responses((status = 201, body = ProviderOffering), (status = 400, body = ErrorFields)))]
+async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
+    let new = new_object("offering", &mut fields);
+    let customer = fields.required("customer", |value| projects::managed_customer(&ctx, value));
+    let components = fields.optional("components", components::read).unwrap_or_default();
+    let qos = fields.optional("qos", |value: &Json| components::read_qos(value, &QosNames::default()));
+    let why = reason(&mut fields);
+    fields.check()?;
+    let (Some(new), Some(customer)) = (new, customer) else { return Err(ApiError::NotFound) };
+    let offering = OfferingId::from(new.id);
+    let taken = |o: &OfferingFacts| o.slug == new.slug || o.offering == offering;
+    if ctx.app.registry.read().offerings().any(|o| taken(&o.facts.facts)) {
+        return Err(ApiError::Invalid(exists("offering", &new)));
+    }
+    let facts = OfferingFacts {
+        offering,
+        slug: new.slug.clone(),
+        name: new.name.clone(),
+        customer,
+        components,
+        qos: qos.unwrap_or_default(),
+        retired: false,
+    };
+    let wanted = |current: Option<&OfferingFacts>| match current {
+        Some(_) => Err(RegistryError::from(exists("offering", &new))),
+        None => Ok(facts.clone()),
+    };
+    let put = ctx.app.registry_commands.put_offering(offering, &ctx.meta(why), wanted).await?;
+    ctx.settled(put.position).await;
+    ctx.one(StatusCode::CREATED, &one(&ctx, offering).await?)
+}
+
+/// Change an offering; `components` is the whole new list.
+#[utoipa::path(patch, path = "/api/marketplace-provider-offerings/{uuid}/", tag = TAG, params(("uuid" = String, Path)),
+    request_body = ProviderOfferingRequest,
+    responses((status = 200, body = ProviderOffering), (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail),
+        (status = 404, body = ErrorDetail)))]
+async fn change(ctx: Context, Id(offering): Id<OfferingId>, Body(mut fields): Body) -> ApiResult {
+    let customer = visible(&ctx, offering)?;
+    ctx.sight().must_manage(customer)?;
+    let known = ctx.app.registry.read().offering(offering).map(|o| o.facts.facts.clone()).ok_or(ApiError::NotFound)?;
+    same_slug(&mut fields, &known.slug);
+    if let Some(other) = fields.optional("customer", |value| projects::managed_customer(&ctx, value))
+        && other != customer
+    {
+        fields.errors.add("customer", "An offering stays with its organisation.");
+    }
+    let name = fields.optional("name", fields::words(NAME_CHARS_MAX));
+    let components = fields.optional("components", components::read);
+    let qos = fields.optional("qos", |value: &Json| components::read_qos(value, &known.qos));
+    let why = reason(&mut fields);
+    fields.check()?;
+    let wanted = |current: Option<&OfferingFacts>| {
+        let mut facts = current.ok_or(RegistryError::Missing("offering"))?.clone();
+        if let Some(name) = &name {
+            facts.name.clone_from(name);
+        }
+        if let Some(components) = &components {
+            facts.components.clone_from(components);
+        }
+        if let Some(qos) = &qos {
+            facts.qos.clone_from(qos);
+        }
+        Ok(facts)
+    };
+    let put = ctx.app.registry_commands.put_offering(offering, &ctx.meta(why), wanted).await?;
+    ctx.settled(put.position).await;
+    ctx.one(StatusCode::OK, &one(&ctx, offering).await?)
+}
+
+/// Whether a customer may get a further resource of the offering.
+#[utoipa::path(get, path = "/api/marketplace-provider-offerings/{uuid}/creation-allowed/", tag = TAG,
+    params(("uuid" = String, Path), ("customer_uuid" = String, Query, description = "The customer")),
+    responses((status = 200, body = CreationAllowed), (status = 400, body = ErrorFields), (status = 404, body = ErrorDetail)))]
+async fn offering_creation_allowed(ctx: Context, Id(offering): Id<OfferingId>) -> ApiResult {
+    let asked = asked_customer(&ctx);
+    let own = {
+        let state = ctx.app.registry.read();
+        let known = state.offering(offering).is_some_and(|o| !o.facts.facts.retired);
+        known && asked.as_ref().is_ok_and(|customer| ctx.sight_in(&state).customers.contains(customer))
+    };
+    // An owner may ask for the own organisation, whoever offers.
+    if !own {
+        visible(&ctx, offering)?;
+    }
+    ctx.one(StatusCode::OK, &creation_allowed(&ctx, offering, None, asked?).await?)
+}

@@ -1,0 +1,124 @@
+//! Manual holds: an operator pauses, slows down or exempts a resource, with a reason; no policy releases that.
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{TAG, managed, visible};
+use crate::clock::IdSource;
+use crate::commands::allocation::AllocationCommand;
+use crate::domain::ids::{HoldId, ResourceId};
+use crate::events::allocation::{HoldKind, HoldPlaced};
+use crate::http::context::{Body, Context, Id};
+use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
+use crate::http::fields;
+use crate::http::paging::{PageParams, paged};
+use crate::http::reference::parse_uuid;
+
+/// A manual hold in force.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Hold {
+    uuid: String,
+    resource_uuid: String,
+    /// `pause`, `downscale` or `exemption`.
+    kind: &'static str,
+    reason: String,
+    ticket: Option<String>,
+    placed_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+/// A hold to place.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct HoldRequest {
+    /// `pause`, `downscale` or `exemption` (lifts every restriction).
+    kind: String,
+    /// Why.
+    reason: String,
+    /// Ticket that it refers to.
+    ticket: Option<String>,
+    /// When it ends by itself.
+    expires_at: Option<DateTime<Utc>>,
+}
+
+fn show(resource: ResourceId, hold: &HoldPlaced) -> Hold {
+    Hold {
+        uuid: hold.hold.to_string(),
+        resource_uuid: resource.to_string(),
+        kind: hold.kind.as_str(),
+        reason: hold.reason.clone(),
+        ticket: hold.ticket.clone(),
+        placed_at: hold.placed_at,
+        expires_at: hold.expires_at,
+    }
+}
+
+fn kind(word: &str) -> Option<HoldKind> {
+    [HoldKind::Pause, HoldKind::Downscale, HoldKind::Exemption].into_iter().find(|kind| kind.as_str() == word)
+}
+
+/// Manual holds in force on a resource.
+#[utoipa::path(get, path = "/api/marketplace-provider-resources/{uuid}/holds/", tag = TAG,
+    params(("uuid" = String, Path), PageParams),
+    responses((status = 200, body = [Hold]), (status = 404, body = ErrorDetail)))]
+pub async fn list(ctx: Context, Id(resource): Id<ResourceId>) -> ApiResult {
+    visible(&ctx, resource)?;
+    let book = ctx.app.allocations.book(resource).await?;
+    paged(&ctx, book.holds.clone(), |hold| show(resource, &hold))
+}
+
+/// Place a manual hold.
+#[utoipa::path(post, path = "/api/marketplace-provider-resources/{uuid}/holds/", tag = TAG,
+    params(("uuid" = String, Path)), request_body = HoldRequest,
+    responses((status = 201, body = Hold), (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail),
+        (status = 404, body = ErrorDetail)))]
+pub async fn place(ctx: Context, Id(resource): Id<ResourceId>, Body(mut fields): Body) -> ApiResult {
+    managed(&ctx, resource)?;
+    let kind = fields.required("kind", fields::choice(kind, "pause, downscale, exemption"));
+    let reason = fields.required("reason", fields::words(2_000));
+    let ticket = fields.nullable("ticket", fields::words(255)).flatten();
+    let expires_at = fields.nullable("expires_at", fields::instant).flatten();
+    fields.check()?;
+    let (Some(kind), Some(reason)) = (kind, reason) else { return Err(ApiError::NotFound) };
+    let hold = HoldId::from(IdSource.fresh());
+    let meta = ctx.meta(Some(reason.clone()));
+    let command = AllocationCommand::PlaceHold { hold, kind, reason, ticket, expires_at };
+    let executed = ctx.app.allocations.execute(resource, &command, &meta).await?;
+    ctx.visible(executed.position).await;
+    let placed = executed.book.holds.iter().find(|placed| placed.hold == hold).ok_or(ApiError::NotFound)?;
+    ctx.one(StatusCode::CREATED, &show(resource, placed))
+}
+
+/// The hold in the path.
+pub struct HoldInPath(HoldId);
+
+impl axum::extract::FromRequestParts<crate::http::ApiState> for HoldInPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        state: &crate::http::ApiState,
+    ) -> Result<Self, Self::Rejection> {
+        let params = axum::extract::RawPathParams::from_request_parts(parts, state).await;
+        let params = params.map_err(|_| ApiError::NotFound)?;
+        let text = params.iter().find(|(name, _)| *name == "hold_uuid").map(|(_, value)| value);
+        text.and_then(parse_uuid).map(|id: Uuid| Self(id.into())).ok_or(ApiError::NotFound)
+    }
+}
+
+/// End a manual hold.
+#[utoipa::path(delete, path = "/api/marketplace-provider-resources/{uuid}/holds/{hold_uuid}/", tag = TAG,
+    params(("uuid" = String, Path), ("hold_uuid" = String, Path)),
+    responses((status = 204), (status = 403, body = ErrorDetail), (status = 404, body = ErrorDetail)))]
+pub async fn release(ctx: Context, Id(resource): Id<ResourceId>, HoldInPath(hold): HoldInPath) -> ApiResult {
+    managed(&ctx, resource)?;
+    let meta = ctx.meta(ctx.query.get("reason").map(str::to_owned));
+    let command = AllocationCommand::ReleaseHold { hold, expired: false };
+    let executed = ctx.app.allocations.execute(resource, &command, &meta).await?;
+    ctx.visible(executed.position).await;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,116 @@
+//! `/api/users/`: who calls, and for staff and support everybody in the directory.
+
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::access::{Access, Routes};
+use super::context::{Context, Id};
+use super::error::{ApiError, ApiResult, ErrorDetail};
+use super::paging::{PageParams, paged};
+use crate::directory::{Role, UserRecord};
+use crate::domain::ids::UserId;
+
+/// The routes.
+pub fn routes(routes: Routes) -> Routes {
+    routes
+        .add(Access::Support, routes!(list))
+        .add(Access::SignedIn, routes!(me))
+        .add(Access::Support, routes!(retrieve))
+}
+
+/// A user.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct User {
+    uuid: String,
+    url: String,
+    username: String,
+    full_name: String,
+    email: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date_joined: Option<DateTime<Utc>>,
+    is_active: bool,
+    /// Only of the caller: by the token that was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_staff: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_support: Option<bool>,
+    /// `staff`, `support`, `owner`, `member` or `agent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    /// The offering of an agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offering_uuid: Option<String>,
+}
+
+fn user(ctx: &Context, record: UserRecord) -> User {
+    User {
+        uuid: record.id.to_string(),
+        url: ctx.url("users", record.id),
+        username: record.username,
+        full_name: record.full_name,
+        email: record.email.unwrap_or_default(),
+        date_joined: Some(record.created),
+        is_active: true,
+        is_staff: None,
+        is_support: None,
+        role: None,
+        offering_uuid: None,
+    }
+}
+
+/// Who calls.
+#[utoipa::path(get, path = "/api/users/me/", tag = "Users",
+    responses((status = 200, body = User), (status = 401, body = ErrorDetail)))]
+async fn me(ctx: Context) -> ApiResult {
+    let caller = &ctx.caller;
+    let record = ctx.app.directory.user(caller.user).await.map_err(ApiError::internal)?;
+    let nobody = || User {
+        uuid: caller.user.to_string(),
+        url: ctx.url("users", caller.user),
+        username: caller.username.clone(),
+        full_name: String::new(),
+        email: String::new(),
+        date_joined: None,
+        is_active: true,
+        is_staff: None,
+        is_support: None,
+        role: None,
+        offering_uuid: None,
+    };
+    let shown = User {
+        is_staff: Some(caller.role == Role::Staff),
+        is_support: Some(caller.role == Role::Support),
+        role: Some(caller.role.as_str()),
+        offering_uuid: caller.offering.map(|o| o.to_string()),
+        ..record.map_or_else(nobody, |record| user(&ctx, record))
+    };
+    ctx.one(StatusCode::OK, &shown)
+}
+
+/// Everybody in the directory, by user name.
+#[utoipa::path(get, path = "/api/users/", tag = "Users",
+    params(PageParams, ("username" = Option<String>, Query, description = "With this user name"),
+        ("full_name" = Option<String>, Query, description = "Whose full name contains this")),
+    responses((status = 200, body = [User]), (status = 403, body = ErrorDetail)))]
+async fn list(ctx: Context) -> ApiResult {
+    let mut users = ctx.app.directory.all_users().await.map_err(ApiError::internal)?;
+    if let Some(username) = ctx.query.get("username") {
+        users.retain(|u| u.username == username);
+    }
+    if let Some(part) = ctx.query.get("full_name").map(str::to_lowercase) {
+        users.retain(|u| u.full_name.to_lowercase().contains(&part));
+    }
+    users.sort_by(|one, other| one.username.cmp(&other.username));
+    paged(&ctx, users, |record| user(&ctx, record))
+}
+
+/// One user.
+#[utoipa::path(get, path = "/api/users/{uuid}/", tag = "Users", params(("uuid" = String, Path)),
+    responses((status = 200, body = User), (status = 403, body = ErrorDetail), (status = 404, body = ErrorDetail)))]
+async fn retrieve(ctx: Context, Id(id): Id<UserId>) -> ApiResult {
+    let record = ctx.app.directory.user(id).await.map_err(ApiError::internal)?.ok_or(ApiError::NotFound)?;
+    ctx.one(StatusCode::OK, &user(&ctx, record))
+}

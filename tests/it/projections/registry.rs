@@ -1,0 +1,124 @@
+//! The registry's tables: lists, filters, and what a start loads.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use rust_decimal::Decimal;
+use sluice::events::allocation::ResourceState;
+use sluice::projections::Page;
+use sluice::projections::registry::{
+    ObjectFilter, Order, ResourceFilter, Visibility, customers, customers_of, load_policies, load_resources,
+    loaded_position, policies, resource as one, resources,
+};
+use sluice::store::EventStore;
+
+use super::{ALL, Models};
+use crate::support::events::{FREE, Log, SLOW, customer_of, id, limits, offering, policy, resource, restricted, state};
+
+async fn site() -> Log {
+    let mut log = Log::new("2026-03-01T10:00:00Z");
+    log.customers().await;
+    log.policy(1, &["80"]).await;
+    for number in 1..30 {
+        log.register(number).await;
+    }
+    log
+}
+
+#[tokio::test]
+async fn a_resource_shows_what_its_events_made_of_it() {
+    let mut log = site().await;
+    log.on(3, vec![limits(250), restricted(FREE, SLOW), state(ResourceState::Ok, ResourceState::Updating)]).await;
+    log.advance(TimeDelta::days(40));
+    let opened = log.opened(3, SLOW);
+    log.on(3, vec![opened]).await;
+    let models = Models::of(&log).await;
+    let row = one(&models.db, resource(3)).await.unwrap().unwrap();
+    assert_eq!((row.state, row.flags, row.book.to_string()), (ResourceState::Updating, SLOW, "2026-04".to_owned()));
+    assert_eq!(row.limits, BTreeMap::from([("node_hours".to_owned(), Decimal::from(250))]));
+    assert_eq!((row.created, row.modified), (log.now - TimeDelta::days(40), log.now - TimeDelta::days(40)));
+    assert_eq!(one(&models.db, resource(99)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn resources_are_found_by_each_filter() {
+    let mut log = site().await;
+    log.on(4, vec![state(ResourceState::Ok, ResourceState::Erred), restricted(FREE, SLOW)]).await;
+    let models = Models::of(&log).await;
+    let any = ResourceFilter::default;
+    let visible = |v: Visibility| ResourceFilter { visible: Some(v), ..any() };
+    for (filter, n) in [
+        (any(), 29),
+        (ResourceFilter { id: Some(resource(2)), ..any() }, 1),
+        (ResourceFilter { slug: Some("resource-2".into()), ..any() }, 1),
+        (ResourceFilter { name: Some("RESOURCE 2".into()), ..any() }, 11),
+        (ResourceFilter { name_exact: Some("Resource 2".into()), ..any() }, 1),
+        (ResourceFilter { backend_id: Some("hpc_7".into()), ..any() }, 1),
+        (ResourceFilter { backend_id: Some("hpc_7".into()), offering: Some(offering()), ..any() }, 1),
+        (ResourceFilter { offering: Some(id(3, 2)), ..any() }, 0),
+        (ResourceFilter { customer: Some(customer_of(1)), ..any() }, 15),
+        (ResourceFilter { project: Some(id(10, 0)), offering: Some(offering()), ..any() }, 9),
+        (ResourceFilter { states: vec![ResourceState::Erred, ResourceState::Updating], ..any() }, 1),
+        (ResourceFilter { downscaled: Some(true), ..any() }, 1),
+        (ResourceFilter { downscaled: Some(false), paused: Some(false), ..any() }, 28),
+        (visible(Visibility::default()), 0),
+        (visible(Visibility { customers: vec![customer_of(0)], ..Visibility::default() }), 14),
+        (
+            visible(Visibility { customers: vec![customer_of(0)], projects: vec![id(10, 1)], ..Visibility::default() }),
+            19,
+        ),
+        (visible(Visibility { offerings: vec![offering()], ..Visibility::default() }), 29),
+    ] {
+        let (rows, total) = resources(&models.db, &filter, ALL).await.unwrap();
+        assert_eq!((rows.len(), total), (n, i64::try_from(n).unwrap()), "{filter:?}");
+    }
+    let by_name = ResourceFilter { order: Order::Name, ..any() };
+    let (rows, total) = resources(&models.db, &by_name, Page { number: 2, size: 3 }).await.unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!((names, total), (vec!["Resource 12", "Resource 13", "Resource 14"], 29));
+    let newest = ResourceFilter { order: Order::NewestFirst, ..any() };
+    assert_eq!(resources(&models.db, &newest, Page::first(1)).await.unwrap().0[0].resource, resource(29));
+}
+
+#[tokio::test]
+async fn objects_keep_their_first_moment_and_their_newest_facts() {
+    let mut log = site().await;
+    let created = log.now;
+    log.advance(TimeDelta::hours(1));
+    log.policy(1, &["50", "90"]).await;
+    log.policy(2, &["80"]).await;
+    let models = Models::of(&log).await;
+    let (found, total) = policies(&models.db, &ObjectFilter::default(), ALL).await.unwrap();
+    assert_eq!((found.len(), total), (2, 2));
+    assert_eq!((found[0].created, found[0].modified, found[0].version), (created, log.now, 2));
+    assert_eq!(found[0].created_by, Some(id(9, 1)));
+    assert_eq!(found[0].facts.terms.notification_thresholds, [Decimal::from(50), Decimal::from(90)]);
+    log.delete_policy(1).await;
+    models.start(&log).settle().await.unwrap();
+    let of_offering = ObjectFilter { parents: Some(vec![offering().as_uuid()]), ..ObjectFilter::default() };
+    let (found, _) = policies(&models.db, &of_offering, ALL).await.unwrap();
+    assert_eq!(found.iter().map(|row| row.facts.policy).collect::<Vec<_>>(), [policy(2)]);
+    let all = ObjectFilter { gone_too: true, ..of_offering };
+    assert_eq!(policies(&models.db, &all, ALL).await.unwrap().1, 2);
+    let named = ObjectFilter { name: Some("ersity 1".into()), ..ObjectFilter::default() };
+    let (found, _) = customers(&models.db, &named, ALL).await.unwrap();
+    assert_eq!(found.iter().map(|row| row.facts.customer).collect::<Vec<_>>(), [customer_of(1)]);
+    assert_eq!(customers_of(&models.db, id(6, 0)).await.unwrap(), [customer_of(0)]);
+    let seen = ObjectFilter { visible: Some(vec![customer_of(0).as_uuid()]), ..ObjectFilter::default() };
+    assert_eq!(customers(&models.db, &seen, ALL).await.unwrap().1, 1);
+}
+
+#[tokio::test]
+async fn a_start_loads_everything_with_its_position() {
+    let mut log = site().await;
+    log.policy(2, &["80"]).await;
+    log.delete_policy(1).await;
+    log.on(5, vec![state(ResourceState::Ok, ResourceState::Terminated)]).await;
+    let models = Models::of(&log).await;
+    assert_eq!(loaded_position(&models.db).await.unwrap(), log.store.head().await.unwrap());
+    let (mut loaded, mut kept) = (Vec::new(), Vec::new());
+    load_resources(&models.db, |resource| loaded.push(resource)).await.unwrap();
+    load_policies(&models.db, |policy| kept.push((policy.facts.policy, policy.version))).await.unwrap();
+    assert_eq!((loaded.len(), loaded[4].state, loaded[4].customer), (29, ResourceState::Terminated, customer_of(5)));
+    assert_eq!(kept, [(policy(2), 1)]);
+}

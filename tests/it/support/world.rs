@@ -1,0 +1,340 @@
+//! One resource on a desk: given facts, when a command is decided, then these events. No store, no async.
+//!
+//! Every decision is checked on the way: its events fold to the book it says, from their stored text too, and every
+//! evaluation, resolved from its stream, comes out the same when made again.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sluice::clock::IdSource;
+use sluice::commands::allocation::{
+    AllocationCommand, Book, DecideContext, Decision, OfferingInForce, PolicyInForce, Refusal, SiteRules, decide,
+    register,
+};
+use sluice::domain::evaluate::{EvaluationTerms, Trigger};
+use sluice::domain::ids::{CustomerId, EventId, OfferingId, PolicyId, ProjectId, ResourceId, slug_uuid};
+use sluice::domain::period::Month;
+use sluice::domain::policy::{Action, PolicyTerms};
+use sluice::domain::qos::QosNames;
+use sluice::domain::tres::Amounts;
+use sluice::events::allocation::{
+    AllocationEvent, BooksOpened, PolicyEvaluated, ResourceFacts, ResourceState, SettingsCommanded, WithdrawReason,
+};
+use sluice::events::registry::{BillingType, Component, LimitPeriod, OfferingFacts, PolicyFacts, Scope};
+use sluice::events::resolve::Resolver;
+use sluice::registry::offering_period;
+
+/// What a decision added.
+pub type Events = Vec<AllocationEvent>;
+
+pub fn dec(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+pub fn amounts(entries: &[(&str, &str)]) -> Amounts {
+    entries.iter().map(|(component, amount)| ((*component).to_owned(), dec(amount))).collect()
+}
+
+/// Terms with these actions, raw (not billing) units, no carryover, monthly: what a case does not say stays simple.
+pub fn terms(actions: &str) -> PolicyTerms {
+    PolicyTerms {
+        actions: Action::parse_list(actions).unwrap(),
+        tres_billing_enabled: false,
+        carryover_enabled: false,
+        period: sluice::domain::period::PeriodKind::Month,
+        ..PolicyTerms::default()
+    }
+}
+
+/// Notify, slow down and pause.
+pub const ALL_THREE: &str = "notify_organization_owners,request_downscaling,request_pausing";
+
+pub fn policy_id(name: &str) -> PolicyId {
+    PolicyId::from(slug_uuid("policy", name))
+}
+
+pub fn resource_id(name: &str) -> ResourceId {
+    ResourceId::from(slug_uuid("resource", name))
+}
+
+pub fn component(name: &str) -> Component {
+    Component {
+        component_type: name.to_owned(),
+        name: name.to_owned(),
+        measured_unit: "hours".into(),
+        billing_type: BillingType::Limit,
+        limit_period: None,
+        slurm_tres: None,
+        minutes_per_unit: Decimal::from(60),
+    }
+}
+
+pub fn offering_facts(components: &[&str]) -> OfferingFacts {
+    OfferingFacts {
+        offering: OfferingId::from(slug_uuid("offering", "hpc1")),
+        slug: "hpc1".into(),
+        name: "HPC 1".into(),
+        customer: CustomerId::from(slug_uuid("customer", "site")),
+        components: components.iter().map(|c| component(c)).collect(),
+        qos: QosNames::default(),
+        retired: false,
+    }
+}
+
+pub fn policy_facts(name: &str, terms: PolicyTerms) -> PolicyFacts {
+    PolicyFacts {
+        policy: policy_id(name),
+        slug: name.into(),
+        offering: OfferingId::from(slug_uuid("offering", "hpc1")),
+        scope: Scope::All,
+        terms,
+        external_recipients: [].into(),
+        options: [].into(),
+    }
+}
+
+pub fn resource_facts(name: &str, limits: Amounts, created: DateTime<Utc>) -> ResourceFacts {
+    ResourceFacts {
+        resource: resource_id(name),
+        slug: name.into(),
+        name: format!("{name} on hpc1"),
+        offering: OfferingId::from(slug_uuid("offering", "hpc1")),
+        project: ProjectId::from(slug_uuid("project", "climate")),
+        customer: CustomerId::from(slug_uuid("customer", "uni-a")),
+        backend_id: format!("hpc_{name}"),
+        limits,
+        state: ResourceState::Ok,
+        created,
+    }
+}
+
+/// The resource, what surrounds it, and the streams its events made, newest last.
+pub struct World {
+    pub now: DateTime<Utc>,
+    pub offering: OfferingFacts,
+    pub policies: Vec<Arc<PolicyInForce>>,
+    pub rules: SiteRules,
+    pub withdrawn: WithdrawReason,
+    pub book: Option<Book>,
+    pub streams: Vec<Vec<AllocationEvent>>,
+    resolver: Resolver,
+}
+
+impl World {
+    /// Components `node` and `cpu`, no policy, on this day at noon UTC.
+    pub fn on(day: &str) -> Self {
+        let mut world = Self {
+            now: DateTime::UNIX_EPOCH,
+            offering: offering_facts(&["node", "cpu"]),
+            policies: Vec::new(),
+            rules: SiteRules::default(),
+            withdrawn: WithdrawReason::OutOfScope,
+            book: None,
+            streams: Vec::new(),
+            resolver: Resolver::default(),
+        };
+        world.day(day);
+        world
+    }
+
+    /// A resource with 1000 node hours that has existed for long, under one policy with these terms.
+    pub fn governed(day: &str, terms: PolicyTerms) -> Self {
+        let mut world = Self::on(day);
+        world.put_policy("main", terms);
+        world.register(&[("node", "1000")]);
+        world
+    }
+
+    pub fn day(&mut self, day: &str) {
+        self.at(&format!("{day}T12:00:00Z"));
+    }
+
+    pub fn at(&mut self, instant: &str) {
+        self.now = instant.parse().unwrap();
+    }
+
+    /// Creates the policy, or makes its next version; policies are listed oldest first.
+    pub fn put_policy(&mut self, name: &str, terms: PolicyTerms) {
+        let known = self.policies.iter().position(|p| p.id() == policy_id(name));
+        let (version, created) =
+            known.map_or((1, self.now), |i| (self.policies[i].version + 1, self.policies[i].created));
+        let period = offering_period(&self.offering).unwrap_or(terms.period);
+        let evaluation = Arc::new(EvaluationTerms::of(&terms, period));
+        let policy = Arc::new(PolicyInForce { facts: policy_facts(name, terms), version, created, evaluation, period });
+        match known {
+            Some(index) => self.policies[index] = policy,
+            None => self.policies.push(policy),
+        }
+    }
+
+    /// The policy applies no more, for this reason.
+    pub fn drop_policy(&mut self, name: &str, reason: WithdrawReason) -> Arc<PolicyInForce> {
+        self.withdrawn = reason;
+        let index = self.policies.iter().position(|p| p.id() == policy_id(name)).unwrap();
+        self.policies.remove(index)
+    }
+
+    pub fn limit_period(&mut self, period: LimitPeriod) {
+        for component in &mut self.offering.components {
+            component.limit_period = Some(period);
+        }
+        for policy in self.policies.clone() {
+            self.put_policy(&policy.facts.slug, policy.facts.terms.clone());
+        }
+    }
+
+    pub fn register(&mut self, limits: &[(&str, &str)]) -> Events {
+        self.register_since(limits, "2020-01-01T00:00:00Z")
+    }
+
+    pub fn register_since(&mut self, limits: &[(&str, &str)], created: &str) -> Events {
+        let facts = resource_facts("climate", amounts(limits), created.parse().unwrap());
+        let decision = self.with_context(|ctx| register(&facts, ctx.month(), ctx)).unwrap();
+        let events = decision.events.iter().map(|(_, e)| e.clone()).collect();
+        self.streams.push(Vec::new());
+        self.take(None, decision);
+        events
+    }
+
+    fn with_context<T>(&self, decide: impl FnOnce(&DecideContext<'_>) -> T) -> T {
+        let offering = OfferingInForce::of(self.offering.clone());
+        let withdrawn = |_| self.withdrawn;
+        decide(&DecideContext {
+            now: self.now,
+            offering: &offering,
+            policies: &self.policies,
+            withdrawn: &withdrawn,
+            rules: &self.rules,
+            ids: IdSource,
+        })
+    }
+
+    /// The book of the running month, with its opening if it has to be opened first.
+    fn base(&self) -> (Option<AllocationEvent>, Book) {
+        let book = self.book.clone().unwrap();
+        let month = Month::of_instant(self.now, self.rules.zone);
+        if book.month >= month {
+            return (None, book);
+        }
+        let opened = BooksOpened { previous: book.month, carried: book.carried() };
+        let opened = AllocationEvent::BooksOpened(Box::new(opened));
+        let next = Book::begin(month, &opened).unwrap();
+        (Some(opened), next)
+    }
+
+    /// Decides, as the executor does: a month's first events open its book.
+    pub fn when(&mut self, command: &AllocationCommand) -> Result<Events, Refusal> {
+        let (opened, base) = self.base();
+        let decision = self.with_context(|ctx| decide(&base, command, ctx))?;
+        let events: Events = decision.events.iter().map(|(_, e)| e.clone()).collect();
+        if events.is_empty() {
+            return Ok(events);
+        }
+        if let Some(opened) = opened {
+            self.streams.push(vec![opened]);
+            self.resolver = Resolver::default();
+        }
+        self.take(Some(base), decision);
+        Ok(events)
+    }
+
+    fn take(&mut self, base: Option<Book>, decision: Decision) {
+        let stream = self.streams.last_mut().unwrap();
+        let mut folded = base;
+        for (id, event) in decision.events {
+            let stored = reread(&event);
+            assert_eq!(stored, event, "stored text says the same");
+            folded = Some(fold(folded, decision.book.month, id, &stored));
+            stream.push(event.clone());
+            if let AllocationEvent::PolicyEvaluated(evaluated) = &event {
+                let resolved = self.resolver.resolve(stream.len() as u64, evaluated).unwrap();
+                let (allocation, outcome) = resolved.replay().unwrap();
+                assert_eq!(allocation, resolved.basis.allocation, "the allocation comes out the same");
+                assert_eq!(outcome, evaluated.outcome, "the decision comes out the same");
+            }
+        }
+        assert_eq!(folded.as_ref(), Some(&decision.book), "events fold to the decided book");
+        assert_eq!(decision.book.version, stream.len() as u64);
+        self.book = Some(decision.book);
+    }
+
+    pub fn book(&self) -> &Book {
+        self.book.as_ref().unwrap()
+    }
+
+    pub fn report(&mut self, month: &str, entries: &[(&str, &str)]) -> Events {
+        let amounts = amounts(entries);
+        self.when(&AllocationCommand::ReportUsage { month: month.parse().unwrap(), amounts }).unwrap()
+    }
+
+    /// Node hours of the running month so far.
+    pub fn used(&mut self, node_hours: &str) -> Events {
+        let month = Month::of_instant(self.now, self.rules.zone).to_string();
+        self.report(&month, &[("node", node_hours)])
+    }
+
+    pub fn limits(&mut self, limits: &[(&str, &str)]) -> Events {
+        self.when(&AllocationCommand::ChangeLimits(amounts(limits))).unwrap()
+    }
+
+    pub fn evaluate(&mut self, trigger: Trigger) -> Events {
+        self.when(&AllocationCommand::Evaluate { policy: None, trigger }).unwrap()
+    }
+
+    pub fn evaluate_one(&mut self, policy: &str, trigger: Trigger) -> Events {
+        self.when(&AllocationCommand::Evaluate { policy: Some(policy_id(policy)), trigger }).unwrap()
+    }
+}
+
+fn fold(book: Option<Book>, month: Month, id: EventId, event: &AllocationEvent) -> Book {
+    match book {
+        None => Book::begin(month, event).unwrap(),
+        Some(mut book) => {
+            book.evolve(id, event);
+            book
+        }
+    }
+}
+
+/// The event as the store gives it back.
+pub fn reread(event: &AllocationEvent) -> AllocationEvent {
+    AllocationEvent::decode(event.event_type(), &event.payload()).unwrap().unwrap()
+}
+
+/// Stored type names without their version, in order.
+pub fn names(events: &[AllocationEvent]) -> Vec<&'static str> {
+    events.iter().map(|e| e.event_type().trim_end_matches(".v1")).collect()
+}
+
+pub fn evaluations(events: &[AllocationEvent]) -> Vec<&PolicyEvaluated> {
+    events.iter().filter_map(|e| if let AllocationEvent::PolicyEvaluated(e) = e { Some(&**e) } else { None }).collect()
+}
+
+/// The one evaluation among the events.
+pub fn evaluated(events: &[AllocationEvent]) -> &PolicyEvaluated {
+    let found = evaluations(events);
+    assert_eq!(found.len(), 1, "{:?}", names(events));
+    found[0]
+}
+
+/// The message among the events, if there is one; never two.
+pub fn message(events: &[AllocationEvent]) -> Option<&SettingsCommanded> {
+    let found: Vec<&SettingsCommanded> = events
+        .iter()
+        .filter_map(|e| if let AllocationEvent::SettingsCommanded(e) = e { Some(&**e) } else { None })
+        .collect();
+    assert!(found.len() <= 1, "one message per decision");
+    found.first().copied()
+}
+
+/// The verbs of the one evaluation.
+pub fn verbs(events: &[AllocationEvent]) -> Vec<&'static str> {
+    evaluated(events).outcome.verbs.iter().map(|v| v.as_str()).collect()
+}
+
+/// Percentage and verbs of the one evaluation, as words.
+pub fn said(events: &[AllocationEvent]) -> String {
+    let evaluated = evaluated(events);
+    format!("{} % {}", evaluated.outcome.percentage, verbs(events).join("+"))
+}
