@@ -104,14 +104,8 @@ impl NotifyConsumer {
 
     async fn allocation(&mut self, tx: &mut ReadTx, recorded: &RecordedEvent, event: &AllocationEvent) -> Applied {
         let Some((resource, _)) = book_of(recorded.stream.as_str()) else { return Ok(()) };
-        let occasion = |template| Occasion {
-            recorded,
-            resource,
-            template,
-            thresholds: &[],
-            policies: &[],
-            dispatch: None,
-        };
+        let occasion =
+            |template| Occasion { recorded, resource, template, thresholds: &[], policies: &[], dispatch: None };
         match event {
             AllocationEvent::ResourceRegistered(registered) => keep_resource(tx, &registered.facts).await,
             AllocationEvent::PolicyEvaluated(evaluated) if !evaluated.outcome.notified.is_empty() => {
@@ -123,9 +117,7 @@ impl NotifyConsumer {
                 self.owe(tx, &owed).await
             }
             AllocationEvent::RestrictionChanged(changed) => match restriction(changed.from, changed.to) {
-                Some(template) => {
-                    self.owe(tx, &Occasion { policies: &changed.policies, ..occasion(template) }).await
-                }
+                Some(template) => self.owe(tx, &Occasion { policies: &changed.policies, ..occasion(template) }).await,
                 None => Ok(()),
             },
             AllocationEvent::CommandResultReported(result) if !result.report.success => {
@@ -186,12 +178,8 @@ impl NotifyConsumer {
             }
         }
         let first = policies.first().map(|policy| policy.policy);
-        let webhook = |id: &UserId| Recipient {
-            channel: NoticeChannel::Webhook,
-            id: *id,
-            via: "endpoint",
-            policy: first,
-        };
+        let webhook =
+            |id: &UserId| Recipient { channel: NoticeChannel::Webhook, id: *id, via: "endpoint", policy: first };
         mail.into_values().chain(self.endpoints.iter().map(webhook)).collect()
     }
 }
@@ -219,12 +207,7 @@ fn restriction(from: Flags, to: Flags) -> Option<NoticeTemplate> {
     }
 }
 
-fn row(
-    occasion: &Occasion<'_>,
-    customer: CustomerId,
-    thresholds: &str,
-    recipient: &Recipient,
-) -> [SqlValue; 13] {
+fn row(occasion: &Occasion<'_>, customer: CustomerId, thresholds: &str, recipient: &Recipient) -> [SqlValue; 13] {
     [
         SqlValue::Uuid(occasion.recorded.event_id),
         SqlValue::Static(recipient.channel.as_str()),

@@ -117,7 +117,9 @@ pub struct StepView {
     pub percent: String,
     /// The same as an amount.
     pub amount: String,
-    /// What happens there, in words.
+    /// What happens there: notify, downscale or pause.
+    pub code: &'static str,
+    /// The same in words.
     pub effect: &'static str,
     /// The day, at the pace so far; none if it is not reached at that pace.
     pub date: Option<NaiveDate>,
@@ -241,6 +243,7 @@ fn steps(
         StepView {
             percent: short(rung.percent, 2),
             amount: short(amount, 2),
+            code: rung.effect.verb(),
             effect: match rung.effect {
                 Effect::Notify => "another notice",
                 Effect::Downscale => "slowed down",
@@ -292,6 +295,7 @@ fn sample(kind: NoticeTemplate) -> NoticeView {
     let step = |percent: &str, amount: &str, effect, date: Option<NaiveDate>| StepView {
         percent: percent.to_owned(),
         amount: amount.to_owned(),
+        code: "pause",
         effect,
         date,
     };

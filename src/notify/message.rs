@@ -41,13 +41,7 @@ impl Sender {
     /// Puts a mail together. None: the recipient's address is no address, or the text cannot be sent.
     ///
     /// The message id is made from the notice, so that a repeat is known as one.
-    pub fn mail(
-        &self,
-        notice: NoticeId,
-        to: (&str, &str),
-        rendered: &Rendered,
-        date: DateTime<Utc>,
-    ) -> Option<Mail> {
+    pub fn mail(&self, notice: NoticeId, to: (&str, &str), rendered: &Rendered, date: DateTime<Utc>) -> Option<Mail> {
         let (name, address) = to;
         let to = Mailbox::new((!name.is_empty()).then(|| name.to_owned()), address.parse().ok()?);
         let mut message = Message::builder()

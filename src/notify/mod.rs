@@ -13,9 +13,7 @@ mod transport;
 mod worker;
 
 pub use consumer::NotifyConsumer;
-pub use options::{
-    Endpoint, MailOptions, MailTransportOptions, NotifyOptions, RetryOptions, SmtpOptions, SmtpTls,
-};
+pub use options::{Endpoint, MailOptions, MailTransportOptions, NotifyOptions, RetryOptions, SmtpOptions, SmtpTls};
 pub use outbox::{NoticeCount, NoticeFilter, NoticeRow, NoticeState};
 pub use templates::TemplateError;
 pub use transport::TransportError;
@@ -59,6 +57,9 @@ pub enum NotifyError {
         /// Why.
         source: std::io::Error,
     },
+    /// A secret that the configuration names.
+    #[error("the variable {0} is not set; the configuration says that it holds a secret")]
+    MissingSecret(String),
     /// A stored row or event that makes no sense.
     #[error("a notice cannot be read: {0}")]
     Unreadable(String),

@@ -1,5 +1,6 @@
 //! What notices are sent with: transport, endpoints, digests, retries. The defaults need no server.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,10 @@ use crate::domain::ids::{UserId, slug_uuid};
 /// How notices travel.
 #[derive(Debug, Clone)]
 pub struct NotifyOptions {
+    /// This process delivers. A command beside the server leaves that to the server, whose settings these may not be.
+    pub delivers: bool,
+    /// Variables of the environment that hold secrets and are not set: a process that delivers needs them.
+    pub missing_secrets: Vec<String>,
     /// Mail.
     pub mail: MailOptions,
     /// Webhook endpoints.
@@ -85,14 +90,21 @@ pub enum SmtpTls {
 }
 
 /// A webhook endpoint.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Endpoint {
     /// Its name, unique; stands in events through an id made from it.
     pub name: String,
     /// Where it is.
     pub url: String,
-    /// What calls are signed with.
-    pub secret: SecretString,
+    /// What calls are signed with; none where this process does not know it.
+    pub secret: Option<SecretString>,
+}
+
+impl fmt::Debug for Endpoint {
+    /// The name alone: an address may hold a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Endpoint {
@@ -121,6 +133,8 @@ pub struct RetryOptions {
 impl Default for NotifyOptions {
     fn default() -> Self {
         Self {
+            delivers: true,
+            missing_secrets: Vec::new(),
             mail: MailOptions::default(),
             endpoints: Vec::new(),
             webhook_timeout: Duration::from_secs(10),

@@ -187,6 +187,11 @@ impl Outbox {
         })
     }
 
+    /// Whether anything is owed at all.
+    pub(super) async fn owes(&self) -> Result<bool, SqlError> {
+        Ok(self.db.query_one("SELECT 1 FROM notices WHERE state = 'owed' LIMIT 1", &[]).await?.is_some())
+    }
+
     /// Makes up messages: a webhook call for each row, a mail for each recipient whose first row is older than `window`,
     /// with all that came within it. `now` is the service's clock, `real_now` the machine's.
     pub(super) async fn bundle(
@@ -242,12 +247,7 @@ impl Outbox {
     }
 
     /// Puts a message off.
-    pub(super) async fn put_off(
-        &self,
-        notice: NoticeId,
-        again_at: DateTime<Utc>,
-        error: &str,
-    ) -> Result<(), SqlError> {
+    pub(super) async fn put_off(&self, notice: NoticeId, again_at: DateTime<Utc>, error: &str) -> Result<(), SqlError> {
         let update = "UPDATE notices SET next_attempt_at = $2, error = $3 WHERE notice = $1 AND state = 'owed'";
         let values = [SqlValue::Uuid(notice.as_uuid()), SqlValue::Time(again_at), error.into()];
         self.update(update, &values).await.map(drop)
@@ -284,7 +284,8 @@ impl Outbox {
 
     /// How many rows stand how.
     pub(super) async fn counts(&self) -> Result<Vec<NoticeCount>, NotifyError> {
-        let select = "SELECT channel, state, COUNT(*), MIN(occurred_at) FROM notices GROUP BY channel, state ORDER BY 1, 2";
+        let select =
+            "SELECT channel, state, COUNT(*), MIN(occurred_at) FROM notices GROUP BY channel, state ORDER BY 1, 2";
         let count = |row: &SqlRow| {
             Ok(NoticeCount {
                 channel: NoticeChannel::parse(row.text(0)?).ok_or_else(|| unreadable("channel"))?,
@@ -298,7 +299,8 @@ impl Outbox {
 
     /// When the next digest closes, on the service's clock.
     pub(super) async fn next_close(&self, window: Duration) -> Result<Option<DateTime<Utc>>, SqlError> {
-        let select = "SELECT MIN(occurred_at) FROM notices WHERE channel = 'mail' AND state = 'owed' AND notice IS NULL";
+        let select =
+            "SELECT MIN(occurred_at) FROM notices WHERE channel = 'mail' AND state = 'owed' AND notice IS NULL";
         let row = self.db.query_one(select, &[]).await?;
         Ok(row.map(|row| row.opt_time(0)).transpose()?.flatten().map(|first| first + window))
     }
@@ -306,7 +308,7 @@ impl Outbox {
     /// Forgets rows that were settled long ago.
     pub(super) async fn forget(&self, now: DateTime<Utc>) -> Result<u64, SqlError> {
         let delete = "DELETE FROM notices WHERE rowid IN \
-                      (SELECT rowid FROM notices WHERE state <> 'owed' AND occurred_at < $1 LIMIT $2)";
+                      (SELECT rowid FROM notices WHERE state IN ('sent', 'failed') AND occurred_at < $1 LIMIT $2)";
         let values = [SqlValue::Time(now - Duration::days(KEEP_DAYS)), SqlValue::I64(FORGET_MAX)];
         self.update(delete, &values).await
     }
@@ -328,7 +330,8 @@ async fn assign(
 ) -> Result<(), SqlError> {
     let Some(first) = causes.first() else { return Ok(()) };
     let notice = notice_id(channel, recipient, *first);
-    let update = "UPDATE notices SET notice = $1, next_attempt_at = $2 WHERE cause = $3 AND channel = $4 AND recipient = $5";
+    let update =
+        "UPDATE notices SET notice = $1, next_attempt_at = $2 WHERE cause = $3 AND channel = $4 AND recipient = $5";
     for cause in causes {
         let values = [
             SqlValue::Uuid(notice),

@@ -10,7 +10,6 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
 use super::content::{MailView, samples};
-use crate::events::notice::NoticeTemplate;
 
 /// The longest subject, in characters; what is longer is cut.
 const SUBJECT_CHARS_MAX: usize = 200;
@@ -190,19 +189,14 @@ impl Templates {
     }
 }
 
-/// The names of the templates, without what is included.
-#[cfg(test)]
-pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
-    NoticeTemplate::ALL.into_iter().map(NoticeTemplate::as_str).chain(["digest"])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::notice::NoticeTemplate;
 
     #[test]
     fn each_kind_has_a_subject_a_text_and_a_page() {
-        for kind in kinds() {
+        for kind in NoticeTemplate::ALL.into_iter().map(NoticeTemplate::as_str).chain(["digest"]) {
             for part in ["subject.txt", "txt", "html"] {
                 let name = format!("{kind}.{part}");
                 assert!(BUILT_IN.iter().any(|(known, _)| *known == name), "{name}");
@@ -251,6 +245,10 @@ mod tests {
         sample.notices[0].resource.name = "<b>R&D</b>".to_owned();
         sample.notice = sample.notices[0].clone();
         let mail = Templates::load(None).unwrap().render(&sample).unwrap();
-        assert!(mail.text.contains("<b>R&D</b>") && mail.html.contains("&lt;b&gt;R&amp;D&lt;&#x2f;b&gt;"), "{}", mail.html);
+        assert!(
+            mail.text.contains("<b>R&D</b>") && mail.html.contains("&lt;b&gt;R&amp;D&lt;&#x2f;b&gt;"),
+            "{}",
+            mail.html
+        );
     }
 }

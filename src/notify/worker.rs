@@ -19,7 +19,7 @@ use super::outbox::{NoticeCount, NoticeFilter, NoticeRow, Outbox};
 use super::templates::Templates;
 use super::transport::maildir::Maildir;
 use super::transport::smtp::Smtp;
-use super::transport::webhook::{Call, Webhooks};
+use super::transport::webhook::{self, Webhooks};
 use super::transport::{Failed, MailTransport};
 use super::{MailTransportOptions, NotifyError, NotifyOptions};
 use crate::clock::{Clock, real_now};
@@ -87,7 +87,13 @@ enum Attempt {
 
 impl Notifier {
     /// Sets up transports and checks the templates. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// A template or the configuration cannot be used; a process that delivers does not know a secret.
     pub fn new(parts: NotifierParts, options: NotifyOptions) -> Result<Self, NotifyError> {
+        if let Some(variable) = options.missing_secrets.first().filter(|_| options.delivers) {
+            return Err(NotifyError::MissingSecret(variable.clone()));
+        }
         let mail = match &options.mail.transport {
             MailTransportOptions::None => MailTransport::None,
             MailTransportOptions::Maildir(folder) => {
@@ -126,9 +132,12 @@ impl Notifier {
         }
     }
 
-    /// Delivers what is due now, each message once, and says how many outcomes were recorded. Another process that is at
-    /// it already is left to it.
+    /// Delivers what is due now, each message once, and says how many outcomes were recorded. Nothing if this process is not
+    /// the one that delivers, or another one is at it already.
     pub async fn work(&self, stop: &CancellationToken) -> Result<usize, NotifyError> {
+        if !self.options.delivers || !self.outbox.owes().await? {
+            return Ok(0);
+        }
         let _alone = self.working.lock().await;
         let Some(_only) = lock(&self.parts.log)? else { return Ok(0) };
         if !self.folded().await? {
@@ -152,7 +161,9 @@ impl Notifier {
             recorded += done;
             reachable &= answered;
         }
-        self.outbox.forget(self.parts.clock.now()).await?;
+        if recorded > 0 {
+            self.outbox.forget(self.parts.clock.now()).await?;
+        }
         Ok(recorded)
     }
 
@@ -282,7 +293,7 @@ impl Notifier {
 
     async fn call(&self, notice: NoticeId, first: &NoticeRow, views: &[NoticeView]) -> Result<(), Failed> {
         let Some(view) = views.first() else { return Err(Failed::Never("nothing to tell".to_owned())) };
-        let body = serde_json::to_vec(&Call { notice, version: 1, view }).map_err(|e| Failed::Never(e.to_string()))?;
+        let body = webhook::body(notice, view).map_err(|error| Failed::Never(error.to_string()))?;
         self.webhooks.call(first.recipient, notice, body, real_now()).await
     }
 
@@ -307,12 +318,7 @@ impl Notifier {
             let state = self.parts.registry.read();
             let offering = state.offering(resource.offering).map(|o| o.facts.facts.name.clone());
             let customer = state.customer(resource.customer).map(|c| c.facts.name.clone());
-            Names {
-                resource,
-                offering: offering.unwrap_or_default(),
-                customer: customer.unwrap_or_default(),
-                policy,
-            }
+            Names { resource, offering: offering.unwrap_or_default(), customer: customer.unwrap_or_default(), policy }
         };
         let zone = self.parts.allocations.rules().zone;
         Ok(Some(content::view(row, told, names, zone, self.options.mail.link.as_deref())))

@@ -17,7 +17,9 @@ use crate::domain::evaluate::{EvaluationTerms, Trigger};
 use crate::domain::ids::ResourceId;
 use crate::domain::period::{Period, site_date};
 use crate::domain::policy::PolicyTerms;
-use crate::domain::preview::{PreviewInputs, PreviewNumbers, Thresholds, daily_rate, date_projections, qos_status, thresholds};
+use crate::domain::preview::{
+    PreviewInputs, PreviewNumbers, Thresholds, daily_rate, date_projections, qos_status, thresholds,
+};
 use crate::domain::sacctmgr::{self, Command};
 use crate::domain::tres::Weights;
 use crate::events::allocation::{AllocationEvent, PolicyEvaluated, Recorded};

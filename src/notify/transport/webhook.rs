@@ -5,17 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use hmac::{Hmac, Mac};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
+use serde_json::Number;
 use sha2::Sha256;
 
 use super::{Failed, TransportError, reason};
-use crate::domain::ids::{NoticeId, UserId};
-use crate::notify::content::NoticeView;
+use crate::domain::ids::{CustomerId, EventId, NoticeId, OfferingId, PolicyId, UserId};
+use crate::domain::period::Period;
+use crate::events::notice::NoticeTemplate;
+use crate::notify::content::{NamedView, NoticeView, ResourceView};
 use crate::notify::{Endpoint, NotifyOptions};
 
 /// Seconds since 1970 at which the call was made.
@@ -27,22 +30,77 @@ pub const SIGNATURE_HEADER: &str = "sluice-signature";
 /// The id of the notice; a repeated call has the same.
 const NOTICE_HEADER: &str = "sluice-notice";
 
-/// What a call says.
+/// The shortest secret that is accepted.
+const SECRET_BYTES_MIN: usize = 16;
+
+/// What a call says: the notice with its numbers as numbers.
 #[derive(Debug, Serialize)]
-pub struct Call<'a> {
-    /// The id of the notice.
-    pub notice: NoticeId,
-    /// Version of this form.
-    pub version: u32,
-    /// What it tells.
-    #[serde(flatten)]
-    pub view: &'a NoticeView,
+struct Call<'a> {
+    notice: NoticeId,
+    version: u32,
+    #[serde(rename = "type")]
+    kind: NoticeTemplate,
+    event: EventId,
+    occurred_at: DateTime<Utc>,
+    resource: &'a ResourceView,
+    offering: &'a NamedView<OfferingId>,
+    customer: &'a NamedView<CustomerId>,
+    policy: Option<&'a NamedView<PolicyId>>,
+    manual: bool,
+    thresholds: Vec<Number>,
+    period: Option<Period>,
+    percentage: Option<Number>,
+    used: Option<Number>,
+    allocated: Option<Number>,
+    explanation: Option<&'a str>,
+    next: Vec<Step<'a>>,
+    error: Option<&'a str>,
+    link: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Step<'a> {
+    percent: Option<Number>,
+    amount: Option<Number>,
+    effect: &'a str,
+    date: Option<NaiveDate>,
+}
+
+/// The body of a call.
+pub fn body(notice: NoticeId, view: &NoticeView) -> Result<Vec<u8>, serde_json::Error> {
+    // The texts are decimals that were just printed.
+    let number = |text: &String| text.parse::<Number>().ok();
+    serde_json::to_vec(&Call {
+        notice,
+        version: 1,
+        kind: view.kind,
+        event: view.event,
+        occurred_at: view.occurred_at,
+        resource: &view.resource,
+        offering: &view.offering,
+        customer: &view.customer,
+        policy: view.policy.as_ref(),
+        manual: view.manual,
+        thresholds: view.thresholds.iter().filter_map(number).collect(),
+        period: view.period,
+        percentage: view.percentage.as_ref().and_then(number),
+        used: view.used.as_ref().and_then(number),
+        allocated: view.allocated.as_ref().and_then(number),
+        explanation: view.explanation.as_deref(),
+        next: view
+            .next
+            .iter()
+            .map(|s| Step { percent: number(&s.percent), amount: number(&s.amount), effect: s.code, date: s.date })
+            .collect(),
+        error: view.error.as_deref(),
+        link: view.link.as_deref(),
+    })
 }
 
 /// The endpoints of the site.
 pub struct Webhooks {
     client: Client,
-    endpoints: BTreeMap<UserId, (Url, SecretString)>,
+    endpoints: BTreeMap<UserId, (Url, Option<SecretString>)>,
 }
 
 /// The signature of a call, in hex: HMAC-SHA256 with the secret over the timestamp, a dot and the body.
@@ -94,6 +152,9 @@ impl Webhooks {
         let Some((url, secret)) = self.endpoints.get(&endpoint) else {
             return Err(Failed::Never("the endpoint is no longer configured".to_owned()));
         };
+        let Some(secret) = secret else {
+            return Err(Failed::Later("this process does not know the endpoint's secret".to_owned()));
+        };
         let timestamp = real_now.timestamp();
         let signature = sign(secret.expose_secret(), timestamp, &body);
         let sent = self
@@ -130,7 +191,7 @@ fn address(endpoint: &Endpoint) -> Result<Url, TransportError> {
     if !matches!(url.scheme(), "https" | "http") {
         return Err(refused("its url begins with neither https:// nor http://".to_owned()));
     }
-    if endpoint.secret.expose_secret().len() < 16 {
+    if endpoint.secret.as_ref().is_some_and(|secret| secret.expose_secret().len() < SECRET_BYTES_MIN) {
         return Err(refused("its secret is shorter than 16 characters".to_owned()));
     }
     Ok(url)
@@ -151,7 +212,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_judged_by_its_status() {
-        for (status, verdict) in [(200, "sent"), (204, "sent"), (302, "never"), (401, "never"), (429, "later"), (503, "later")] {
+        for (status, verdict) in
+            [(200, "sent"), (204, "sent"), (302, "never"), (401, "never"), (429, "later"), (503, "later")]
+        {
             let judged = match judged(StatusCode::from_u16(status).unwrap()) {
                 Ok(()) => "sent",
                 Err(Failed::Later(_)) => "later",
