@@ -8,6 +8,7 @@ mod crash;
 mod directory;
 mod domain;
 mod import;
+mod notify;
 mod projections;
 #[path = "../properties/mod.rs"]
 mod properties;
