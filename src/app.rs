@@ -311,9 +311,11 @@ impl App {
         loop {
             self.follower.catch_up().await?;
             let position = self.consumers.settle().await?;
-            if self.reactions.work(&never).await? + self.notifier.work(&never).await? == 0 {
-                return Ok(position);
+            // Notices wait for what stands in the log to be folded, which a re-evaluation has just added to.
+            if self.reactions.work(&never).await? > 0 || self.notifier.work(&never).await? > 0 {
+                continue;
             }
+            return Ok(position);
         }
     }
 
