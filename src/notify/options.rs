@@ -160,7 +160,7 @@ impl Default for MailOptions {
 
 impl Default for RetryOptions {
     fn default() -> Self {
-        Self { first: Duration::from_secs(30), longest: Duration::from_secs(3_600), attempts_max: 24 }
+        Self { first: Duration::from_secs(30), longest: Duration::from_hours(1), attempts_max: 24 }
     }
 }
 

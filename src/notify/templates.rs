@@ -57,6 +57,18 @@ built_in![
     "threshold_reached.txt",
 ];
 
+/// One empty line between paragraphs, however many the parts of a text leave behind.
+fn paragraphs(text: &str) -> String {
+    let mut tidy = String::with_capacity(text.len());
+    for line in text.trim().lines().map(str::trim_end) {
+        if !(line.is_empty() && tidy.ends_with("\n\n")) {
+            tidy.push_str(line);
+            tidy.push('\n');
+        }
+    }
+    tidy
+}
+
 /// A template that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
@@ -113,6 +125,7 @@ impl Templates {
         engine.set_undefined_behavior(UndefinedBehavior::Strict);
         engine.set_trim_blocks(true);
         engine.set_lstrip_blocks(true);
+        engine.set_keep_trailing_newline(true);
         let mut templates = Self { engine, files: BTreeMap::new() };
         for (name, text) in BUILT_IN {
             templates.add(name, text)?;
@@ -165,7 +178,7 @@ impl Templates {
         let subject: Vec<&str> = subject.split_whitespace().collect();
         Ok(Rendered {
             subject: subject.join(" ").chars().take(SUBJECT_CHARS_MAX).collect(),
-            text: self.text(&format!("{name}.txt"), mail)?,
+            text: paragraphs(&self.text(&format!("{name}.txt"), mail)?),
             html: self.text(&format!("{name}.html"), mail)?,
         })
     }
@@ -202,6 +215,33 @@ mod tests {
                 assert!(BUILT_IN.iter().any(|(known, _)| *known == name), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn a_mail_reads_like_one() {
+        let mail = Templates::load(None).unwrap().render(&samples()[0]).unwrap();
+        let text = r#"Dear Alice A,
+
+the allocation "climate on hpc1" on SLURM HPC cluster has reached 80 % of what it may use in 2026-Q1.
+
+How this comes about:
+  82.5 % = 825 of 1000 node_hours; 80 % reached -> notify
+
+Used in 2026-Q1: 825 of 1000 (82.5 %).
+  100 % (1000), slowed down: expected on 2026-03-20 at the present pace
+  120 % (1200), paused: not expected at the present pace
+
+Details: https://sluice.example/resources/7e5
+Questions: hpc@site.example
+"#;
+        assert_eq!(mail.text, text);
+        let digest = samples().into_iter().find(|sample| sample.notices.len() > 1).unwrap();
+        let digest = Templates::load(None).unwrap().render(&digest).unwrap();
+        assert_eq!(digest.subject, "5 notices on climate on hpc1");
+        let start =
+            "Dear Alice A,\n\nthis mail has 5 notices.\n\n== climate on hpc1, 2026-03-14 10:22 UTC\n\nthe allocation";
+        assert!(digest.text.starts_with(start), "{}", digest.text);
+        assert_eq!(digest.text.matches("Questions:").count(), 1);
     }
 
     fn broken(name: &str, text: &str) -> String {
