@@ -343,6 +343,13 @@ async fn a_deleted_policy_releases_what_it_held_and_its_log_stays() {
     server.delete(Who::Staff, &path).await.expect(404);
     assert_eq!(server.get(Who::Staff, &resource_path("climate-hpc1")).await.expect(200)["paused"], false);
     assert_ne!(server.get(Who::Staff, &format!("{path}evaluation-logs/")).await.expect(200), json!([]));
+    let history = format!("{path}command-history/?resource_uuid={}", id("resource", "climate-hpc1"));
+    let released = &server.get(Who::Staff, &format!("{history}&action=qos")).await.expect(200)[0];
+    let report = json!({"resource_uuid": id("resource", "climate-hpc1"), "success": true, "dispatch_uuid": released["dispatch_uuid"]});
+    let result = format!("{path}report-command-result/");
+    server.post(Who::Agent, &result, &report).await.expect(200);
+    let confirmed = server.get(Who::Staff, &format!("{history}&outcome=confirmed&action=qos")).await.expect(200);
+    assert_eq!((&confirmed[0]["uuid"], &confirmed[0]["success"]), (&released["uuid"], &json!(true)));
     assert_eq!(server.head(Who::Staff, POLICIES).await.header("x-result-count"), "0");
     server.stop().await;
 }
