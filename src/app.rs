@@ -170,6 +170,8 @@ pub struct App {
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
     pub settings: Arc<Settings>,
+    /// Cancelled when the server goes down: what would answer for ever ends.
+    pub stopping: CancellationToken,
 }
 
 impl App {
@@ -274,6 +276,7 @@ impl App {
             reactions,
             scheduler,
             settings,
+            stopping: CancellationToken::new(),
         }))
     }
 

@@ -69,9 +69,12 @@ impl Server {
     pub async fn run(self, router: Router, stop: CancellationToken) -> Result<(), ServeError> {
         let background = CancellationToken::new();
         let mut tasks = self.app.start(&background);
-        let signal = stop.clone();
+        let (signal, stopping) = (stop.clone(), self.app.stopping.clone());
         let served = axum::serve(self.listener, router)
-            .with_graceful_shutdown(async move { signal.cancelled().await })
+            .with_graceful_shutdown(async move {
+                signal.cancelled().await;
+                stopping.cancel();
+            })
             .await
             .map_err(ServeError::Serve);
         if let Ok(head) = self.app.store.head().await

@@ -7,6 +7,7 @@ mod access;
 mod clock;
 mod context;
 mod error;
+mod events;
 mod fields;
 mod health;
 mod json;
@@ -51,6 +52,7 @@ fn routes(state: &ApiState) -> Routes {
         registry::routes,
         users::routes,
         settings::routes,
+        events::routes,
         clock::routes,
         version::routes,
         health::routes,

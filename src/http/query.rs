@@ -76,11 +76,16 @@ impl Query {
 
     /// The query with another page, encoded; commas too, on which readers of `Link` headers would stumble.
     pub fn with_page(&self, page: u64) -> String {
+        self.with("page", &page.to_string())
+    }
+
+    /// The query with another value of a parameter, encoded.
+    pub fn with(&self, changed: &str, value: &str) -> String {
         let mut text = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in self.pairs.iter().filter(|(name, _)| name != "page") {
+        for (name, value) in self.pairs.iter().filter(|(name, _)| name != changed) {
             text.append_pair(name, value);
         }
-        text.append_pair("page", &page.to_string());
+        text.append_pair(changed, value);
         text.finish()
     }
 }
