@@ -362,6 +362,10 @@ impl App {
     pub fn claim(log: &Path) -> Result<ServeClaim, AppError> {
         let path = log.with_extension("db.serving");
         let file = |source| AppError::File { path: path.clone(), source };
+        // The claim is the first that a new installation writes.
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(file)?;
+        }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(file)?;
         match lock.try_lock() {
             Ok(()) => Ok(ServeClaim { _lock: lock }),

@@ -48,7 +48,8 @@ impl Server {
                 app.scheduler.catch_up().await.map_err(AppError::from)?;
             }
             AppClock::Simulated(_) => {
-                if let Some(to) = app.options.simulated_clock {
+                // An application that has lived on since it was opened (the demo) is past that time by now.
+                if let Some(to) = app.options.simulated_clock.filter(|to| *to > app.clock.now()) {
                     app.advance_clock(to).await?;
                 }
             }
