@@ -171,10 +171,10 @@ pub struct App {
     pub directory: Directory,
     /// Re-evaluations after a change of the registry.
     pub reactions: Arc<Reactions>,
-    /// Mail and webhooks.
-    pub notifier: Arc<Notifier>,
     /// Compaction and pruning of old rows.
     pub retention: Arc<Retention>,
+    /// Mail and webhooks.
+    pub notifier: Arc<Notifier>,
     /// Jobs.
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
@@ -295,9 +295,9 @@ impl App {
             registry_commands,
             operations,
             consumers,
-            retention,
             directory,
             reactions,
+            retention,
             notifier,
             scheduler,
             settings,
@@ -425,6 +425,7 @@ async fn snapshot(read: &ReadDb) -> Result<Snapshot, SqlError> {
     tables::load_customers(read, |o| known.customers.push((o.facts, o.version))).await?;
     tables::load_projects(read, |o| known.projects.push((o.facts, o.version))).await?;
     tables::load_offerings(read, |o| known.offerings.push((o.facts, o.version))).await?;
+    known.deleted = tables::load_deleted_policies(read).await?;
     let policies = &mut known.policies;
     tables::load_policies(read, |o| {
         policies.push(PolicyRow { facts: o.facts, version: o.version, created: o.created });

@@ -17,6 +17,7 @@ use crate::serve::Server;
 
 /// Options of `demo`.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "these are help texts")]
 pub(super) struct Options {
     /// Where to listen; port 0 = any free one [env: SLUICE_LISTEN]
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]

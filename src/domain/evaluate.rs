@@ -110,6 +110,33 @@ impl Flags {
     }
 }
 
+/// Flags as the list of those that are set: how evaluations write them, many times over.
+pub mod flag_words {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Flags;
+
+    #[derive(PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Word {
+        Paused,
+        Downscaled,
+    }
+
+    /// Writes the list.
+    pub fn serialize<S: Serializer>(flags: &Flags, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(
+            flags.paused.then_some(Word::Paused).into_iter().chain(flags.downscaled.then_some(Word::Downscaled)),
+        )
+    }
+
+    /// Reads the list.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Flags, D::Error> {
+        let words = Vec::<Word>::deserialize(deserializer)?;
+        Ok(Flags { paused: words.contains(&Word::Paused), downscaled: words.contains(&Word::Downscaled) })
+    }
+}
+
 /// Where a component's base allocation comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -228,13 +255,26 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// One notice.
+/// One notice; written as a pair, since every evaluation repeats them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Decimal, u32)", into = "(Decimal, u32)")]
 pub struct NoticeGiven {
     /// Percent.
     pub threshold: Decimal,
     /// Raises of the base allocation when it was given.
     pub raises: u32,
+}
+
+impl From<(Decimal, u32)> for NoticeGiven {
+    fn from((threshold, raises): (Decimal, u32)) -> Self {
+        Self { threshold, raises }
+    }
+}
+
+impl From<NoticeGiven> for (Decimal, u32) {
+    fn from(given: NoticeGiven) -> Self {
+        (given.threshold, given.raises)
+    }
 }
 
 impl NoticeTerms {
@@ -281,7 +321,7 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub notified: Vec<Decimal>,
     /// The policy's holds after.
-    #[serde(skip_serializing_if = "no_flags", default)]
+    #[serde(with = "flag_words", skip_serializing_if = "no_flags", default)]
     pub holds: Flags,
     /// At or above a threshold of one of the policy's actions.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]

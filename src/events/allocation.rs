@@ -8,7 +8,9 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::evaluate::{Allocation, Basis, Flags, MonthUsage, NoticeTerms, Outcome, Trigger, UsageByMonth};
+use crate::domain::evaluate::{
+    Allocation, Basis, Flags, MonthUsage, NoticeTerms, Outcome, Trigger, UsageByMonth, flag_words,
+};
 use crate::domain::ids::{CustomerId, DispatchId, HoldId, OfferingId, PolicyId, ProjectId, ResourceId, UserId};
 use crate::domain::period::{Month, Period, PeriodKind};
 use crate::domain::qos::QosClass;
@@ -213,13 +215,13 @@ pub struct PolicyEvaluated {
     /// Notices given before.
     pub notices: NoticeTerms,
     /// The policy's holds before.
-    #[serde(skip_serializing_if = "no_flags", default)]
+    #[serde(with = "flag_words", skip_serializing_if = "no_flags", default)]
     pub held: Flags,
     /// Restrictions of the resource before.
-    #[serde(skip_serializing_if = "no_flags", default)]
+    #[serde(with = "flag_words", skip_serializing_if = "no_flags", default)]
     pub before: Flags,
     /// Restrictions of the resource after.
-    #[serde(skip_serializing_if = "no_flags", default)]
+    #[serde(with = "flag_words", skip_serializing_if = "no_flags", default)]
     pub after: Flags,
     /// What was decided.
     pub outcome: Outcome,

@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub offerings: Vec<(OfferingFacts, Version)>,
     /// Policies that are not deleted.
     pub policies: Vec<PolicyRow>,
+    /// Policies that are.
+    pub deleted: Vec<PolicyId>,
     /// Resources.
     pub resources: Vec<(ResourceId, ResourceEntry)>,
 }
@@ -114,6 +116,7 @@ impl RegistryState {
         state.offerings =
             snapshot.offerings.into_iter().map(|(f, v)| (f.offering, versioned(OfferingInForce::of(f), v))).collect();
         state.resources = snapshot.resources.into_iter().collect();
+        state.deleted = snapshot.deleted.into_iter().collect();
         for row in snapshot.policies {
             state.put_policy(&row.facts, row.version, row.created);
         }

@@ -99,6 +99,8 @@ pub(super) fn parse(source: &str) -> Result<Node, SiteErrors> {
         budget: serde_saphyr::budget! { max_events: 50_000_000, max_nodes: 20_000_000 },
         with_snippet: false,
         strict_booleans: true,
+        // Hex digits such as 7e50… look like enormous numbers; their text is what counts.
+        non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough,
     };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(source, options) {
         Ok(raw) => Ok(Node::of(raw, source)),

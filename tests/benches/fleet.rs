@@ -13,7 +13,7 @@ use sluice::domain::ids::ResourceId;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::report::{Table, load, median};
+use crate::report::{Table, load, median, processor_seconds};
 use crate::{Options, raw, site};
 
 /// Commands of one bulk, and bulks under way at a time.
@@ -28,13 +28,13 @@ const GIVE_UP: Duration = Duration::from_secs(600);
 
 /// How the commands come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Way {
+pub enum Way {
     Bulk,
     Single,
 }
 
 impl Way {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Bulk => "bulk",
             Self::Single => "single",
@@ -86,6 +86,7 @@ async fn single(app: &Arc<App>, size: usize, turn: usize) {
 struct Measured {
     commands: f64,
     whole: f64,
+    processor: f64,
     events: u64,
     raw: Option<raw::RawTimes>,
     rows: (usize, usize),
@@ -117,7 +118,7 @@ impl Site {
         let mut tasks = app.start(&stop);
         let first = app.store.head().await.unwrap();
         assert!(app.visible(first).await, "the background tasks did not get going");
-        let begun = Instant::now();
+        let (begun, processor) = (Instant::now(), processor_seconds());
         match way {
             Way::Bulk => bulk(&app, self.size, 0).await,
             Way::Single => single(&app, self.size, 0).await,
@@ -126,6 +127,7 @@ impl Site {
         let head = app.store.head().await.unwrap();
         assert!(app.consumers.wait_for(head, &[], GIVE_UP).await, "the read models did not get there");
         let whole = begun.elapsed().as_secs_f64();
+        let processor = processor_seconds() - processor;
         stop.cancel();
         while tasks.join_next().await.is_some() {}
         app.meta.close().await;
@@ -139,7 +141,7 @@ impl Site {
                 println!("  {:?}", added.by_table());
             }
         }
-        Measured { commands, whole, events: head.as_seq() - first.as_seq(), raw, rows }
+        Measured { commands, whole, processor, events: head.as_seq() - first.as_seq(), raw, rows }
     }
 }
 
@@ -150,6 +152,7 @@ pub async fn run(options: &Options) {
         "commands s",
         "whole s",
         "us/resource",
+        "cpu us/res.",
         "events/s",
         "raw 1+1 s",
         "raw 2x s",
@@ -161,12 +164,12 @@ pub async fn run(options: &Options) {
     let mut costs: BTreeMap<(Way, usize), f64> = BTreeMap::new();
     for size in &options.sizes {
         let site = Site::new(options, *size).await;
-        for way in [Way::Bulk, Way::Single] {
+        for way in options.ways.iter().copied() {
             // A short run says little: it is repeated until it has done as much as a longer one.
             let runs = options.runs.max((20_000 / size).min(20));
             let mut measured = Vec::new();
             for run in 0..runs {
-                measured.push(site.measure(way, run < options.runs).await);
+                measured.push(site.measure(way, options.with_raw && run < options.runs).await);
             }
             let of = |value: &dyn Fn(&Measured) -> Option<f64>| median(measured.iter().filter_map(value).collect());
             let whole = of(&|m| Some(m.whole));
@@ -180,6 +183,7 @@ pub async fn run(options: &Options) {
                 format!("{:.3}", of(&|m| Some(m.commands))),
                 format!("{whole:.3}"),
                 format!("{:.1}", whole / *size as f64 * 1e6),
+                format!("{:.1}", of(&|m| Some(m.processor)) / *size as f64 * 1e6),
                 format!("{:.0}", events as f64 / whole),
                 format!("{apart:.3}"),
                 format!("{together:.3}"),
@@ -191,7 +195,7 @@ pub async fn run(options: &Options) {
         }
     }
     let (Some(small), Some(large)) = (options.sizes.iter().min(), options.sizes.iter().max()) else { return };
-    for way in [Way::Bulk, Way::Single] {
+    for way in options.ways.iter().copied() {
         let change = costs[&(way, *large)] / costs[&(way, *small)] - 1.0;
         println!("{}: cost per resource at {large} against {small}: {:+.0} %", way.name(), change * 100.0);
     }

@@ -16,6 +16,9 @@ mod report;
 #[path = "../it/support/fleet.rs"]
 mod site;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -27,11 +30,16 @@ pub struct Options {
     sizes: Vec<usize>,
     /// How often each is repeated; the median counts.
     runs: usize,
+    /// Ways of the fleet run.
+    ways: Vec<fleet::Way>,
+    /// Whether the fleet run is compared with raw inserts.
+    with_raw: bool,
     /// Where databases are made.
     folder: PathBuf,
 }
 
 const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [--runs N] [--folder FOLDER]
+                                          [--way bulk|single] [--no-raw]
 
   evaluate   one evaluation and one decision, without any input or output
   append     the event log: single, batched and concurrent appends
@@ -42,8 +50,14 @@ const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [-
 Without a name all of them run. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume and idle.";
 
 fn options() -> Result<Options, String> {
-    let mut options =
-        Options { names: Vec::new(), sizes: vec![1_000, 10_000, 100_000], runs: 3, folder: std::env::temp_dir() };
+    let mut options = Options {
+        names: Vec::new(),
+        sizes: vec![1_000, 10_000, 100_000],
+        runs: 3,
+        ways: vec![fleet::Way::Bulk, fleet::Way::Single],
+        with_raw: true,
+        folder: std::env::temp_dir(),
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -54,6 +68,11 @@ fn options() -> Result<Options, String> {
                 options.sizes = sizes.map_err(|error| format!("--sizes: {error}"))?;
             }
             "--runs" => options.runs = value()?.parse().map_err(|error| format!("--runs: {error}"))?,
+            "--way" => options.ways.retain({
+                let way = value()?;
+                move |known| known.name() == way
+            }),
+            "--no-raw" => options.with_raw = false,
             "--folder" => options.folder = value()?.into(),
             "evaluate" | "append" | "consume" | "fleet" | "idle" => options.names.push(argument),
             other => return Err(format!("{other} is not known\n\n{HELP}")),

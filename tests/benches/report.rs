@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// The middle of some measurements.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// A table in the form that Markdown knows, printed row by row, so that a long run shows what it has.
@@ -56,4 +56,13 @@ pub fn load() -> String {
 pub fn anonymous_kib(process: &str) -> u64 {
     let text = first_line(&format!("/proc/{process}/smaps_rollup"), "Anonymous:");
     text.trim_end_matches("kB").trim().parse().unwrap_or_default()
+}
+
+/// Processor time that this process has used so far, seconds: what other processes do changes it little.
+pub fn processor_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = text.rsplit(") ").next().unwrap_or_default();
+    let ticks =
+        after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap_or_default()).sum::<f64>();
+    ticks / 100.0 // the kernel shows times in hundredths, whatever it counts in
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod cli;
 mod commands;
 mod config;
 mod crash;
@@ -12,5 +13,6 @@ mod notify;
 mod projections;
 #[path = "../properties/mod.rs"]
 mod properties;
+mod site;
 mod store;
 mod support;

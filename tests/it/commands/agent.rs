@@ -47,6 +47,7 @@ fn without_a_policy_nobody_is_told_anything() {
 #[test]
 fn a_message_is_due_when_settings_or_restrictions_changed_and_not_otherwise() {
     let mut world = World::governed("2026-03-10", terms(ALL_THREE));
+    world.answer();
     assert!(message(&world.used("850")).is_none(), "a notice is no message to the agent");
     assert!(message(&world.evaluate(Trigger::Scheduled)).is_none());
     let events = world.used("1000");

@@ -45,31 +45,28 @@ fn percentages_are_those_of_the_worked_cases() {
     }
 }
 
-/// Brings a fresh resource to the flags and notices a case begins with, and back to nothing used.
+/// Brings a fresh resource to the flags and notices a case begins with: an earlier report left them, and the one of the
+/// case replaces it.
 fn bring_to(case: &DecisionCase, terms: &PolicyTerms) -> World {
     let mut world = World::on("2026-03-10");
-    world.put_policy("main", PolicyTerms { grace_ratio: Decimal::ONE, ..terms.clone() });
-    let limits: &[(&str, &str)] =
-        if case.percentage == "9999.99".parse().unwrap() { &[("node", "0")] } else { &[("node", "100")] };
-    if case.notified_before || case.before.paused || case.before.downscaled {
-        world.register(&[("node", "100")]);
-        // Holds and notices are what an earlier report left; the one of the case replaces it.
-        let percent = match (case.before.paused, case.before.downscaled, case.notified_before) {
-            (true, _, _) => "200",
-            (_, true, _) => "150",
-            _ => "90",
-        };
-        world.used(percent);
-        if limits[0].1 == "0" {
-            world.used("0");
-            world.limits(limits);
-        }
-    } else {
-        world.register(limits);
+    world.put_policy("main", terms.clone());
+    world.register(&[("node", "100")]);
+    match (case.before.paused, case.before.downscaled, case.notified_before) {
+        (true, _, _) => world.used("200"),
+        (_, true, _) => world.used("100"),
+        (_, _, true) => world.used("90"),
+        _ => Vec::new(),
+    };
+    if is_over_nothing(case) {
+        world.used("0");
+        world.limits(&[("node", "0")]);
     }
     assert_eq!(flags(world.book().flags), case.before, "{}: the case begins as it says", case.name);
-    world.put_policy("main", terms.clone());
     world
+}
+
+fn is_over_nothing(case: &DecisionCase) -> bool {
+    case.percentage == "9999.99".parse().unwrap()
 }
 
 #[test]
@@ -77,8 +74,7 @@ fn decisions_are_those_of_the_worked_cases() {
     for case in load::<DecisionCase>("decisions") {
         let terms = PolicyTerms { tres_billing_enabled: false, carryover_enabled: false, ..case.terms.whole() };
         let mut world = bring_to(&case, &terms);
-        let used =
-            if case.percentage == "9999.99".parse().unwrap() { "1".to_owned() } else { case.percentage.to_string() };
+        let used = if is_over_nothing(&case) { "1".to_owned() } else { case.percentage.to_string() };
         let events = world.used(&used);
         let evaluation = evaluated(&events);
         let qos = world.book().commanded.as_ref().unwrap().qos;

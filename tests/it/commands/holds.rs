@@ -108,6 +108,7 @@ fn a_policy_that_goes_is_withdrawn_with_its_reason_and_its_restrictions_fall() {
 #[test]
 fn the_last_policy_leaves_its_limits_and_takes_its_restriction() {
     let mut world = World::governed("2026-03-10", terms(ALL_THREE));
+    world.answer();
     world.used("1300");
     let limits = world.book().commanded.as_ref().unwrap().settings.limits.clone();
     world.drop_policy("main", WithdrawReason::Disabled);

@@ -19,7 +19,8 @@ use sluice::domain::policy::{Action, PolicyTerms};
 use sluice::domain::qos::QosNames;
 use sluice::domain::tres::Amounts;
 use sluice::events::allocation::{
-    AllocationEvent, BooksOpened, PolicyEvaluated, ResourceFacts, ResourceState, SettingsCommanded, WithdrawReason,
+    AllocationEvent, BooksOpened, CommandReport, ExecutionMode, PolicyEvaluated, ResourceFacts, ResourceState,
+    SettingsCommanded, WithdrawReason,
 };
 use sluice::events::registry::{BillingType, Component, LimitPeriod, OfferingFacts, PolicyFacts, Scope};
 use sluice::events::resolve::Resolver;
@@ -276,6 +277,21 @@ impl World {
 
     pub fn limits(&mut self, limits: &[(&str, &str)]) -> Events {
         self.when(&AllocationCommand::ChangeLimits(amounts(limits))).unwrap()
+    }
+
+    /// The agent says that everything it was told worked.
+    pub fn answer(&mut self) {
+        for open in self.book().dispatches.clone() {
+            let report = CommandReport {
+                success: true,
+                error_message: String::new(),
+                mode: ExecutionMode::Production,
+                commands_executed: Vec::new(),
+            };
+            let (policy, dispatch) = (open.policy, Some(open.dispatch));
+            self.when(&AllocationCommand::ReportCommandResult { policy, dispatch, report }).unwrap();
+        }
+        assert_eq!(self.book().dispatches, []);
     }
 
     pub fn evaluate(&mut self, trigger: Trigger) -> Events {
