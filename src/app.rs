@@ -179,6 +179,8 @@ pub struct App {
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
     pub settings: Arc<Settings>,
+    /// Cancelled when the server goes down: what would answer for ever ends.
+    pub stopping: CancellationToken,
 }
 
 impl App {
@@ -301,6 +303,7 @@ impl App {
             notifier,
             scheduler,
             settings,
+            stopping: CancellationToken::new(),
         }))
     }
 
@@ -392,6 +395,10 @@ impl App {
     pub fn claim(log: &Path) -> Result<ServeClaim, AppError> {
         let path = log.with_extension("db.serving");
         let file = |source| AppError::File { path: path.clone(), source };
+        // The claim is the first that a new installation writes.
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(file)?;
+        }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(file)?;
         match lock.try_lock() {
             Ok(()) => Ok(ServeClaim { _lock: lock }),

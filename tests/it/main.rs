@@ -2,12 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod architecture;
 mod cli;
 mod commands;
 mod config;
 mod crash;
 mod directory;
+mod docs;
 mod domain;
+mod events;
+mod execute;
+mod http;
 mod import;
 mod notify;
 mod projections;
