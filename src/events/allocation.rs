@@ -226,6 +226,7 @@ pub struct PolicyEvaluated {
     pub outcome: Outcome,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn no_flags(flags: &Flags) -> bool {
     !flags.any()
 }

@@ -21,9 +21,11 @@ use uuid::Uuid;
 use super::access::{Access, Routes};
 use super::context::Context;
 use super::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
+use super::policies::span;
 use crate::app::App;
 use crate::domain::ids::{PolicyId, ResourceId};
 use crate::events::envelope::{Position, RecordedEvent};
+use crate::projections::Span;
 use crate::registry::book_of;
 
 /// Events that one page reads at most, whatever matches.
@@ -127,8 +129,7 @@ struct Filter {
     policy: Option<String>,
     actor: Option<Uuid>,
     correlation: Option<Uuid>,
-    from: Option<DateTime<Utc>>,
-    to: Option<DateTime<Utc>>,
+    span: Span,
 }
 
 impl Filter {
@@ -139,8 +140,7 @@ impl Filter {
             policy: ctx.query.uuid::<PolicyId>("policy_uuid")?.map(|id| id.to_string()),
             actor: ctx.query.uuid("actor_uuid")?,
             correlation: ctx.query.uuid("correlation_id")?,
-            from: ctx.query.instant("from")?,
-            to: ctx.query.instant("to")?,
+            span: span(ctx)?,
         })
     }
 
@@ -153,8 +153,8 @@ impl Filter {
                 .is_none_or(|p| event.stream.as_str().ends_with(p.as_str()) || event.payload.contains(p.as_str()))
             && self.actor.is_none_or(|a| event.metadata.actor.id == Some(a))
             && self.correlation.is_none_or(|c| event.metadata.correlation_id == c)
-            && self.from.is_none_or(|from| event.occurred_at >= from)
-            && self.to.is_none_or(|to| event.occurred_at < to)
+            && self.span.from.is_none_or(|from| event.occurred_at >= from)
+            && self.span.to.is_none_or(|to| event.occurred_at < to)
     }
 
     /// A type is asked for with or without its version, or by Waldur's name.

@@ -136,7 +136,7 @@ impl RegistryState {
     pub fn apply(&mut self, event: &RegistryEvent, version: Version, occurred_at: DateTime<Utc>) {
         match event {
             RegistryEvent::GroupRegistered(f) | RegistryEvent::GroupChanged(f) => {
-                put(&mut self.groups, f.group, f, version)
+                put(&mut self.groups, f.group, f, version);
             }
             RegistryEvent::CustomerRegistered(f) | RegistryEvent::CustomerChanged(f) => {
                 put(&mut self.customers, f.customer, f, version);
@@ -149,7 +149,7 @@ impl RegistryState {
                 self.refresh_policies(f.offering);
             }
             RegistryEvent::PolicyCreated(f) | RegistryEvent::PolicyChanged(f) => {
-                self.put_policy(f, version, occurred_at)
+                self.put_policy(f, version, occurred_at);
             }
             RegistryEvent::PolicyDeleted(deleted) => {
                 self.deleted.insert(deleted.policy);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod architecture;
 mod cli;
 mod commands;
 mod config;
@@ -9,6 +10,8 @@ mod crash;
 mod directory;
 mod docs;
 mod domain;
+mod events;
+mod execute;
 mod http;
 mod import;
 mod projections;

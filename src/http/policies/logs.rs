@@ -206,7 +206,7 @@ async fn known(ctx: &Context, policy: PolicyId) -> Result<PolicyFacts, ApiError>
 }
 
 /// The span of time that is asked for; a date is one of the site's.
-pub(super) fn span(ctx: &Context) -> Result<Span, ApiError> {
+pub fn span(ctx: &Context) -> Result<Span, ApiError> {
     const ALLOWED: &str = "an ISO 8601 instant, or a date YYYY-MM-DD";
     let zone = ctx.app.allocations.rules().zone;
     let midnight = |date: NaiveDate| {

@@ -40,6 +40,10 @@ async fn every_route_asks_for_a_token_and_checks_the_role_before_the_object() {
         );
         assert_eq!(anonymous.header("www-authenticate"), "Token");
         for who in Who::KNOWN {
+            // The live tail answers without end; its own test reads it.
+            if rule.path == "/api/events/stream/" && admitted(rule.access, who) {
+                continue;
+            }
             let answer = server.send(who, method.clone(), &path, &[], body.clone()).await;
             if admitted(rule.access, who) {
                 assert!(answer.status.as_u16() < 405, "{rule:?} {who:?}: {} {}", answer.status, answer.text);

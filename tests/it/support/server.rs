@@ -90,7 +90,8 @@ impl Who {
     pub const KNOWN: [Self; 8] =
         [Self::Staff, Self::Support, Self::Alice, Self::Bea, Self::Carl, Self::Bob, Self::Agent, Self::OtherAgent];
 
-    fn key(self) -> Option<&'static str> {
+    /// The key of the token.
+    pub fn key(self) -> Option<&'static str> {
         Some(match self {
             Self::Anonymous => return None,
             Self::Staff => "00000000000000000000000000000000000root0",
