@@ -18,6 +18,7 @@ use crate::domain::sacctmgr::Command;
 use crate::domain::settings::AgentSettings;
 use crate::domain::tres::Amounts;
 use crate::event_family;
+use crate::events::notice::{NoticeFailed, NoticeSent};
 
 /// State of a resource, spelled as on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
@@ -593,5 +594,9 @@ event_family! {
         CommandResultReported(CommandResultReported) = "command_result_reported.v1",
         /// The agent reported on nothing known.
         CommandResultUnmatched(CommandResultUnmatched) = "command_result_unmatched.v1",
+        /// A notice was handed over.
+        NoticeSent(NoticeSent) = "notice_sent.v1",
+        /// A notice was given up.
+        NoticeFailed(NoticeFailed) = "notice_failed.v1",
     }
 }

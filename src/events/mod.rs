@@ -5,6 +5,7 @@
 pub mod allocation;
 pub mod envelope;
 mod family;
+pub mod notice;
 pub mod registry;
 pub mod resolve;
 pub mod site;

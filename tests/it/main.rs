@@ -14,6 +14,7 @@ mod events;
 mod execute;
 mod http;
 mod import;
+mod notify;
 mod projections;
 #[path = "../properties/mod.rs"]
 mod properties;

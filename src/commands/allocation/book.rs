@@ -229,7 +229,10 @@ impl Book {
             | AllocationEvent::ResourceRegistered(_)
             | AllocationEvent::UserUsageReported(_)
             | AllocationEvent::EvaluationFailed(_)
-            | AllocationEvent::CommandResultUnmatched(_) => {}
+            | AllocationEvent::CommandResultUnmatched(_)
+            // What was noticed is marked by the evaluation; how the notice travelled bears on no decision.
+            | AllocationEvent::NoticeSent(_)
+            | AllocationEvent::NoticeFailed(_) => {}
         }
     }
 
