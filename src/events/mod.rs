@@ -5,6 +5,7 @@
 pub mod allocation;
 pub mod envelope;
 mod family;
+mod recorded;
 pub mod registry;
 pub mod resolve;
 pub mod site;
