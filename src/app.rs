@@ -367,6 +367,8 @@ impl App {
         tasks.spawn(async move { follower.run(stops.0).await });
         tasks.spawn(async move { consumers.run(stops.1).await });
         tasks.spawn(async move { reactions.run(stops.2).await });
+        let (allocations, rest) = (Arc::clone(&self.allocations), stop.clone());
+        tasks.spawn(async move { allocations.rest(rest).await });
         if matches!(self.clock_kind, AppClock::Real) {
             let (scheduler, stop) = (Arc::clone(&self.scheduler), stop.clone());
             tasks.spawn(async move { scheduler.run(stop).await });
