@@ -171,10 +171,10 @@ pub struct App {
     pub directory: Directory,
     /// Re-evaluations after a change of the registry.
     pub reactions: Arc<Reactions>,
-    /// Mail and webhooks.
-    pub notifier: Arc<Notifier>,
     /// Compaction and pruning of old rows.
     pub retention: Arc<Retention>,
+    /// Mail and webhooks.
+    pub notifier: Arc<Notifier>,
     /// Jobs.
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
@@ -297,9 +297,9 @@ impl App {
             registry_commands,
             operations,
             consumers,
-            retention,
             directory,
             reactions,
+            retention,
             notifier,
             scheduler,
             settings,
