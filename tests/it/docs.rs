@@ -78,7 +78,8 @@ fn every_relative_link_leads_somewhere() {
 fn the_readme_leads_to_every_page() {
     let readme = links(&read(&root().join("README.md")));
     let shown = |page: &PathBuf| page.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
-    let expected = pages().into_iter().map(|page| shown(&page)).filter(|p| p != "README.md" && !p.starts_with("docs/adr/"));
+    let expected =
+        pages().into_iter().map(|page| shown(&page)).filter(|p| p != "README.md" && !p.starts_with("docs/adr/"));
     let missing: Vec<String> = expected.filter(|page| !readme.contains(page)).collect();
     assert_eq!(missing, Vec::<String>::new());
 }
@@ -99,8 +100,10 @@ fn every_command_is_described() {
     let help = assert_cmd::Command::new(env!("CARGO_BIN_EXE_sluice")).arg("--help").assert().success();
     let help = String::from_utf8(help.get_output().stdout.clone()).unwrap();
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).filter(|c| *c != "help").collect();
+    let commands: Vec<&str> =
+        commands.filter_map(|line| line.split_whitespace().next()).filter(|c| *c != "help").collect();
     assert!(commands.len() > 8, "the help names {commands:?} only");
-    let missing: Vec<&&str> = commands.iter().filter(|command| !described.contains(&format!("\n## {command}"))).collect();
+    let missing: Vec<&&str> =
+        commands.iter().filter(|command| !described.contains(&format!("\n## {command}"))).collect();
     assert_eq!(missing, Vec::<&&str>::new());
 }
