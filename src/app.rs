@@ -171,10 +171,10 @@ pub struct App {
     pub directory: Directory,
     /// Re-evaluations after a change of the registry.
     pub reactions: Arc<Reactions>,
-    /// Mail and webhooks.
-    pub notifier: Arc<Notifier>,
     /// Compaction and pruning of old rows.
     pub retention: Arc<Retention>,
+    /// Mail and webhooks.
+    pub notifier: Arc<Notifier>,
     /// Jobs.
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
@@ -297,9 +297,9 @@ impl App {
             registry_commands,
             operations,
             consumers,
-            retention,
             directory,
             reactions,
+            retention,
             notifier,
             scheduler,
             settings,
@@ -367,6 +367,8 @@ impl App {
         tasks.spawn(async move { follower.run(stops.0).await });
         tasks.spawn(async move { consumers.run(stops.1).await });
         tasks.spawn(async move { reactions.run(stops.2).await });
+        let (allocations, rest) = (Arc::clone(&self.allocations), stop.clone());
+        tasks.spawn(async move { allocations.rest(rest).await });
         if matches!(self.clock_kind, AppClock::Real) {
             let (scheduler, stop) = (Arc::clone(&self.scheduler), stop.clone());
             tasks.spawn(async move { scheduler.run(stop).await });

@@ -5,12 +5,15 @@
 
 mod books;
 mod bulk;
+mod together;
 
 pub use books::Loaded;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::books::Books;
@@ -28,6 +31,9 @@ use crate::store::{AppendRequest, Appended, EventStore, ExpectedVersion, StoreEr
 
 /// How often a command is decided again after somebody else wrote first.
 const ATTEMPTS_MAX: usize = 4;
+
+/// After so long without any command, folded books are let go.
+const REST: Duration = Duration::from_mins(5);
 
 /// Locks over which resources are spread, so that commands on one resource follow each other.
 const LOCK_STRIPES: usize = 4_096;
@@ -146,9 +152,22 @@ impl Allocations {
         *self.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(rules);
     }
 
-    /// Drops folded books that nothing needs at the moment.
+    /// Drops the folded books; each comes back from the log when it is wanted.
     pub fn forget_books(&self) {
         self.books.clear();
+    }
+
+    /// Drops the folded books whenever no command came for some time, until told to stop: a server at rest is small.
+    pub async fn rest(&self, stop: CancellationToken) {
+        let mut seen = self.books.changes();
+        loop {
+            tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(REST) => {} }
+            let changes = self.books.changes();
+            if changes == seen {
+                self.books.clear();
+            }
+            seen = changes;
+        }
     }
 
     async fn lock(&self, resource: ResourceId) -> MutexGuard<'_, ()> {
@@ -221,7 +240,7 @@ impl Allocations {
         let (_, mut base) = self.base(resource, loaded)?;
         // The versions are not compared: the policies stand for what somebody has in mind.
         for policy in policies {
-            if let Some(page) = base.policies.get_mut(&policy.id()) {
+            if let Some(page) = Arc::make_mut(&mut base).policies.get_mut(&policy.id()) {
                 page.version = 0;
             }
         }
@@ -265,23 +284,21 @@ impl Allocations {
     }
 
     /// The book that a decision is made on, and how it comes to stand in the log.
-    fn base(&self, resource: ResourceId, loaded: Option<Loaded>) -> Result<(Opening, Book), CommandError> {
+    fn base(&self, resource: ResourceId, loaded: Option<Loaded>) -> Result<(Opening, Arc<Book>), CommandError> {
         let month = self.month();
         match loaded {
             None => Err(CommandError::NoSuchResource(resource)),
-            Some(Loaded::Open(book)) if book.month >= month => {
-                Ok((Opening::None, Arc::try_unwrap(book).unwrap_or_else(|shared| (*shared).clone())))
-            }
+            Some(Loaded::Open(book)) if book.month >= month => Ok((Opening::None, book)),
             Some(Loaded::Open(book)) => {
                 let opened = BooksOpened { previous: book.month, carried: book.carried() };
                 let next = Book::begin(month, &AllocationEvent::BooksOpened(Box::new(opened.clone())))?;
                 let close = Some((book.month, book.version));
-                Ok((Opening::Next { close, opened: Box::new(opened) }, next))
+                Ok((Opening::Next { close, opened: Box::new(opened) }, Arc::new(next)))
             }
             Some(Loaded::Sealed(book, successor)) => {
                 let opened = BooksOpened { previous: book.month, carried: book.carried() };
                 let next = Book::begin(successor, &AllocationEvent::BooksOpened(Box::new(opened.clone())))?;
-                Ok((Opening::Next { close: None, opened: Box::new(opened) }, next))
+                Ok((Opening::Next { close: None, opened: Box::new(opened) }, Arc::new(next)))
             }
         }
     }

@@ -8,9 +8,7 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::evaluate::{
-    Allocation, Basis, Flags, MonthUsage, NoticeTerms, Outcome, Trigger, UsageByMonth, flag_words,
-};
+use crate::domain::evaluate::{Flags, MonthUsage, NoticeTerms, Outcome, Trigger, UsageByMonth, flag_words};
 use crate::domain::ids::{CustomerId, DispatchId, HoldId, OfferingId, PolicyId, ProjectId, ResourceId, UserId};
 use crate::domain::period::{Month, Period, PeriodKind};
 use crate::domain::qos::QosClass;
@@ -19,6 +17,8 @@ use crate::domain::settings::AgentSettings;
 use crate::domain::tres::Amounts;
 use crate::event_family;
 use crate::events::notice::{NoticeFailed, NoticeSent};
+
+pub use super::recorded::{Recorded, RecordedBasis};
 
 /// State of a resource, spelled as on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
@@ -170,29 +170,6 @@ pub struct UserUsageReported {
     pub component: String,
     /// Month-to-date totals by opaque user id.
     pub amounts: BTreeMap<UserId, Decimal>,
-}
-
-/// A term that stands in full, or as a reference to the event of the same stream that has it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Recorded<T> {
-    /// The same as in the event with this version of the stream.
-    Same {
-        /// Version in this stream.
-        same_as: u64,
-    },
-    /// In full.
-    Full(T),
-}
-
-/// The basis of an evaluation with what follows from it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RecordedBasis {
-    /// The terms.
-    #[serde(flatten)]
-    pub basis: Basis,
-    /// What follows from them.
-    pub allocation: Allocation,
 }
 
 /// A policy was evaluated on the resource: every input and the outcome.

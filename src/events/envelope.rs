@@ -295,6 +295,30 @@ impl RecordedEvent {
     }
 }
 
+/// What a fold of one stream needs of an event: reading no more than that is most of the speed of reading many streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEvent {
+    /// Where it stands in the stream, from 1.
+    pub version: Version,
+    /// Identifies the fact.
+    pub event_id: Uuid,
+    /// Type and version of the shape.
+    pub event_type: Arc<str>,
+    /// JSON text; empty once disposed of.
+    pub payload: Arc<str>,
+}
+
+impl From<&RecordedEvent> for StreamEvent {
+    fn from(event: &RecordedEvent) -> Self {
+        Self {
+            version: event.version,
+            event_id: event.event_id,
+            event_type: Arc::clone(&event.event_type),
+            payload: Arc::clone(&event.payload),
+        }
+    }
+}
+
 /// An event of the log whose payload this program cannot read.
 #[derive(Debug, thiserror::Error)]
 #[error("event {event_type} at position {position} cannot be read")]

@@ -6,6 +6,7 @@ pub mod allocation;
 pub mod envelope;
 mod family;
 pub mod notice;
+mod recorded;
 pub mod registry;
 pub mod resolve;
 pub mod site;

@@ -100,7 +100,8 @@ pub struct Notice {
 /// A notice was handed over: the mail server or the endpoint has taken it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoticeSent {
-    /// Which, and to whom.
+    /// Which message, about what, to whom, after how many attempts, and the events that called for it. Its fields stand
+    /// beside each other.
     #[serde(flatten)]
     pub notice: Notice,
 }
@@ -108,7 +109,7 @@ pub struct NoticeSent {
 /// A notice was given up: it cannot be delivered, was refused, or all attempts failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoticeFailed {
-    /// Which, and to whom.
+    /// The same.
     #[serde(flatten)]
     pub notice: Notice,
     /// What went wrong, free of addresses.

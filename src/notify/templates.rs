@@ -242,6 +242,11 @@ Questions: hpc@site.example
             "Dear Alice A,\n\nthis mail has 5 notices.\n\n== climate on hpc1, 2026-03-14 10:22 UTC\n\nthe allocation";
         assert!(digest.text.starts_with(start), "{}", digest.text);
         assert_eq!(digest.text.matches("Questions:").count(), 1);
+        for sample in samples() {
+            let text = Templates::load(None).unwrap().render(&sample).unwrap().text;
+            assert!(text.contains(",\n\n") && !text.contains("\n\n\n"), "{text}");
+            assert!(!text.contains("How") || text.contains("\n\nHow"), "{text}");
+        }
     }
 
     fn broken(name: &str, text: &str) -> String {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::prepare::Prepared;
 use super::{AppendRequest, Appended, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict};
-use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamName, Version};
+use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
 use crate::limits::Limits;
 
 /// A log that lives as long as the process.
@@ -120,11 +120,11 @@ impl EventStore for MemoryStore {
         Ok(places.iter().skip(skip).take(limit).map(|place| inner.events[*place].clone()).collect())
     }
 
-    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<RecordedEvent>>, StoreError> {
+    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
         let inner = self.lock();
         let whole = |stream| {
             let places = inner.streams.get(stream).map_or(&[][..], Vec::as_slice);
-            places.iter().map(|place| inner.events[*place].clone()).collect()
+            places.iter().map(|place| StreamEvent::from(&inner.events[*place])).collect()
         };
         Ok(streams.iter().map(whole).collect())
     }

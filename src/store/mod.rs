@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamName, Version};
+use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
 
 /// Tells a store what time it is; the store itself never looks at a clock.
 pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -120,8 +120,9 @@ pub trait EventStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError>;
 
-    /// Whole streams in few round trips, in the order asked for; meant for streams that are short by design.
-    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<RecordedEvent>>, StoreError>;
+    /// Whole streams in few round trips, in the order asked for, with no more than a fold needs; meant for streams that are
+    /// short by design.
+    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError>;
 
     /// Events of the log after a position, in order. Nothing will ever appear before the last one returned.
     async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError>;

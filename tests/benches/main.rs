@@ -11,16 +11,18 @@ mod consume;
 mod evaluate;
 mod fleet;
 mod idle;
+mod pages;
 mod raw;
 mod report;
 #[path = "../it/support/fleet.rs"]
 mod site;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// As in `src/main.rs`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What was asked for.
 pub struct Options {
@@ -28,6 +30,8 @@ pub struct Options {
     names: Vec<String>,
     /// Resources of the fleet.
     sizes: Vec<usize>,
+    /// Rows of the evaluation log of `pages`.
+    rows: i64,
     /// How often each is repeated; the median counts.
     runs: usize,
     /// Ways of the fleet run.
@@ -39,21 +43,23 @@ pub struct Options {
 }
 
 const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [--runs N] [--folder FOLDER]
-                                          [--way bulk|single] [--no-raw]
+                                          [--way bulk|single] [--no-raw] [--rows N]
 
   evaluate   one evaluation and one decision, without any input or output
   append     the event log: single, batched and concurrent appends
   consume    the consumer loop with all read models, over a log that is there already
   fleet      N resources, one usage report each: commands, log and read models, beside raw inserts of the same rows
   idle       anonymous memory of a server with N resources
+  pages      pages of the evaluation log among --rows rows (10000000, which takes some minutes to make and some GB)
 
-Without a name all of them run. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume and idle.";
+Without a name all of them run but pages. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume and idle.";
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
         names: Vec::new(),
         sizes: vec![1_000, 10_000, 100_000],
         runs: 3,
+        rows: 10_000_000,
         ways: vec![fleet::Way::Bulk, fleet::Way::Single],
         with_raw: true,
         folder: std::env::temp_dir(),
@@ -67,6 +73,7 @@ fn options() -> Result<Options, String> {
                 let sizes = value()?.split(',').map(str::parse).collect::<Result<_, _>>();
                 options.sizes = sizes.map_err(|error| format!("--sizes: {error}"))?;
             }
+            "--rows" => options.rows = value()?.parse().map_err(|error| format!("--rows: {error}"))?,
             "--runs" => options.runs = value()?.parse().map_err(|error| format!("--runs: {error}"))?,
             "--way" => options.ways.retain({
                 let way = value()?;
@@ -74,7 +81,7 @@ fn options() -> Result<Options, String> {
             }),
             "--no-raw" => options.with_raw = false,
             "--folder" => options.folder = value()?.into(),
-            "evaluate" | "append" | "consume" | "fleet" | "idle" => options.names.push(argument),
+            "evaluate" | "append" | "consume" | "fleet" | "idle" | "pages" => options.names.push(argument),
             other => return Err(format!("{other} is not known\n\n{HELP}")),
         }
     }
@@ -112,6 +119,7 @@ fn main() {
                 "append" => append::run(&options).await,
                 "consume" => consume::run(&options).await,
                 "fleet" => fleet::run(&options).await,
+                "pages" => pages::run(&options).await,
                 _ => idle::run(&options).await,
             }
         });

@@ -1,20 +1,18 @@
 //! Folded books: a bounded cache in front of the store.
 
-use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
 
 use super::super::allocation::{Book, BookError, stream_of};
 use super::CommandError;
+use super::together::Together;
 use crate::domain::ids::{EventId, ResourceId};
 use crate::domain::period::Month;
 use crate::events::allocation::AllocationEvent;
-use crate::events::envelope::RecordedEvent;
+use crate::events::envelope::StreamEvent;
 use crate::store::{EventStore, StoreError};
-
-/// Events of a book read at a time.
-const PAGE: usize = 5_000;
 
 /// Books a chain of sealed books may lead through: a century of months.
 const CHAIN_MAX: usize = 1_200;
@@ -31,13 +29,22 @@ pub enum Loaded {
 /// The cache.
 pub(super) struct Books {
     store: Arc<dyn EventStore>,
+    together: Arc<Together>,
     cache: Mutex<LruCache<ResourceId, Arc<Book>>>,
+    books_max: usize,
+    /// Books put into the cache so far.
+    changes: AtomicU64,
 }
 
 impl Books {
     pub(super) fn new(store: Arc<dyn EventStore>, books_max: usize) -> Self {
-        let bound = NonZeroUsize::new(books_max).unwrap_or(NonZeroUsize::MIN);
-        Self { store, cache: Mutex::new(LruCache::new(bound)) }
+        Self {
+            together: Together::new(Arc::clone(&store)),
+            store,
+            cache: Mutex::new(LruCache::unbounded()),
+            books_max,
+            changes: AtomicU64::new(0),
+        }
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, LruCache<ResourceId, Arc<Book>>> {
@@ -45,7 +52,18 @@ impl Books {
     }
 
     pub(super) fn put(&self, resource: ResourceId, book: Arc<Book>) {
-        self.cache().put(resource, book);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        let mut cache = self.cache();
+        let previous = cache.put(resource, book);
+        // Bounded here, since a cache with a bound of its own takes room for all of it from the start.
+        let oldest = if cache.len() > self.books_max { cache.pop_lru() } else { None };
+        drop(cache);
+        drop((previous, oldest)); // taking a book apart takes longer than finding it
+    }
+
+    /// A number that grows with every book that is put into the cache.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     pub(super) fn forget(&self, resource: ResourceId) {
@@ -53,7 +71,8 @@ impl Books {
     }
 
     pub(super) fn clear(&self) {
-        self.cache().clear();
+        let books = std::mem::replace(&mut *self.cache(), LruCache::unbounded());
+        drop(books);
     }
 
     pub(super) fn cached(&self, resource: ResourceId) -> Option<Loaded> {
@@ -97,17 +116,10 @@ impl Books {
     }
 
     async fn read(&self, resource: ResourceId, month: Month) -> Result<Option<Book>, CommandError> {
-        let stream = stream_of(resource, month);
-        let mut book: Option<Book> = None;
-        loop {
-            let after = book.as_ref().map_or(0, |b| b.version);
-            let events = self.store.read_stream(&stream, after, PAGE).await?;
-            let done = events.len() < PAGE;
-            fold(&mut book, resource, month, &events)?;
-            if done {
-                return Ok(book);
-            }
-        }
+        let events = self.together.read(stream_of(resource, month)).await?;
+        let mut book = None;
+        fold(&mut book, resource, month, &events)?;
+        Ok(book)
     }
 
     /// Books of many resources at their hinted months in few reads; those that are sealed go the long way.
@@ -152,16 +164,19 @@ fn fold(
     book: &mut Option<Book>,
     resource: ResourceId,
     month: Month,
-    events: &[RecordedEvent],
+    events: &[StreamEvent],
 ) -> Result<(), CommandError> {
     for recorded in events {
         let decoded = AllocationEvent::decode(&recorded.event_type, &recorded.payload);
         let event = match decoded {
             Some(Ok(event)) => event,
             Some(Err(error)) => {
-                return Err(
-                    StoreError::Corrupt(format!("{} in {}: {error}", recorded.event_type, recorded.stream)).into()
-                );
+                return Err(StoreError::Corrupt(format!(
+                    "{} in {}: {error}",
+                    recorded.event_type,
+                    stream_of(resource, month)
+                ))
+                .into());
             }
             None => return Err(broken(resource, month, "an event of another family", recorded.version).into()),
         };

@@ -30,7 +30,7 @@ use super::prepare::Prepared;
 use super::{
     AppendRequest, Appended, Cause, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict,
 };
-use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamName, Version};
+use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
 use crate::limits::Limits;
 
 /// A log in an `SQLite` file.
@@ -162,7 +162,7 @@ impl EventStore for SqliteStore {
         rows::read_stream(&self.readers, &self.kinds, stream, after, limit.min(self.limits.read_events_max)).await
     }
 
-    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<RecordedEvent>>, StoreError> {
+    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
         let mut found = Vec::with_capacity(streams.len());
         for some in streams.chunks(self.limits.read_streams_max.max(1)) {
             found.append(&mut rows::read_streams(&self.readers, &self.kinds, some).await?);

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 use uuid::Uuid;
 
-use crate::events::envelope::{Actor, ActorKind, Metadata, Position, RecordedEvent, StreamName, Version};
+use crate::events::envelope::{Actor, ActorKind, Metadata, Position, RecordedEvent, StreamEvent, StreamName, Version};
 use crate::store::StoreError;
 
 /// The columns of an event, in the order that `event` reads them. A macro, so that each statement is one static text.
@@ -33,13 +33,10 @@ const READ_STREAM: &str = concat!(
      ORDER BY e.version LIMIT $3"
 );
 
-/// The nested loops give each stream in order of versions; an ORDER BY over all of them would sort the payloads.
-const READ_STREAMS: &str = concat!(
-    "SELECT ",
-    columns!(),
-    ", j.key FROM json_each($1) j CROSS JOIN streams s ON s.name = j.value \
-     CROSS JOIN events e ON e.stream_id = s.stream_id"
-);
+/// The nested loops give each stream in order of versions; an ORDER BY over all of them would sort the payloads. Each
+/// column costs as much as a small row does, so there are no more of them than a fold needs.
+const READ_STREAMS: &str = "SELECT j.key, e.version, e.kind_id, e.event_id, e.payload \
+     FROM json_each($1) j CROSS JOIN streams s ON s.name = j.value CROSS JOIN events e ON e.stream_id = s.stream_id";
 
 /// The names of event types by their numbers: one allocation each, shared by all events of the type.
 #[derive(Clone, Default)]
@@ -123,7 +120,15 @@ fn event(row: &SqliteRow, stream: StreamName, event_type: Arc<str>) -> Result<Re
     })
 }
 
-/// Makes sure that the types of all rows are known, then makes the events.
+/// The name of a type, which another process may have added since.
+async fn kind(readers: &SqlitePool, kinds: &Kinds, kind_id: i64) -> Result<Arc<str>, StoreError> {
+    if let Some(event_type) = kinds.get(kind_id) {
+        return Ok(event_type);
+    }
+    kinds.refresh(readers).await?;
+    kinds.get(kind_id).ok_or_else(|| StoreError::Corrupt(format!("the event type {kind_id}")))
+}
+
 async fn events(
     readers: &SqlitePool,
     kinds: &Kinds,
@@ -132,13 +137,7 @@ async fn events(
 ) -> Result<Vec<RecordedEvent>, StoreError> {
     let mut events = Vec::with_capacity(rows.len());
     for row in rows {
-        let kind_id = get(&row, 2)?;
-        let mut event_type = kinds.get(kind_id);
-        if event_type.is_none() {
-            kinds.refresh(readers).await?;
-            event_type = kinds.get(kind_id);
-        }
-        let event_type = event_type.ok_or_else(|| StoreError::Corrupt(format!("the event type {kind_id}")))?;
+        let event_type = kind(readers, kinds, get(&row, 2)?).await?;
         events.push(event(&row, stream(&row)?, event_type)?);
     }
     Ok(events)
@@ -184,20 +183,22 @@ pub(super) async fn read_streams(
     readers: &SqlitePool,
     kinds: &Kinds,
     streams: &[StreamName],
-) -> Result<Vec<Vec<RecordedEvent>>, StoreError> {
+) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
     let names = serde_json::to_string(streams).map_err(|error| StoreError::Rejected(error.to_string()))?;
     let rows = sqlx::query(READ_STREAMS).bind(names).fetch_all(readers).await.map_err(unavailable)?;
-    let asked = |row: &SqliteRow| -> Result<usize, StoreError> {
-        usize::try_from(get::<i64>(row, 14)?).map_err(|_| StoreError::Corrupt("a negative place".to_owned()))
-    };
-    let places = rows.iter().map(asked).collect::<Result<Vec<_>, _>>()?;
-    let events = events(readers, kinds, rows, |row| Ok(streams[asked(row)?].clone())).await?;
     let mut found = vec![Vec::new(); streams.len()];
-    for (place, event) in places.into_iter().zip(events) {
-        found[place].push(event);
+    for row in rows {
+        let event = StreamEvent {
+            version: unsigned(&row, 1)?,
+            event_id: get(&row, 3)?,
+            event_type: kind(readers, kinds, get(&row, 2)?).await?,
+            payload: get::<Option<&str>>(&row, 4)?.unwrap_or_default().into(),
+        };
+        let place = usize::try_from(unsigned(&row, 0)?).ok().and_then(|place| found.get_mut(place));
+        place.ok_or_else(|| StoreError::Corrupt("a stream that nobody asked for".to_owned()))?.push(event);
     }
     for stream in &mut found {
-        stream.sort_unstable_by_key(|event| event.version); // already in order, unless the planner has new ideas
+        stream.sort_unstable_by_key(|event: &StreamEvent| event.version); // already in order, unless the planner has new ideas
     }
     Ok(found)
 }

@@ -128,7 +128,7 @@ async fn a_crash_between_delivery_and_record_sends_again_with_the_same_id_and_re
     let fixture = Fixture::new(Manner::TakesAndStalls).await;
     let mut options = through(&fixture);
     if let MailTransportOptions::Smtp(smtp) = &mut options.mail.transport {
-        smtp.timeout = Duration::from_secs(60);
+        smtp.timeout = Duration::from_mins(1);
     }
     let mut site = Site::new(terms("notify_organization_owners"), options).await;
     site.report("climate", "810").await;

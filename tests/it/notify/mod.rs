@@ -4,6 +4,7 @@ mod delivery;
 mod recipients;
 mod rules;
 mod server;
+mod settings;
 mod smtp;
 mod support;
 mod webhooks;

@@ -3,7 +3,7 @@
 use sluice::commands::allocation::AllocationCommand;
 use sluice::domain::ids::HoldId;
 use sluice::events::allocation::{CommandReport, ExecutionMode, HoldKind};
-use sluice::events::notice::NoticeTemplate;
+use sluice::events::notice::NoticeTemplate::{Paused, Restored, SlowedDown, ThresholdReached};
 use sluice::notify::{MailOptions, NotifyOptions};
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ async fn a_threshold_is_told_once_and_again_after_a_top_up_or_in_a_new_period() 
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 3);
     let sent = outcomes[0].as_ref().unwrap();
     assert_eq!((sent.notice.thresholds.as_slice(), sent.notice.attempt), ([dec("80")].as_slice(), 1));
-    assert_eq!((sent.notice.policy, sent.notice.template), (Some(Site::policy()), NoticeTemplate::ThresholdReached));
+    assert_eq!((sent.notice.policy, sent.notice.template), (Some(Site::policy()), ThresholdReached));
 }
 
 #[tokio::test]
@@ -79,17 +79,13 @@ async fn several_resources_of_one_owner_within_a_minute_go_in_one_mail() {
 
 #[tokio::test]
 async fn restrictions_are_told_when_they_begin_and_when_they_end() {
-    let site =
-        Site::new(terms("notify_organization_owners,request_downscaling,request_pausing"), NotifyOptions::default())
-            .await;
-    assert_eq!(ALL_THREE.split(',').count(), 3);
+    let site = Site::new(terms(ALL_THREE), NotifyOptions::default()).await;
     for usage in ["1000", "1200", "1100", "900"] {
         site.report("climate", usage).await;
         site.pass(61).await;
     }
     let mut told: Vec<_> = site.outcomes().await.into_iter().map(|outcome| outcome.unwrap().notice.template).collect();
     told.sort();
-    use NoticeTemplate::{Paused, Restored, SlowedDown, ThresholdReached};
     assert_eq!(told, [ThresholdReached, SlowedDown, SlowedDown, Paused, Restored]);
     let mails = site.mails();
     assert_eq!(mails.len(), 4, "threshold and slow-down came together");

@@ -88,9 +88,8 @@ async fn talk(stream: TcpStream, manner: Manner, taken: &watch::Sender<Vec<Lette
     while let Some(line) = lines.next_line().await? {
         let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
         match (verb.as_str(), manner) {
-            ("EHLO" | "MAIL" | "RSET" | "NOOP", _) => say(&mut write, "250 fixture").await?,
             ("RCPT", Manner::RefusesRecipient(answer)) => say(&mut write, answer).await?,
-            ("RCPT", _) => say(&mut write, "250 fixture").await?,
+            ("EHLO" | "MAIL" | "RCPT" | "RSET" | "NOOP", _) => say(&mut write, "250 fixture").await?,
             ("DATA", Manner::Drops) => {
                 say(&mut write, "354 go on").await?;
                 lines.next_line().await?;
