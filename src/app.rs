@@ -20,6 +20,7 @@ use crate::directory::{Directory, DirectoryError};
 use crate::events::Event;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
+use crate::notify::{Notifier, NotifierParts, NotifyConsumer, NotifyError, NotifyOptions};
 use crate::operations::Operations;
 use crate::projections::{self, registry as tables};
 use crate::reactions::{self, DueHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
@@ -52,6 +53,8 @@ pub struct AppOptions {
     pub schedule: Schedule,
     /// Defaults of the settings that may change over the API.
     pub settings: SiteSettings,
+    /// How notices travel.
+    pub notify: NotifyOptions,
     /// Bounds.
     pub limits: Limits,
     /// This process is the server: it says how far it has followed the log.
@@ -66,6 +69,7 @@ impl AppOptions {
             simulated_clock: None,
             schedule: Schedule::daily(chrono_tz::Tz::UTC),
             settings: SiteSettings::default(),
+            notify: NotifyOptions::default(),
             limits: Limits::default(),
             serving: false,
         }
@@ -104,6 +108,9 @@ pub enum AppError {
     /// A scheduled job.
     #[error("a scheduled job failed")]
     Scheduler(#[from] SchedulerError),
+    /// Notices.
+    #[error("notices cannot be sent")]
+    Notify(#[from] NotifyError),
     /// Another server runs on this database.
     #[error("another sluice serves {} already; one at a time", .0.display())]
     Served(PathBuf),
@@ -166,10 +173,14 @@ pub struct App {
     pub reactions: Arc<Reactions>,
     /// Compaction and pruning of old rows.
     pub retention: Arc<Retention>,
+    /// Mail and webhooks.
+    pub notifier: Arc<Notifier>,
     /// Jobs.
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
     pub settings: Arc<Settings>,
+    /// Cancelled when the server goes down: what would answer for ever ends.
+    pub stopping: CancellationToken,
 }
 
 impl App {
@@ -239,8 +250,25 @@ impl App {
         ));
         let feed = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone());
         let consumers = projections::consumers(feed).with(ReactionConsumer::new(&reactions)).with(DueHoldsConsumer);
+        let consumers = if options.serving { consumers.with(Served::new(Arc::clone(&follower))) } else { consumers };
+        let notify = NotifyOptions { delivers: options.notify.delivers || options.serving, ..options.notify.clone() };
+        let wake = Arc::new(tokio::sync::Notify::new());
+        // What is owed depends on the endpoints and the transport: whoever delivers writes it down.
         let consumers =
-            Arc::new(if options.serving { consumers.with(Served::new(Arc::clone(&follower))) } else { consumers });
+            if notify.delivers { consumers.with(NotifyConsumer::new(&notify, Arc::clone(&wake))) } else { consumers };
+        let consumers = Arc::new(consumers);
+        let parts = NotifierParts {
+            read: read.clone(),
+            store: Arc::clone(&store),
+            registry: Arc::clone(&registry),
+            follower: Arc::clone(&follower),
+            allocations: Arc::clone(&allocations),
+            directory: directory.clone(),
+            clock: Arc::clone(&clock),
+            log: options.log.clone(),
+            wake,
+        };
+        let notifier = Arc::new(Notifier::new(parts, notify)?);
         let retention = Arc::new(Retention::new(
             Arc::clone(&store),
             Arc::clone(&consumers),
@@ -269,22 +297,28 @@ impl App {
             registry_commands,
             operations,
             consumers,
-            retention,
             directory,
             reactions,
+            retention,
+            notifier,
             scheduler,
             settings,
+            stopping: CancellationToken::new(),
         }))
     }
 
-    /// Does the work of the background here and now: read models, re-evaluations, until nothing is left to do.
+    /// Does the work of the background here and now: read models, re-evaluations, notices that are due if this process
+    /// delivers, until nothing is left to do.
     pub async fn settle(&self) -> Result<Position, AppError> {
+        let never = CancellationToken::new();
         loop {
             self.follower.catch_up().await?;
             let position = self.consumers.settle().await?;
-            if self.reactions.work(&CancellationToken::new()).await? == 0 {
-                return Ok(position);
+            // Notices wait for what stands in the log to be folded, which a re-evaluation has just added to.
+            if self.reactions.work(&never).await? > 0 || self.notifier.work(&never).await? > 0 {
+                continue;
             }
+            return Ok(position);
         }
     }
 
@@ -328,6 +362,8 @@ impl App {
         let (follower, consumers, reactions) =
             (Arc::clone(&self.follower), Arc::clone(&self.consumers), Arc::clone(&self.reactions));
         let stops = (stop.clone(), stop.clone(), stop.clone());
+        let (notifier, last) = (Arc::clone(&self.notifier), stop.clone());
+        tasks.spawn(async move { notifier.run(last).await });
         tasks.spawn(async move { follower.run(stops.0).await });
         tasks.spawn(async move { consumers.run(stops.1).await });
         tasks.spawn(async move { reactions.run(stops.2).await });
@@ -361,6 +397,10 @@ impl App {
     pub fn claim(log: &Path) -> Result<ServeClaim, AppError> {
         let path = log.with_extension("db.serving");
         let file = |source| AppError::File { path: path.clone(), source };
+        // The claim is the first that a new installation writes.
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(file)?;
+        }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(file)?;
         match lock.try_lock() {
             Ok(()) => Ok(ServeClaim { _lock: lock }),
@@ -394,6 +434,7 @@ async fn snapshot(read: &ReadDb) -> Result<Snapshot, SqlError> {
     tables::load_customers(read, |o| known.customers.push((o.facts, o.version))).await?;
     tables::load_projects(read, |o| known.projects.push((o.facts, o.version))).await?;
     tables::load_offerings(read, |o| known.offerings.push((o.facts, o.version))).await?;
+    known.deleted = tables::load_deleted_policies(read).await?;
     let policies = &mut known.policies;
     tables::load_policies(read, |o| {
         policies.push(PolicyRow { facts: o.facts, version: o.version, created: o.created });

@@ -5,6 +5,7 @@
 
 mod database;
 mod load;
+mod notify;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use database::{Database, DatabaseError};
 pub use load::{ConfigError, Sources};
+pub use notify::{MailConfig, MailTransport, NoticesConfig, Secrets, WebhookEndpoint, WebhooksConfig};
 
 use crate::app::AppOptions;
 use crate::limits::Limits;
@@ -59,6 +61,17 @@ pub struct Config {
     pub reset_resend_minutes: u32,
     /// Unanswered messages per agent at a time.
     pub dispatch_window: u32,
+    /// Where people and other programs reach this service; links in mails begin with it.
+    pub public_url: Option<String>,
+    /// What all notices have in common.
+    pub notices: NoticesConfig,
+    /// Mail.
+    pub mail: MailConfig,
+    /// Webhooks.
+    pub webhooks: WebhooksConfig,
+    /// Read from the environment.
+    #[serde(skip)]
+    pub secrets: Secrets,
     /// Bounds that a site may want to move; all others are in [`Limits`].
     pub limits: LimitsConfig,
 }
@@ -190,6 +203,11 @@ impl Default for Config {
             resends_max: 5,
             reset_resend_minutes: 60,
             dispatch_window: 100,
+            public_url: None,
+            notices: NoticesConfig::default(),
+            mail: MailConfig::default(),
+            webhooks: WebhooksConfig::default(),
+            secrets: Secrets::default(),
             limits: LimitsConfig::default(),
         }
     }
@@ -295,6 +313,7 @@ impl Config {
             simulated_clock: self.simulated_clock,
             schedule,
             settings: self.settings(),
+            notify: self.notify_options(),
             limits: self.limits(),
             serving: false,
         })
@@ -322,6 +341,6 @@ impl Config {
                 allowed: "a number above 0",
             });
         }
-        Ok(())
+        self.check_notify()
     }
 }

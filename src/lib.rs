@@ -15,6 +15,7 @@ pub mod events;
 pub mod http;
 pub mod import;
 pub mod limits;
+pub mod notify;
 pub mod operations;
 #[path = "../projections/mod.rs"]
 pub mod projections;

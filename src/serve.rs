@@ -48,7 +48,8 @@ impl Server {
                 app.scheduler.catch_up().await.map_err(AppError::from)?;
             }
             AppClock::Simulated(_) => {
-                if let Some(to) = app.options.simulated_clock {
+                // An application that has lived on since it was opened (the demo) is past that time by now.
+                if let Some(to) = app.options.simulated_clock.filter(|to| *to > app.clock.now()) {
                     app.advance_clock(to).await?;
                 }
             }
@@ -69,9 +70,12 @@ impl Server {
     pub async fn run(self, router: Router, stop: CancellationToken) -> Result<(), ServeError> {
         let background = CancellationToken::new();
         let mut tasks = self.app.start(&background);
-        let signal = stop.clone();
+        let (signal, stopping) = (stop.clone(), self.app.stopping.clone());
         let served = axum::serve(self.listener, router)
-            .with_graceful_shutdown(async move { signal.cancelled().await })
+            .with_graceful_shutdown(async move {
+                signal.cancelled().await;
+                stopping.cancel();
+            })
             .await
             .map_err(ServeError::Serve);
         if let Ok(head) = self.app.store.head().await

@@ -1,5 +1,7 @@
 //! Logs: to standard error, for people or for programs, as the configuration says.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -11,7 +13,9 @@ use crate::config::{LogConfig, LogFormat};
 /// The level is neither a level nor a list of directives.
 pub fn start(config: &LogConfig) -> Result<(), tracing_subscriber::filter::ParseError> {
     let filter = EnvFilter::builder().parse(&config.level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A journal or a file is not to hold the colours of a terminal.
+    let colour = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr);
     let started = match config.format {
         LogFormat::Text => builder.finish().try_init(),
         LogFormat::Json => builder.json().finish().try_init(),

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::Kind;
 use super::objects::facts;
 use super::resources::state_of;
-use crate::domain::ids::{CustomerId, OfferingId, ProjectId, ResourceId};
+use crate::domain::ids::{CustomerId, OfferingId, PolicyId, ProjectId, ResourceId};
 use crate::domain::period::Month;
 use crate::events::allocation::ResourceState;
 use crate::events::envelope::Position;
@@ -93,6 +93,12 @@ loads! {
     load_offerings: OfferingFacts = Offering;
     /// Every policy that is not deleted.
     load_policies: PolicyFacts = Policy;
+}
+
+/// Ids of the policies that were deleted: they are not used again.
+pub async fn load_deleted_policies(db: &ReadDb) -> Result<Vec<PolicyId>, SqlError> {
+    let select = "SELECT id FROM registry_objects WHERE kind = $1 AND gone = 1 ORDER BY no";
+    db.query(select, &[Kind::Policy.code().into()]).await?.iter().map(|row| Ok(row.uuid(0)?.into())).collect()
 }
 
 /// Every resource, terminated ones too.

@@ -16,8 +16,8 @@ use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::ReadTx;
 
 pub use load::{
-    LoadedObject, LoadedResource, load_customers, load_groups, load_offerings, load_policies, load_projects,
-    load_resources, loaded_position,
+    LoadedObject, LoadedResource, load_customers, load_deleted_policies, load_groups, load_offerings, load_policies,
+    load_projects, load_resources, loaded_position,
 };
 pub use objects::{
     ObjectFilter, ObjectRow, customers, customers_of, groups, offerings, policies, projects, projects_of,

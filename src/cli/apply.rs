@@ -113,13 +113,11 @@ fn described(change: &Change) -> String {
     let mut text = format!("{} {} {}", change.action.mark(), change.kind.word().replace('_', " "), change.slug);
     for field in &change.fields {
         let to = shortened(&field.to);
-        text.push_str(&match &field.from {
-            None => format!("\n    {}: {to}", field.field),
-            Some(from) => format!("\n    {}: {} -> {to}", field.field, shortened(from)),
-        });
+        let from = field.from.as_deref().map(|from| format!("{} -> ", shortened(from))).unwrap_or_default();
+        text.extend(["\n    ", &field.field, ": ", &from, &to]);
     }
     for note in &change.notes {
-        text.push_str(&format!("\n    ({note})"));
+        text.extend(["\n    (", note, ")"]);
     }
     text
 }

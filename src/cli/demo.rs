@@ -18,7 +18,7 @@ use crate::serve::Server;
 /// Options of `demo`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Where to listen; port 0 = any free one [env: SLUICE_LISTEN]
+    /// Where to listen; port 0 = any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: String,
     /// Stop when the story has been told, instead of serving the API

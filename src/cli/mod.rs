@@ -39,6 +39,7 @@ struct Cli {
 
 /// Flags that every command takes. Their names in the environment: `SLUICE_CONFIG`, `SLUICE_DATABASE` and so on.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "these are help texts")]
 struct Globals {
     /// Configuration file (TOML) [env: SLUICE_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]

@@ -17,6 +17,7 @@ use crate::serve::{ServeError, Server, asked_to_end};
 
 /// Options of `serve`.
 #[derive(Debug, Args)]
+#[expect(clippy::doc_markdown, reason = "these are help texts")]
 pub(super) struct Options {
     /// Where to listen; port 0 = any free one [env: SLUICE_LISTEN]
     #[arg(long, value_name = "ADDRESS")]

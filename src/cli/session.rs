@@ -98,6 +98,7 @@ impl Session {
         self.app.clock.now()
     }
 
+    #[expect(clippy::unused_self, reason = "who asks belongs to the session")]
     pub(super) fn meta(&self) -> CommandMeta {
         let correlation_id: Uuid = IdSource.fresh();
         CommandMeta { actor: Actor::CLI, correlation_id, causation_id: None, reason: None }

@@ -100,14 +100,13 @@ async fn create(session: &Session, options: Create, out: &Out) -> Result<(), Cli
     if let Some(at) = expires_at.filter(|at| *at <= now) {
         return Err(CliError::Usage(format!("--expires {} is not after now", time(at))));
     }
-    let user = match directory.user_by_username(&options.user).await.map_err(failed)? {
-        Some(user) => user.id,
-        None => {
-            let id = slug_uuid("user", &options.user).into();
-            let user = UserDetails { id, username: options.user.clone(), email: None, full_name: String::new() };
-            directory.put_user(&user, now).await.map_err(failed)?;
-            id
-        }
+    let user = if let Some(user) = directory.user_by_username(&options.user).await.map_err(failed)? {
+        user.id
+    } else {
+        let id = slug_uuid("user", &options.user).into();
+        let user = UserDetails { id, username: options.user.clone(), email: None, full_name: String::new() };
+        directory.put_user(&user, now).await.map_err(failed)?;
+        id
     };
     let brought = key.is_some();
     let new = NewToken { user, role: options.role, offering, label: options.label, expires_at, key };

@@ -317,7 +317,7 @@ impl Allocations {
             }
             let decision =
                 self.with_context(facts.offering, facts.customer, |ctx| register(facts, ctx.month(), ctx))?;
-            let append = self.request(resource, &decision, ExpectedVersion::NoStream, None, meta, now);
+            let append = Self::request(resource, &decision, ExpectedVersion::NoStream, None, meta, now);
             return Ok(Plan { close: None, append, decision });
         }
         let (opening, base) = self.base(resource, loaded)?;
@@ -332,13 +332,12 @@ impl Allocations {
             Opening::None => (ExpectedVersion::Exact(version), None, None),
             Opening::Next { close, opened } => (ExpectedVersion::NoStream, Some(opened), close),
         };
-        let append = self.request(resource, &decision, expected, opened, meta, now);
+        let append = Self::request(resource, &decision, expected, opened, meta, now);
         let close = close.map(|(month, version)| close_request(resource, month, version, decision.book.month, now));
         Ok(Plan { close, append, decision })
     }
 
     fn request(
-        &self,
         resource: ResourceId,
         decision: &Decision,
         expected: ExpectedVersion,
@@ -432,7 +431,7 @@ fn deterministic(stream: &str, fact: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("sluice/{stream}/{fact}").as_bytes())
 }
 
-fn book_keeping(event: AllocationEvent, id: Uuid, now: chrono::DateTime<chrono::Utc>) -> NewEvent {
+fn book_keeping(event: &AllocationEvent, id: Uuid, now: chrono::DateTime<chrono::Utc>) -> NewEvent {
     NewEvent {
         event_id: id,
         event_type: event.event_type(),
@@ -447,7 +446,7 @@ fn opening_event(
     opened: Box<BooksOpened>,
     now: chrono::DateTime<chrono::Utc>,
 ) -> NewEvent {
-    book_keeping(AllocationEvent::BooksOpened(opened), deterministic(stream.as_str(), "opened"), now)
+    book_keeping(&AllocationEvent::BooksOpened(opened), deterministic(stream.as_str(), "opened"), now)
 }
 
 fn close_request(
@@ -460,6 +459,6 @@ fn close_request(
     let stream = stream_of(resource, month);
     // Another successor is another fact: two processes must not each go on in a month of their own.
     let id = deterministic(stream.as_str(), &format!("closed/{successor}"));
-    let event = book_keeping(AllocationEvent::BooksClosed(BooksClosed { successor }), id, now);
+    let event = book_keeping(&AllocationEvent::BooksClosed(BooksClosed { successor }), id, now);
     AppendRequest { stream, expected: ExpectedVersion::Exact(version), events: vec![event] }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use config::{File, FileFormat, ValueKind};
 
-use super::Config;
+use super::{Config, Secrets};
 
 /// What every variable of the environment begins with.
 const PREFIX: &str = "SLUICE_";
@@ -32,7 +32,7 @@ impl Sources {
         Self { file, environment, flags }
     }
 
-    fn variable(&self, name: &str) -> Option<&str> {
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
@@ -131,6 +131,7 @@ pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
     }
     let mut config: Config = builder.build().and_then(config::Config::try_deserialize).map_err(invalid)?;
     config.check()?;
+    config.secrets = Secrets::read(&config, sources);
     if config.data_dir.is_none() {
         config.data_dir = default_data_dir(sources);
     }

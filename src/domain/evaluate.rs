@@ -336,6 +336,7 @@ pub struct Outcome {
     pub explanation: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn no_flags(flags: &Flags) -> bool {
     !flags.any()
 }

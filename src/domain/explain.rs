@@ -13,7 +13,7 @@ pub fn short(amount: Decimal, places: u32) -> String {
     amount.round_dp_with_strategy(places, RoundingStrategy::MidpointAwayFromZero).normalize().to_string()
 }
 
-/// "104.3 % = 1043.2 of 1000 node_hours (700 base + 300 carried over); 100 % reached -> downscale".
+/// `104.3 % = 1043.2 of 1000 node_hours (700 base + 300 carried over); 100 % reached -> downscale`.
 ///
 /// The percentage is cut, not rounded, so that the sentence never shows a threshold that was not reached.
 pub fn sentence(inputs: &EvaluationInputs<'_>, outcome: &Outcome) -> String {

@@ -104,6 +104,8 @@ ids! {
     TokenId;
     /// One request that the running server is to carry out.
     RequestId;
+    /// One mail or webhook call, across its attempts.
+    NoticeId;
 }
 
 /// The identity of the thing of this `kind` with this `slug`: the version 5 UUID of `kind/slug` in Sluice's own namespace.

@@ -2,7 +2,7 @@
 //!
 //! Everything is computed unrounded; [`PreviewNumbers::rounded`] gives what is shown.
 
-use chrono::{Days, NaiveDate};
+use chrono::{Datelike, Days, NaiveDate};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
@@ -94,7 +94,14 @@ pub fn date_projections(
     }
 }
 
-fn projection(current: Decimal, daily_rate: Decimal, threshold: Decimal, today: NaiveDate) -> Projection {
+/// What is used in a day, on average over the days that have begun since `since`; at least one.
+pub fn daily_rate(used: Decimal, since: NaiveDate, today: NaiveDate) -> Decimal {
+    let days = today.num_days_from_ce() - since.num_days_from_ce() + 1;
+    used / Decimal::from(days.max(1))
+}
+
+/// When usage that grows by `daily_rate` a day reaches a threshold.
+pub fn projection(current: Decimal, daily_rate: Decimal, threshold: Decimal, today: NaiveDate) -> Projection {
     // Nothing used of nothing is 0 %, which is no threshold reached.
     if current >= threshold && current > Decimal::ZERO {
         return Projection { days: Some(0), date: Some(today), status: ProjectionStatus::Exceeded };

@@ -16,6 +16,7 @@ use crate::domain::sacctmgr::Command;
 use crate::domain::settings::AgentSettings;
 use crate::domain::tres::Amounts;
 use crate::event_family;
+use crate::events::notice::{NoticeFailed, NoticeSent};
 
 pub use super::recorded::{Recorded, RecordedBasis};
 
@@ -203,6 +204,7 @@ pub struct PolicyEvaluated {
     pub outcome: Outcome,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn no_flags(flags: &Flags) -> bool {
     !flags.any()
 }
@@ -569,5 +571,9 @@ event_family! {
         CommandResultReported(CommandResultReported) = "command_result_reported.v1",
         /// The agent reported on nothing known.
         CommandResultUnmatched(CommandResultUnmatched) = "command_result_unmatched.v1",
+        /// A notice was handed over.
+        NoticeSent(NoticeSent) = "notice_sent.v1",
+        /// A notice was given up.
+        NoticeFailed(NoticeFailed) = "notice_failed.v1",
     }
 }

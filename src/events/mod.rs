@@ -5,6 +5,7 @@
 pub mod allocation;
 pub mod envelope;
 mod family;
+pub mod notice;
 mod recorded;
 pub mod registry;
 pub mod resolve;

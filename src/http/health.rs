@@ -59,7 +59,7 @@ async fn live() -> Json<Live> {
 async fn ready(State(state): State<ApiState>) -> Response {
     let app = &state.app;
     let event_store = app.store.head().await.is_ok();
-    let read_models = app.read.query_one("SELECT 1", &[]).await.is_ok();
+    let read_models = app.read.ping().await.is_ok();
     let consumers: Vec<Consumer> = match app.consumers.status().await {
         Ok(all) => all.iter().map(|c| Consumer { name: c.name, lag: c.lag, stalled: c.error.is_some() }).collect(),
         Err(_) => Vec::new(),

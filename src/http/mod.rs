@@ -7,6 +7,7 @@ mod access;
 mod clock;
 mod context;
 mod error;
+mod events;
 mod fields;
 mod health;
 mod json;
@@ -51,6 +52,7 @@ fn routes(state: &ApiState) -> Routes {
         registry::routes,
         users::routes,
         settings::routes,
+        events::routes,
         clock::routes,
         version::routes,
         health::routes,
@@ -75,7 +77,7 @@ pub fn router(state: ApiState) -> Router {
     let (api, description, _) = routes(&state).finish();
     let inner = api
         .with_state(state.clone())
-        .merge(openapi::routes(description))
+        .merge(openapi::routes(&description))
         .fallback(layers::not_found)
         .method_not_allowed_fallback(layers::method_not_allowed)
         .layer(DefaultBodyLimit::max(state.limits.body_bytes_max))

@@ -27,7 +27,7 @@ pub fn description() -> OpenApi {
 }
 
 /// The description and the pages, which are the same for everybody.
-pub fn routes(description: OpenApi) -> Router {
+pub fn routes(description: &OpenApi) -> Router {
     let text: Arc<str> = description.to_pretty_json().unwrap_or_else(|_| "{}".to_owned()).into();
     let schema =
         get(move || async move { ([(header::CONTENT_TYPE, "application/json")], text.to_string()).into_response() });

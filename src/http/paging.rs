@@ -89,11 +89,11 @@ pub fn paged<T, R: Serialize>(ctx: &Context, rows: Vec<T>, row: impl FnMut(T) ->
     let total = rows.len() as u64;
     let page = Page::of(&ctx.query)?.within(total)?;
     let rows: Vec<R> = page.cut(rows).into_iter().map(row).collect();
-    listed(ctx, page, total, rows)
+    listed(ctx, page, total, &rows)
 }
 
 /// Answers with the rows of a page and the headers that belong to it.
-pub fn listed<R: Serialize>(ctx: &Context, page: Page, total: u64, rows: Vec<R>) -> Result<Response, ApiError> {
+pub fn listed<R: Serialize>(ctx: &Context, page: Page, total: u64, rows: &[R]) -> Result<Response, ApiError> {
     let rows = rows.iter().map(|row| ctx.shown(row)).collect::<Result<Vec<_>, _>>()?;
     let mut response = Json(rows).into_response();
     let headers = response.headers_mut();

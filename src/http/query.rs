@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use uuid::Uuid;
 
 use super::error::ApiError;
@@ -68,14 +68,6 @@ impl Query {
         self.read(name, "a date YYYY-MM-DD", |text| parse_instant(text).map(|at| at.date_naive()))
     }
 
-    /// An instant, or the midnight (UTC) that a date begins with.
-    pub fn instant(&self, name: &str) -> Result<Option<DateTime<Utc>>, ApiError> {
-        // A plus sign that was not encoded arrives as a space.
-        self.read(name, "an ISO 8601 instant or date", |text| {
-            parse_instant(text).or_else(|| parse_instant(&text.replace(' ', "+"))).map(|at| at.to_utc())
-        })
-    }
-
     /// The fields asked for; none means all.
     pub fn fields(&self) -> Option<BTreeSet<&str>> {
         let fields: BTreeSet<&str> = self.all("field").collect();
@@ -84,11 +76,16 @@ impl Query {
 
     /// The query with another page, encoded; commas too, on which readers of `Link` headers would stumble.
     pub fn with_page(&self, page: u64) -> String {
+        self.with("page", &page.to_string())
+    }
+
+    /// The query with another value of a parameter, encoded.
+    pub fn with(&self, changed: &str, value: &str) -> String {
         let mut text = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in self.pairs.iter().filter(|(name, _)| name != "page") {
+        for (name, value) in self.pairs.iter().filter(|(name, _)| name != changed) {
             text.append_pair(name, value);
         }
-        text.append_pair("page", &page.to_string());
+        text.append_pair(changed, value);
         text.finish()
     }
 }
@@ -107,13 +104,12 @@ mod tests {
     #[test]
     fn parameters_are_read_in_all_their_spellings() {
         let query = Query::parse(
-            "state=OK&state=Erred&name=a%2Cb&x=&resource_uuid=7e500000-0000-4000-8000-000000000001&from=2026-03-01T00:00:00+02:00&on=True",
+            "state=OK&state=Erred&name=a%2Cb&x=&resource_uuid=7e500000-0000-4000-8000-000000000001&on=True",
         );
         assert_eq!(query.all("state").collect::<Vec<_>>(), ["OK", "Erred"]);
         assert_eq!((query.get("state"), query.get("x"), query.get("y")), (Some("Erred"), None, None));
         let id: Option<ResourceId> = query.uuid("resource_uuid").unwrap();
         assert_eq!(id.unwrap().to_string(), "7e500000000040008000000000000001");
-        assert_eq!(query.instant("from").unwrap().unwrap().to_rfc3339(), "2026-02-28T22:00:00+00:00");
         assert_eq!(query.boolean("on").unwrap(), Some(true));
         assert!(matches!(query.uuid::<ResourceId>("name"), Err(ApiError::Invalid(e)) if e.0.contains_key("name")));
     }

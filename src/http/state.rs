@@ -18,7 +18,7 @@ pub struct HttpLimits {
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { body_bytes_max: 2 << 20, request_time_max: Duration::from_secs(120), report_items_max: 10_000 }
+        Self { body_bytes_max: 2 << 20, request_time_max: Duration::from_mins(2), report_items_max: 10_000 }
     }
 }
 

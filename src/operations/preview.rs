@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use chrono::{Datelike, NaiveDate};
+use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use super::{OperationError, Operations};
@@ -17,7 +17,9 @@ use crate::domain::evaluate::{EvaluationTerms, Trigger};
 use crate::domain::ids::ResourceId;
 use crate::domain::period::{Period, site_date};
 use crate::domain::policy::PolicyTerms;
-use crate::domain::preview::{PreviewInputs, PreviewNumbers, Thresholds, date_projections, qos_status, thresholds};
+use crate::domain::preview::{
+    PreviewInputs, PreviewNumbers, Thresholds, daily_rate, date_projections, qos_status, thresholds,
+};
 use crate::domain::sacctmgr::{self, Command};
 use crate::domain::tres::Weights;
 use crate::events::allocation::{AllocationEvent, PolicyEvaluated, Recorded};
@@ -217,7 +219,7 @@ impl Operations {
         let rate = request
             .daily_usage_rate
             .filter(|rate| !rate.is_zero())
-            .unwrap_or_else(|| outcome.weighted_usage / days_elapsed(evaluated.period, book, today));
+            .unwrap_or_else(|| daily_rate(outcome.weighted_usage, counted_since(evaluated.period, book), today));
         let notification = terms.notification_thresholds.first().copied().unwrap_or(NOTIFICATION_PERCENT);
         let limits: Thresholds = thresholds(outcome.weighted_allocation, terms.grace_ratio, notification);
         let numbers = PreviewNumbers {
@@ -246,10 +248,9 @@ impl Operations {
     }
 }
 
-/// Days of the period, or of the resource's life, that have begun; at least one.
-fn days_elapsed(period: Period, book: &Book, today: NaiveDate) -> Decimal {
-    let start = period.start().unwrap_or_else(|| book.facts.created.date_naive());
-    Decimal::from((today.num_days_from_ce() - start.num_days_from_ce() + 1).max(1))
+/// The first day of the period, or of the resource's life where the period has none.
+fn counted_since(period: Period, book: &Book) -> NaiveDate {
+    period.start().unwrap_or_else(|| book.facts.created.date_naive())
 }
 
 /// The carryover of all components as one weighted sum, for the single numbers that the wire has.

@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub offerings: Vec<(OfferingFacts, Version)>,
     /// Policies that are not deleted.
     pub policies: Vec<PolicyRow>,
+    /// Policies that are.
+    pub deleted: Vec<PolicyId>,
     /// Resources.
     pub resources: Vec<(ResourceId, ResourceEntry)>,
 }
@@ -114,6 +116,7 @@ impl RegistryState {
         state.offerings =
             snapshot.offerings.into_iter().map(|(f, v)| (f.offering, versioned(OfferingInForce::of(f), v))).collect();
         state.resources = snapshot.resources.into_iter().collect();
+        state.deleted = snapshot.deleted.into_iter().collect();
         for row in snapshot.policies {
             state.put_policy(&row.facts, row.version, row.created);
         }
@@ -133,7 +136,7 @@ impl RegistryState {
     pub fn apply(&mut self, event: &RegistryEvent, version: Version, occurred_at: DateTime<Utc>) {
         match event {
             RegistryEvent::GroupRegistered(f) | RegistryEvent::GroupChanged(f) => {
-                put(&mut self.groups, f.group, f, version)
+                put(&mut self.groups, f.group, f, version);
             }
             RegistryEvent::CustomerRegistered(f) | RegistryEvent::CustomerChanged(f) => {
                 put(&mut self.customers, f.customer, f, version);
@@ -146,7 +149,7 @@ impl RegistryState {
                 self.refresh_policies(f.offering);
             }
             RegistryEvent::PolicyCreated(f) | RegistryEvent::PolicyChanged(f) => {
-                self.put_policy(f, version, occurred_at)
+                self.put_policy(f, version, occurred_at);
             }
             RegistryEvent::PolicyDeleted(deleted) => {
                 self.deleted.insert(deleted.policy);

@@ -16,7 +16,7 @@ use crate::commands::allocation::AllocationCommand;
 use crate::commands::execute::{Allocations, CommandError, CommandMeta};
 use crate::commands::registry::{RegistryCommands, RegistryError};
 use crate::directory::{Directory, DirectoryError, NewToken};
-use crate::domain::ids::{ResourceId, TokenId};
+use crate::domain::ids::{OfferingId, ResourceId, TokenId};
 use crate::registry::Registry;
 
 /// Resources that one batch of commands, or one read of books, is for.
@@ -303,13 +303,14 @@ impl Site {
         Ok(())
     }
 
+    fn offering_of(&self, slug: &str) -> Option<OfferingId> {
+        let state = self.registry.read();
+        state.offerings().find(|o| o.facts.facts.slug == slug).map(|o| o.facts.facts.offering)
+    }
+
     async fn new_token(&self, spec: TokenSpec) -> Result<NewToken, ApplyError> {
         let user = self.directory.user_by_username(&spec.user.username.value).await?;
-        let offering = spec.offering.as_ref().and_then(|slug| {
-            let state = self.registry.read();
-            let found = state.offerings().find(|o| o.facts.facts.slug == slug.value).map(|o| o.facts.facts.offering);
-            found
-        });
+        let offering = spec.offering.as_ref().and_then(|slug| self.offering_of(&slug.value));
         Ok(NewToken {
             user: user.map_or_else(|| spec.user.id(), |user| user.id),
             role: spec.role,

@@ -241,7 +241,7 @@ fn objects<'a, T>(
 }
 
 fn read_head(fields: &mut Fields<'_>) -> Option<Head> {
-    let uuid = fields.parsed("uuid", |text| text.parse::<ResourceId>()).value().map(|id| id.value.as_uuid());
+    let uuid = fields.parsed("uuid", str::parse::<ResourceId>).value().map(|id| id.value.as_uuid());
     let slug = fields.required("slug")?;
     if let Some(problem) = slug_complaint(&slug.value) {
         fields.problems.at(&slug, problem);

@@ -202,7 +202,7 @@ impl Check<'_> {
             if current == Some(facts) {
                 continue;
             }
-            if let Err(errors) = check_against_offering(facts, &registry.read()) {
+            if let Err(errors) = check_against_offering(facts, current, &registry.read()) {
                 for (field, messages) in errors.0 {
                     self.policy_problems(spec, &field, &messages);
                 }

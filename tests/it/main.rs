@@ -2,13 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
+mod architecture;
 mod cli;
 mod commands;
 mod config;
 mod crash;
 mod directory;
+mod docs;
 mod domain;
+mod events;
+mod execute;
+mod http;
 mod import;
+mod notify;
 mod projections;
 #[path = "../properties/mod.rs"]
 mod properties;

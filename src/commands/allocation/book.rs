@@ -198,8 +198,6 @@ impl Book {
     pub fn evolve(&mut self, id: EventId, event: &AllocationEvent) {
         self.version += 1;
         match event {
-            // Both begin a book; elsewhere in a stream they say nothing new.
-            AllocationEvent::BooksOpened(_) | AllocationEvent::ResourceRegistered(_) => {}
             AllocationEvent::BooksClosed(closed) => self.sealed = Some(closed.successor),
             AllocationEvent::LimitsChanged(changed) => self.facts.limits.clone_from(&changed.limits),
             AllocationEvent::ResourceDetailsChanged(changed) => {
@@ -226,9 +224,15 @@ impl Book {
                     open.state = DispatchState::Failed;
                 }
             }
-            AllocationEvent::UserUsageReported(_)
+            // The first two begin a book; elsewhere in a stream they say nothing new.
+            AllocationEvent::BooksOpened(_)
+            | AllocationEvent::ResourceRegistered(_)
+            | AllocationEvent::UserUsageReported(_)
             | AllocationEvent::EvaluationFailed(_)
-            | AllocationEvent::CommandResultUnmatched(_) => {}
+            | AllocationEvent::CommandResultUnmatched(_)
+            // What was noticed is marked by the evaluation; how the notice travelled bears on no decision.
+            | AllocationEvent::NoticeSent(_)
+            | AllocationEvent::NoticeFailed(_) => {}
         }
     }
 

@@ -13,6 +13,7 @@ use crate::domain::ids::{DispatchId, HoldId, PolicyId, UserId};
 use crate::domain::period::{Month, PeriodKind, site_date};
 use crate::domain::tres::{Amounts, TresMapping};
 use crate::events::allocation::{CommandReport, HoldKind, ResourceFacts, ResourceState, WithdrawReason};
+use crate::events::notice::Notice;
 use crate::events::registry::{Component, OfferingFacts, PolicyFacts};
 
 /// Something asked of one allocation.
@@ -82,6 +83,13 @@ pub enum AllocationCommand {
         dispatch: Option<DispatchId>,
         /// What it says.
         report: CommandReport,
+    },
+    /// How the delivery of a notice ended.
+    RecordNotice {
+        /// Which notice.
+        notice: Box<Notice>,
+        /// Why it was given up, if it was; free of addresses.
+        error: Option<String>,
     },
 }
 

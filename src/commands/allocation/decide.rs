@@ -19,6 +19,7 @@ use crate::events::allocation::{
     AllocationEvent, HoldPlaced, HoldReleased, LimitsChanged, ReportedAmount, ResourceDetailsChanged, ResourceFacts,
     ResourceRegistered, ResourceState, ResourceStateChanged, UsageReported, UserUsageReported,
 };
+use crate::events::notice::{Notice, NoticeFailed, NoticeSent};
 
 /// What was decided: events to append, none if the command changes nothing, and the book as it will be.
 #[derive(Debug)]
@@ -85,12 +86,21 @@ pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>)
         AllocationCommand::ReportCommandResult { policy, dispatch, report } => {
             results::report_command_result(&mut desk, *policy, *dispatch, report);
         }
+        AllocationCommand::RecordNotice { notice, error } => record_notice(&mut desk, notice, error.as_deref()),
     }
     if just_opened && !desk.is_untouched() && !desk.has_evaluated() {
         // Whoever opens a month's book begins the month with it; the boundary's own run passes over opened books.
         consequences::follow(&mut desk, None, Trigger::PeriodBoundary)?;
     }
     Ok(desk.finish())
+}
+
+fn record_notice(desk: &mut Desk<'_>, notice: &Notice, error: Option<&str>) {
+    let notice = notice.clone();
+    desk.push(match error {
+        None => AllocationEvent::NoticeSent(NoticeSent { notice }),
+        Some(error) => AllocationEvent::NoticeFailed(NoticeFailed { notice, error: error.to_owned() }),
+    });
 }
 
 fn live(desk: &Desk<'_>) -> Result<(), Refusal> {

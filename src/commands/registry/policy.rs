@@ -19,7 +19,13 @@ use crate::store::StoreError;
 pub type PolicyChange<'a> = &'a (dyn Fn(Option<&PolicyFacts>) -> Result<PolicyFacts, RegistryError> + Sync);
 
 /// Checks a policy's parameters, and that it fits its offering and the other policies on it.
-pub fn check_against_offering(facts: &PolicyFacts, state: &RegistryState) -> Result<(), FieldErrors> {
+///
+/// A period that stays as it is in `current` is not compared with the offering's: that may have changed since, and wins.
+pub fn check_against_offering(
+    facts: &PolicyFacts,
+    current: Option<&PolicyFacts>,
+    state: &RegistryState,
+) -> Result<(), FieldErrors> {
     let mut errors = FieldErrors::default();
     if let Err(found) = facts.terms.validate() {
         errors.extend(found);
@@ -28,7 +34,9 @@ pub fn check_against_offering(facts: &PolicyFacts, state: &RegistryState) -> Res
         None => errors.add("scope", "Object does not exist: there is no such offering."),
         Some(offering) => {
             check_components(facts, &offering.facts.facts, &mut errors);
-            check_period(facts, &offering.facts.facts, &mut errors);
+            if current.is_none_or(|c| c.terms.period != facts.terms.period) {
+                check_period(facts, &offering.facts.facts, &mut errors);
+            }
             check_limit_type(facts, state, &mut errors);
         }
     }
@@ -128,7 +136,7 @@ impl RegistryCommands {
             if current.as_ref() == Some(&facts) {
                 return Ok(Put { facts, version, position: None, created: false });
             }
-            check_against_offering(&facts, &self.registry.read())?;
+            check_against_offering(&facts, current.as_ref(), &self.registry.read())?;
             let created = current.is_none();
             let boxed = Box::new(facts.clone());
             let event = if created { RegistryEvent::PolicyCreated(boxed) } else { RegistryEvent::PolicyChanged(boxed) };
@@ -170,6 +178,9 @@ impl RegistryCommands {
     ) -> Result<(RequestId, Position), RegistryError> {
         if self.registry.read().policy(policy).is_none() {
             return Err(RegistryError::Missing("policy"));
+        }
+        if resource.is_some_and(|id| self.registry.read().resource(id).is_none()) {
+            return Err(RegistryError::Missing("resource"));
         }
         let request = RequestId::from(self.ids.fresh());
         let event = RegistryEvent::EvaluationRequested(EvaluationRequested { request, policy, resource });

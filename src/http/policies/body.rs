@@ -52,6 +52,7 @@ pub struct PolicyInput {
     tres_billing_weights: Option<BTreeMap<String, Decimal>>,
     fairshare_decay_half_life: Option<Decimal>,
     carryover_enabled: Option<bool>,
+    #[expect(clippy::option_option, reason = "null unsets it, which is not the same as leaving it out")]
     carryover_factor: Option<Option<Decimal>>,
     grace_ratio: Option<Decimal>,
     notification_thresholds: Option<Vec<Decimal>>,

@@ -12,7 +12,7 @@ use super::TAG;
 use super::run::State;
 use crate::domain::ids::{CustomerId, PolicyId};
 use crate::domain::sacctmgr::CommandType;
-use crate::events::allocation::CommandReport;
+use crate::events::allocation::{CommandReport, ExecutionMode};
 use crate::events::registry::PolicyFacts;
 use crate::http::context::{Context, Id};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail};
@@ -171,7 +171,7 @@ impl From<CommandRow> for CommandEntry {
             confirmed_at: row.answered_at,
             status: row.status.as_str(),
             dispatch_uuid: row.dispatch.to_string(),
-            execution_mode: row.execution_mode.map(|mode| mode.as_str()),
+            execution_mode: row.execution_mode.map(ExecutionMode::as_str),
             success: row.success,
             error_message: row.error_message.unwrap_or_default(),
             reported_commands: row.reported,
@@ -206,7 +206,7 @@ async fn known(ctx: &Context, policy: PolicyId) -> Result<PolicyFacts, ApiError>
 }
 
 /// The span of time that is asked for; a date is one of the site's.
-pub(super) fn span(ctx: &Context) -> Result<Span, ApiError> {
+pub fn span(ctx: &Context) -> Result<Span, ApiError> {
     const ALLOWED: &str = "an ISO 8601 instant, or a date YYYY-MM-DD";
     let zone = ctx.app.allocations.rules().zone;
     let midnight = |date: NaiveDate| {
@@ -242,7 +242,7 @@ pub async fn evaluation_logs(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResul
     let page = Page::of(&ctx.query)?;
     let (rows, total) = evaluation_log::list(&ctx.app.read, &filter, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
-    listed(&ctx, page, total.unsigned_abs(), rows.into_iter().map(LogEntry::from).collect())
+    listed(&ctx, page, total.unsigned_abs(), &rows.into_iter().map(LogEntry::from).collect::<Vec<_>>())
 }
 
 fn period(ctx: &Context) -> Result<Option<crate::domain::period::Period>, ApiError> {
@@ -275,5 +275,5 @@ pub async fn command_history(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResul
     let page = Page::of(&ctx.query)?;
     let (rows, total) = command_history::list(&ctx.app.read, &filter, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
-    listed(&ctx, page, total.unsigned_abs(), rows.into_iter().map(CommandEntry::from).collect())
+    listed(&ctx, page, total.unsigned_abs(), &rows.into_iter().map(CommandEntry::from).collect::<Vec<_>>())
 }

@@ -17,6 +17,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::routes;
 
+pub use logs::span;
 pub use options::is_address;
 pub use status::{CreationAllowed, asked_customer, creation_allowed};
 
@@ -106,7 +107,7 @@ async fn list(ctx: Context) -> ApiResult {
     for policy in page.cut(policies) {
         rows.push(shape::show(&ctx, &policy).await?);
     }
-    listed(&ctx, page, total, rows)
+    listed(&ctx, page, total, &rows)
 }
 
 /// Show a policy.
@@ -129,7 +130,7 @@ async fn create(ctx: Context, Body(fields): Body) -> ApiResult {
     let draft = {
         let state = ctx.app.registry.read();
         let draft = input.create(id, &state)?;
-        crate::commands::registry::check_against_offering(&draft, &state)?;
+        crate::commands::registry::check_against_offering(&draft, None, &state)?;
         draft
     };
     let recipients = recipients(&ctx, &input).await?;
@@ -207,7 +208,8 @@ async fn partial_update(ctx: Context, id: Id<PolicyId>, body: Body) -> ApiResult
 async fn change(ctx: &Context, Id(id): Id<PolicyId>, Body(fields): Body, intent: Intent) -> ApiResult {
     let policy = managed(ctx, id)?;
     let input = PolicyInput::read(fields, ctx, intent)?;
-    crate::commands::registry::check_against_offering(&input.apply(&policy.facts)?, &ctx.app.registry.read())?;
+    let wanted = input.apply(&policy.facts)?;
+    crate::commands::registry::check_against_offering(&wanted, Some(&policy.facts), &ctx.app.registry.read())?;
     let recipients = recipients(ctx, &input).await?;
     let wanted = |current: Option<&crate::events::registry::PolicyFacts>| {
         let mut facts = input.apply(current.ok_or(RegistryError::Missing("policy"))?)?;

@@ -50,6 +50,7 @@ pub struct Request {
 }
 
 /// The terms of a carryover.
+#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Carryover {
     previous_usage: Num,
@@ -105,6 +106,7 @@ pub struct PreviewCommand {
 }
 
 /// What the parameters would mean.
+#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Preview {
     base_allocation: Num,

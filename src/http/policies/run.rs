@@ -151,7 +151,7 @@ impl From<OperationError> for ApiError {
                 Self::field("resource_uuid", "Resource not found, or the policy does not apply to it.")
             }
             OperationError::Command(error) => error.into(),
-            other => Self::internal(other),
+            OperationError::Follow(_) => Self::internal(error),
         }
     }
 }

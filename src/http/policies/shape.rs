@@ -34,12 +34,13 @@ pub struct ProgressiveThreshold {
     pub percent: Num,
     /// `notify`, `downscale` or `pause`.
     pub effect: &'static str,
-    /// QoS name for the commands.
+    /// Name of the class of service for the commands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub qos: Option<String>,
 }
 
 /// A SLURM periodic usage policy.
+#[expect(clippy::struct_excessive_bools, reason = "the wire has them one by one")]
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Policy {
     /// 32 hex digits.

@@ -125,7 +125,7 @@ async fn list(ctx: Context) -> ApiResult {
     let (rows, total) = customers(&ctx.app.read, &filter, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
     let users = people::known(&ctx, rows.iter().map(|row| &row.facts.owners)).await?;
-    listed(&ctx, page, total.unsigned_abs(), rows.iter().map(|row| show(&ctx, row, &users)).collect())
+    listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|row| show(&ctx, row, &users)).collect::<Vec<_>>())
 }
 
 fn visible(ctx: &Context, customer: CustomerId) -> Result<(), ApiError> {

@@ -84,7 +84,7 @@ async fn list(ctx: Context) -> ApiResult {
     let page = Page::of(&ctx.query)?;
     let (rows, total) = groups(&ctx.app.read, &object_filter(&ctx.query)?, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
-    listed(&ctx, page, total.unsigned_abs(), rows.iter().map(|row| show(&ctx, row)).collect())
+    listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|row| show(&ctx, row)).collect::<Vec<_>>())
 }
 
 /// Show an organization group.

@@ -149,7 +149,7 @@ async fn list(ctx: Context) -> ApiResult {
     }
     let (rows, total) = offerings(&ctx.app.read, &filter, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
-    listed(&ctx, page, total.unsigned_abs(), rows.iter().map(|row| show(&ctx, row)).collect())
+    listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|row| show(&ctx, row)).collect::<Vec<_>>())
 }
 
 /// The provider of an offering that the caller may see.

@@ -120,7 +120,7 @@ async fn list(ctx: Context) -> ApiResult {
     let (rows, total) = projects(&ctx.app.read, &filter, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
     let users = people::known(&ctx, rows.iter().map(|row| &row.facts.members)).await?;
-    listed(&ctx, page, total.unsigned_abs(), rows.iter().map(|row| show(&ctx, row, &users)).collect())
+    listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|row| show(&ctx, row, &users)).collect::<Vec<_>>())
 }
 
 /// The organisation of a project that the caller may see.

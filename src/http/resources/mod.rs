@@ -118,7 +118,7 @@ async fn list(ctx: Context) -> ApiResult {
     let page = Page::of(&ctx.query)?;
     let (rows, total) = resources(&ctx.app.read, &filter(&ctx)?, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
-    listed(&ctx, page, total.unsigned_abs(), rows.iter().map(|row| shape::of_row(&ctx, row)).collect())
+    listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|row| shape::of_row(&ctx, row)).collect::<Vec<_>>())
 }
 
 /// Show a resource.

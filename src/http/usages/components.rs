@@ -93,7 +93,7 @@ pub async fn list(ctx: Context) -> ApiResult {
     let page = Page::of(&ctx.query)?;
     let span = (ctx.query.date("date_after")?, ctx.query.date("date_before")?);
     let Some(filter) = filter(&ctx, "billing_period")? else {
-        return listed::<ComponentUsage>(&ctx, page.within(0)?, 0, Vec::new());
+        return listed::<ComponentUsage>(&ctx, page.within(0)?, 0, &[]);
     };
     let (rows, total) = if span == (None, None) {
         usage::list(&ctx.app.read, &filter, page.of_rows()?).await?
@@ -107,7 +107,7 @@ pub async fn list(ctx: Context) -> ApiResult {
         (page.cut(rows), total)
     };
     let page = page.within(total.unsigned_abs())?;
-    listed(&ctx, page, total.unsigned_abs(), rows.iter().map(|row| show(&ctx, row)).collect())
+    listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|row| show(&ctx, row)).collect::<Vec<_>>())
 }
 
 /// Rows of which a span of dates is chosen in memory, at most.

@@ -83,9 +83,9 @@ fn totals(fields: &mut Fields, most: usize) -> Option<Amounts> {
 pub fn month(ctx: &Context, fields: &mut Fields) -> Option<Month> {
     match fields.nullable("date", fields::offset_instant) {
         Some(Some(date)) => Some(Month::of(date.date_naive())),
-        Some(None) => Some(running(ctx)),
+        // Given, but unreadable.
         None if fields.has("date") => None,
-        None => Some(running(ctx)),
+        Some(None) | None => Some(running(ctx)),
     }
 }
 

@@ -105,7 +105,7 @@ fn show(
     responses((status = 200, body = [ComponentUserUsage], headers(("X-Result-Count" = u64, description = "Number of rows")))))]
 pub async fn list(ctx: Context) -> ApiResult {
     let page = Page::of(&ctx.query)?;
-    let empty = |page: Page| listed::<ComponentUserUsage>(&ctx, page.within(0)?, 0, Vec::new());
+    let empty = |page: Page| listed::<ComponentUserUsage>(&ctx, page.within(0)?, 0, &[]);
     let period = ["component_usage__billing_period", "billing_period"];
     let period = period.into_iter().find(|name| ctx.query.get(name).is_some()).unwrap_or(period[0]);
     let Some(usage) = filter(&ctx, period)? else { return empty(page) };
@@ -125,7 +125,7 @@ pub async fn list(ctx: Context) -> ApiResult {
     let page = page.within(total.unsigned_abs())?;
     let ids: Vec<UserId> = rows.iter().map(|row| row.user).collect();
     let users = ctx.app.directory.users(&ids).await.map_err(ApiError::internal)?;
-    listed(&ctx, page, total.unsigned_abs(), rows.iter().map(|row| show(&ctx, row, &users)).collect())
+    listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|row| show(&ctx, row, &users)).collect::<Vec<_>>())
 }
 
 fn shares(fields: &mut Fields, most: usize) -> Result<BTreeMap<String, Decimal>, ApiError> {

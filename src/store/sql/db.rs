@@ -62,6 +62,11 @@ impl ReadDb {
         Ok(row.map(SqlRow))
     }
 
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), SqlError> {
+        self.query_one("SELECT 1", &[]).await.map(drop)
+    }
+
     /// Starts a transaction on the tables in use. It holds the write lock from its start, so what it reads stays so.
     pub async fn begin(&self) -> Result<ReadTx, SqlError> {
         self.begin_on(Target::Live).await

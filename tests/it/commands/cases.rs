@@ -1,6 +1,5 @@
 //! The worked cases of `tests/golden/cases` on the real engine.
 
-use rust_decimal::Decimal;
 use sluice::domain::evaluate::Trigger;
 use sluice::domain::period::{Month, Period};
 use sluice::domain::policy::PolicyTerms;

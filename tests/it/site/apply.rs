@@ -151,15 +151,11 @@ async fn a_token_is_renewed_by_giving_another_key() {
 #[tokio::test]
 async fn a_fleet_is_applied_in_bulk() {
     let fixture = Fixture::new().await;
-    let mut text = SITE.to_owned();
-    let rows: String = (0..1200)
-        .map(|n| {
-            format!(
-                "  - {{slug: r{n}, project: climate, offering: hpc1, backend_id: a{n}, limits: {{node_hours: {n}}}}}\n"
-            )
-        })
-        .collect();
-    text = text.replace("policies:\n", &format!("{rows}policies:\n"));
+    let row = |n: u32| {
+        format!("  - {{slug: r{n}, project: climate, offering: hpc1, backend_id: a{n}, limits: {{node_hours: {n}}}}}\n")
+    };
+    let rows: Vec<String> = (0..1200).map(row).collect();
+    let text = SITE.replace("policies:\n", &format!("{}policies:\n", rows.concat()));
     let applied = fixture.apply(&text).await;
     assert_eq!(applied.plan.count(ChangeKind::Create), 1212);
     assert!(fixture.apply(&text).await.plan.is_empty());

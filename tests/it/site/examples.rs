@@ -7,7 +7,7 @@ use sluice::domain::ids::{ResourceId, slug_uuid};
 use sluice::domain::tres::Amounts;
 use sluice::events::allocation::AllocationEvent;
 
-use super::{Fixture, lines};
+use super::{Fixture, lines, meta};
 
 fn example(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/config").join(name);
@@ -19,7 +19,7 @@ async fn report(fixture: &Fixture, resource: &str, amounts: &[(&str, &str)]) -> 
     let id: ResourceId = slug_uuid("resource", resource).into();
     let amounts: Amounts = amounts.iter().map(|(name, n)| ((*name).to_owned(), n.parse().unwrap())).collect();
     let command = AllocationCommand::ReportUsage { month: "2026-02".parse().unwrap(), amounts };
-    let done = fixture.app.allocations.execute(id, &command, &fixture.meta()).await.unwrap();
+    let done = fixture.app.allocations.execute(id, &command, &meta()).await.unwrap();
     let mut verbs = Vec::new();
     for (_, event) in &done.events {
         if let AllocationEvent::PolicyEvaluated(evaluated) = event {

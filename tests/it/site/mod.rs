@@ -40,14 +40,9 @@ impl Fixture {
         }
     }
 
-    pub(crate) fn meta(&self) -> CommandMeta {
-        let correlation_id = IdSource.fresh();
-        CommandMeta { actor: Actor::CLI, correlation_id, causation_id: None, reason: None }
-    }
-
     pub(crate) async fn try_apply(&self, text: &str, prune: bool) -> Result<Applied, ApplyError> {
         let file = read(text)?;
-        self.site().apply(&file, prune, &self.meta(), self.app.clock.now(), &|_, _| {}).await
+        self.site().apply(&file, prune, &meta(), self.app.clock.now(), &|_, _| {}).await
     }
 
     pub(crate) async fn apply(&self, text: &str) -> Applied {
@@ -62,6 +57,11 @@ impl Fixture {
     pub(crate) async fn events(&self) -> u64 {
         self.app.store.head().await.unwrap().as_seq()
     }
+}
+
+pub(crate) fn meta() -> CommandMeta {
+    let correlation_id = IdSource.fresh();
+    CommandMeta { actor: Actor::CLI, correlation_id, causation_id: None, reason: None }
 }
 
 pub(crate) fn read(text: &str) -> Result<SiteFile, SiteErrors> {

@@ -3,4 +3,5 @@
 pub mod cases;
 pub mod events;
 pub mod fleet;
+pub mod server;
 pub mod world;

@@ -1,0 +1,357 @@
+//! The consumer `notify`: from events to rows of what is owed, and from recorded outcomes to settled rows.
+//!
+//! Policies, owners and the customer of a resource are folded into tables of its own: so the recipients are those of the
+//! moment of the event, on a rebuild too, and a deleted policy is still known when its restriction is lifted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rust_decimal::Decimal;
+use tokio::sync::Notify;
+
+use super::{CONSUMER, Endpoint, MailTransportOptions, NotifyOptions};
+use crate::domain::evaluate::Flags;
+use crate::domain::ids::{CustomerId, DispatchId, OfferingId, PolicyId, ResourceId, UserId};
+use crate::domain::policy::Action;
+use crate::events::Event;
+use crate::events::allocation::{AllocationEvent, ResourceFacts};
+use crate::events::envelope::RecordedEvent;
+use crate::events::notice::{Notice, NoticeChannel, NoticeTemplate};
+use crate::events::registry::{CustomerFacts, PolicyFacts, RegistryEvent, Scope};
+use crate::registry::book_of;
+use crate::store::consumer::{Consumer, ConsumerError, Decoded};
+use crate::store::sql::{ReadTx, SqlValue};
+
+const INTERESTING: [&str; 11] = [
+    "policy_created.v1",
+    "policy_changed.v1",
+    "policy_deleted.v1",
+    "customer_registered.v1",
+    "customer_changed.v1",
+    "resource_registered.v1",
+    "policy_evaluated.v1",
+    "restriction_changed.v1",
+    "command_result_reported.v1",
+    "notice_sent.v1",
+    "notice_failed.v1",
+];
+
+/// Writes down what is owed.
+pub struct NotifyConsumer {
+    wake: Arc<Notify>,
+    endpoints: Vec<UserId>,
+    mail: bool,
+    owed: bool,
+}
+
+/// What a notable event calls for, before the recipients are known.
+struct Occasion<'a> {
+    recorded: &'a RecordedEvent,
+    resource: ResourceId,
+    template: NoticeTemplate,
+    thresholds: &'a [Decimal],
+    /// The policies that decided; none = an operator, and every policy in force speaks for the owners.
+    policies: &'a [PolicyId],
+    dispatch: Option<DispatchId>,
+}
+
+/// One recipient and why it is one.
+struct Recipient {
+    channel: NoticeChannel,
+    id: UserId,
+    via: &'static str,
+    policy: Option<PolicyId>,
+}
+
+impl NotifyConsumer {
+    /// A consumer that wakes a worker through `wake`.
+    pub fn new(options: &NotifyOptions, wake: Arc<Notify>) -> Self {
+        Self {
+            wake,
+            endpoints: options.endpoints.iter().map(Endpoint::id).collect(),
+            mail: !matches!(options.mail.transport, MailTransportOptions::None),
+            owed: false,
+        }
+    }
+
+    async fn registry(&self, tx: &mut ReadTx, recorded: &RecordedEvent, event: &RegistryEvent) -> Applied {
+        match event {
+            RegistryEvent::PolicyCreated(facts) | RegistryEvent::PolicyChanged(facts) => {
+                let upsert = "INSERT INTO notify_policies{g} (policy, offering, facts, created) VALUES ($1, $2, $3, $4) \
+                              ON CONFLICT (policy) DO UPDATE SET facts = excluded.facts";
+                let values = [
+                    SqlValue::Uuid(facts.policy.as_uuid()),
+                    SqlValue::Uuid(facts.offering.as_uuid()),
+                    SqlValue::Text(json(facts)?),
+                    SqlValue::Time(recorded.occurred_at),
+                ];
+                tx.execute(upsert, &values).await?;
+            }
+            RegistryEvent::PolicyDeleted(deleted) => {
+                let policy = SqlValue::Uuid(deleted.policy.as_uuid());
+                tx.execute("UPDATE notify_policies{g} SET deleted = 1 WHERE policy = $1", &[policy]).await?;
+            }
+            RegistryEvent::CustomerRegistered(facts) | RegistryEvent::CustomerChanged(facts) => {
+                let upsert = "INSERT INTO notify_customers{g} (customer, facts) VALUES ($1, $2) \
+                              ON CONFLICT (customer) DO UPDATE SET facts = excluded.facts";
+                tx.execute(upsert, &[SqlValue::Uuid(facts.customer.as_uuid()), SqlValue::Text(json(facts)?)]).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn allocation(&mut self, tx: &mut ReadTx, recorded: &RecordedEvent, event: &AllocationEvent) -> Applied {
+        let Some((resource, _)) = book_of(recorded.stream.as_str()) else { return Ok(()) };
+        let occasion =
+            |template| Occasion { recorded, resource, template, thresholds: &[], policies: &[], dispatch: None };
+        match event {
+            AllocationEvent::ResourceRegistered(registered) => keep_resource(tx, &registered.facts).await,
+            AllocationEvent::PolicyEvaluated(evaluated) if !evaluated.outcome.notified.is_empty() => {
+                let owed = Occasion {
+                    thresholds: &evaluated.outcome.notified,
+                    policies: &[evaluated.policy],
+                    ..occasion(NoticeTemplate::ThresholdReached)
+                };
+                self.owe(tx, &owed).await
+            }
+            AllocationEvent::RestrictionChanged(changed) => match restriction(changed.from, changed.to) {
+                Some(template) => self.owe(tx, &Occasion { policies: &changed.policies, ..occasion(template) }).await,
+                None => Ok(()),
+            },
+            AllocationEvent::CommandResultReported(result) if !result.report.success => {
+                let owed = Occasion {
+                    policies: &[result.policy],
+                    dispatch: Some(result.dispatch),
+                    ..occasion(NoticeTemplate::CommandFailed)
+                };
+                self.owe(tx, &owed).await
+            }
+            AllocationEvent::NoticeSent(sent) => settle(tx, &sent.notice, "sent", None).await,
+            AllocationEvent::NoticeFailed(failed) => {
+                settle(tx, &failed.notice, "failed", Some(failed.error.as_str())).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn owe(&mut self, tx: &mut ReadTx, occasion: &Occasion<'_>) -> Applied {
+        if let Some(dispatch) = occasion.dispatch {
+            let told = "SELECT 1 FROM notices{g} WHERE dispatch = $1 LIMIT 1";
+            if tx.query_one(told, &[SqlValue::Uuid(dispatch.as_uuid())]).await?.is_some() {
+                return Ok(());
+            }
+        }
+        let Some((offering, customer)) = customer_of(tx, occasion.resource).await? else { return Ok(()) };
+        let facts = customer_facts(tx, customer).await?;
+        let policies = if occasion.policies.is_empty() {
+            applying(tx, offering, facts.as_ref()).await?
+        } else {
+            named(tx, occasion.policies).await?
+        };
+        let recipients = self.recipients(&policies, facts.as_ref());
+        let thresholds = json(&occasion.thresholds)?;
+        let mut rows = Vec::with_capacity(recipients.len() * 13);
+        for recipient in &recipients {
+            rows.extend(row(occasion, customer, &thresholds, recipient));
+        }
+        let insert = "INSERT INTO notices{g} (cause, channel, recipient, via, resource, customer, policy, template, \
+                      thresholds, dispatch, stream, version, occurred_at)";
+        self.owed |= tx.insert_many(insert, 13, rows, "ON CONFLICT DO NOTHING").await? > 0;
+        Ok(())
+    }
+
+    /// Each recipient once, whichever policies call for it; the oldest of them is named.
+    fn recipients(&self, policies: &[PolicyFacts], customer: Option<&CustomerFacts>) -> Vec<Recipient> {
+        let mut mail: BTreeMap<UserId, Recipient> = BTreeMap::new();
+        let mut add = |id: UserId, via, policy| {
+            let recipient = Recipient { channel: NoticeChannel::Mail, id, via, policy: Some(policy) };
+            mail.entry(id).or_insert(recipient);
+        };
+        for policy in policies.iter().filter(|_| self.mail) {
+            if policy.terms.actions.contains(&Action::NotifyOrganizationOwners) {
+                customer.iter().flat_map(|c| &c.owners).for_each(|owner| add(*owner, "owner", policy.policy));
+            }
+            if policy.terms.actions.contains(&Action::NotifyExternalUser) {
+                policy.external_recipients.iter().for_each(|id| add(*id, "external", policy.policy));
+            }
+        }
+        let first = policies.first().map(|policy| policy.policy);
+        let webhook =
+            |id: &UserId| Recipient { channel: NoticeChannel::Webhook, id: *id, via: "endpoint", policy: first };
+        mail.into_values().chain(self.endpoints.iter().map(webhook)).collect()
+    }
+}
+
+type Applied = Result<(), ConsumerError>;
+
+fn json(value: &impl serde::Serialize) -> Result<String, ConsumerError> {
+    serde_json::to_string(value).map_err(|error| ConsumerError::Other(format!("facts cannot be kept: {error}")))
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ConsumerError> {
+    serde_json::from_str(text).map_err(|error| ConsumerError::Other(format!("kept facts cannot be read: {error}")))
+}
+
+/// What a change of restrictions means to those it concerns: the strictest one that is new, or that the last one ended.
+fn restriction(from: Flags, to: Flags) -> Option<NoticeTemplate> {
+    if to.paused && !from.paused {
+        Some(NoticeTemplate::Paused)
+    } else if !to.any() {
+        from.any().then_some(NoticeTemplate::Restored)
+    } else if to.downscaled && !to.paused && (from.paused || !from.downscaled) {
+        Some(NoticeTemplate::SlowedDown)
+    } else {
+        None
+    }
+}
+
+fn row(occasion: &Occasion<'_>, customer: CustomerId, thresholds: &str, recipient: &Recipient) -> [SqlValue; 13] {
+    [
+        SqlValue::Uuid(occasion.recorded.event_id),
+        SqlValue::Static(recipient.channel.as_str()),
+        SqlValue::Uuid(recipient.id.as_uuid()),
+        SqlValue::Static(recipient.via),
+        SqlValue::Uuid(occasion.resource.as_uuid()),
+        SqlValue::Uuid(customer.as_uuid()),
+        recipient.policy.map(|id| id.as_uuid()).into(),
+        SqlValue::Static(occasion.template.as_str()),
+        thresholds.into(),
+        occasion.dispatch.map(|id| id.as_uuid()).into(),
+        occasion.recorded.stream.as_str().into(),
+        SqlValue::I64(occasion.recorded.version.cast_signed()),
+        SqlValue::Time(occasion.recorded.occurred_at),
+    ]
+}
+
+async fn keep_resource(tx: &mut ReadTx, facts: &ResourceFacts) -> Applied {
+    let insert = "INSERT INTO notify_resources{g} (resource, offering, customer) VALUES ($1, $2, $3) \
+                  ON CONFLICT DO NOTHING";
+    let values = [facts.resource.as_uuid(), facts.offering.as_uuid(), facts.customer.as_uuid()].map(SqlValue::Uuid);
+    tx.execute(insert, &values).await?;
+    Ok(())
+}
+
+/// Marks the rows that a recorded outcome speaks of.
+async fn settle(tx: &mut ReadTx, notice: &Notice, state: &'static str, error: Option<&str>) -> Applied {
+    let update = "UPDATE notices{g} SET state = $1, error = $2, notice = $3, attempts = $4, outcome = NULL, forced = 0, \
+                  next_attempt_at = NULL WHERE cause = $5 AND channel = $6 AND recipient = $7 AND state <> 'sent'";
+    for cause in &notice.covers {
+        for recipient in &notice.recipients {
+            let values = [
+                SqlValue::Static(state),
+                error.map(str::to_owned).into(),
+                SqlValue::Uuid(notice.notice.as_uuid()),
+                SqlValue::I64(notice.attempt.into()),
+                SqlValue::Uuid(cause.as_uuid()),
+                SqlValue::Static(notice.channel.as_str()),
+                SqlValue::Uuid(recipient.as_uuid()),
+            ];
+            tx.execute(update, &values).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn customer_of(tx: &mut ReadTx, resource: ResourceId) -> Result<Option<(OfferingId, CustomerId)>, ConsumerError> {
+    let select = "SELECT offering, customer FROM notify_resources{g} WHERE resource = $1";
+    let row = tx.query_one(select, &[SqlValue::Uuid(resource.as_uuid())]).await?;
+    Ok(row.map(|row| Ok::<_, crate::store::sql::SqlError>((row.uuid(0)?.into(), row.uuid(1)?.into()))).transpose()?)
+}
+
+async fn customer_facts(tx: &mut ReadTx, customer: CustomerId) -> Result<Option<CustomerFacts>, ConsumerError> {
+    let select = "SELECT facts FROM notify_customers{g} WHERE customer = $1";
+    let row = tx.query_one(select, &[SqlValue::Uuid(customer.as_uuid())]).await?;
+    row.map(|row| from_json(row.text(0)?)).transpose()
+}
+
+async fn named(tx: &mut ReadTx, policies: &[PolicyId]) -> Result<Vec<PolicyFacts>, ConsumerError> {
+    let mut found = Vec::with_capacity(policies.len());
+    for policy in policies {
+        let select = "SELECT facts FROM notify_policies{g} WHERE policy = $1";
+        if let Some(row) = tx.query_one(select, &[SqlValue::Uuid(policy.as_uuid())]).await? {
+            found.push(from_json(row.text(0)?)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Policies in force for a customer's resources on an offering, oldest first.
+async fn applying(
+    tx: &mut ReadTx,
+    offering: OfferingId,
+    customer: Option<&CustomerFacts>,
+) -> Result<Vec<PolicyFacts>, ConsumerError> {
+    let select = "SELECT facts FROM notify_policies{g} WHERE offering = $1 AND deleted = 0 ORDER BY created, policy";
+    let nowhere = BTreeSet::new();
+    let groups = customer.map_or(&nowhere, |c| &c.groups);
+    let mut found = Vec::new();
+    for row in tx.query(select, &[SqlValue::Uuid(offering.as_uuid())]).await? {
+        let facts: PolicyFacts = from_json(row.text(0)?)?;
+        let in_scope = match &facts.scope {
+            Scope::All => true,
+            Scope::Groups(wanted) => groups.intersection(wanted).next().is_some(),
+        };
+        if facts.terms.enabled && in_scope {
+            found.push(facts);
+        }
+    }
+    Ok(found)
+}
+
+#[async_trait]
+impl Consumer<Event> for NotifyConsumer {
+    fn name(&self) -> &'static str {
+        CONSUMER
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &["notices", "notify_policies", "notify_customers", "notify_resources"]
+    }
+
+    fn interested(&self, event_type: &str) -> bool {
+        INTERESTING.contains(&event_type)
+    }
+
+    async fn apply(&mut self, tx: &mut ReadTx, batch: &[Decoded<Event>]) -> Result<(), ConsumerError> {
+        for decoded in batch {
+            match &decoded.event {
+                Event::Registry(event) => self.registry(tx, &decoded.recorded, event).await?,
+                Event::Allocation(event) => self.allocation(tx, &decoded.recorded, event).await?,
+                Event::Site(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self) {
+        if std::mem::take(&mut self.owed) {
+            self.wake.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_restrictions_is_told_by_what_is_new() {
+        let flags = |text: &str| Flags { paused: text.contains('p'), downscaled: text.contains('d') };
+        for (from, to, template) in [
+            ("", "d", Some(NoticeTemplate::SlowedDown)),
+            ("", "p", Some(NoticeTemplate::Paused)),
+            ("", "pd", Some(NoticeTemplate::Paused)),
+            ("d", "pd", Some(NoticeTemplate::Paused)),
+            ("pd", "d", Some(NoticeTemplate::SlowedDown)),
+            ("p", "d", Some(NoticeTemplate::SlowedDown)),
+            ("pd", "p", None),
+            ("p", "pd", None),
+            ("d", "", Some(NoticeTemplate::Restored)),
+            ("pd", "", Some(NoticeTemplate::Restored)),
+        ] {
+            assert_eq!(restriction(flags(from), flags(to)), template, "{from:?} to {to:?}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Notices: who is told that a threshold was reached, an account slowed down, paused or restored, a command failed.
+//!
+//! A consumer writes down what is owed, with the causing event; a worker delivers it later, at least once, and records in
+//! the resource's book how that ended. Nothing leaves while an event is applied, and what was recorded is never sent again.
+
+mod consumer;
+mod content;
+mod message;
+mod options;
+mod outbox;
+mod templates;
+mod transport;
+mod worker;
+
+pub use consumer::NotifyConsumer;
+pub use options::{Endpoint, MailOptions, MailTransportOptions, NotifyOptions, RetryOptions, SmtpOptions, SmtpTls};
+pub use outbox::{NoticeCount, NoticeFilter, NoticeRow, NoticeState};
+pub use templates::TemplateError;
+pub use transport::TransportError;
+pub use transport::webhook::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign};
+pub use worker::{Notifier, NotifierParts};
+
+use crate::directory::DirectoryError;
+use crate::registry::FollowError;
+use crate::store::StoreError;
+use crate::store::sql::SqlError;
+
+/// The name of the consumer's checkpoint.
+pub const CONSUMER: &str = "notify";
+
+/// Why notices cannot be prepared or worked on. What is owed stays written down.
+#[derive(Debug, thiserror::Error)]
+pub enum NotifyError {
+    /// The tables.
+    #[error("the list of notices failed")]
+    Sql(#[from] SqlError),
+    /// The log.
+    #[error("the worker for notices cannot read the log")]
+    Store(#[from] StoreError),
+    /// The registry.
+    #[error("the registry cannot follow the log")]
+    Follow(#[from] FollowError),
+    /// The directory.
+    #[error("the directory failed")]
+    Directory(#[from] DirectoryError),
+    /// A template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A transport.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The file that keeps two processes from delivering at once.
+    #[error("{} cannot be locked", path.display())]
+    Lock {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A secret that the configuration names.
+    #[error("the variable {0} is not set; the configuration says that it holds a secret")]
+    MissingSecret(String),
+    /// A stored row or event that makes no sense.
+    #[error("a notice cannot be read: {0}")]
+    Unreadable(String),
+}

@@ -1,0 +1,135 @@
+//! `docs/EVENTS.md` is made from the event types, their doc comments and the golden payloads; `UPDATE_GOLDEN=1` rewrites it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::golden::payload;
+
+const FAMILIES: [(&str, &str); 3] = [
+    ("allocation", include_str!("../../../src/events/allocation.rs")),
+    ("registry", include_str!("../../../src/events/registry.rs")),
+    ("site", include_str!("../../../src/events/site.rs")),
+];
+
+/// Where a family has payloads of a subject of its own.
+const NOTICES: &str = include_str!("../../../src/events/notice.rs");
+
+/// A variant of a family: its stored name, the name of its payload's type, what it means.
+struct Described {
+    event_type: String,
+    payload_type: String,
+    meaning: String,
+}
+
+/// The doc comment that ends right before this line.
+fn doc_before(lines: &[&str], line: usize) -> String {
+    let mut words: Vec<&str> = lines[..line]
+        .iter()
+        .rev()
+        .map(|l| l.trim())
+        .skip_while(|l| l.starts_with('#') || l.ends_with(")]"))
+        .map_while(|l| l.strip_prefix("///"))
+        .map(str::trim)
+        .collect();
+    words.reverse();
+    words.join(" ")
+}
+
+/// The variants in `event_family!`.
+fn variants(source: &str) -> Vec<Described> {
+    let lines: Vec<&str> = source.lines().collect();
+    let start = lines.iter().position(|l| l.starts_with("event_family!")).expect("a family is declared in the file");
+    let variant = |(index, line): (usize, &&str)| {
+        let (declared, event_type) = line.trim().split_once(" = \"")?;
+        let (_, payload_type) = declared.trim_end_matches(')').split_once('(')?;
+        Some(Described {
+            event_type: event_type.trim_end_matches("\",").to_owned(),
+            payload_type: payload_type.trim_start_matches("Box<").trim_end_matches('>').to_owned(),
+            meaning: doc_before(&lines, index),
+        })
+    };
+    lines.iter().enumerate().skip(start).filter_map(variant).collect()
+}
+
+/// The fields of the structs of a file: name and doc comment, in order.
+fn fields(source: &str) -> BTreeMap<String, Vec<(String, String)>> {
+    let lines: Vec<&str> = source.lines().collect();
+    let mut structs = BTreeMap::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some(name) = line.strip_prefix("pub struct ").and_then(|rest| rest.strip_suffix(" {")) else { continue };
+        let body = lines.iter().enumerate().skip(at + 1).take_while(|(_, l)| **l != "}");
+        let found: Vec<(String, String)> = body
+            .filter_map(|(index, l)| {
+                let (field, _) = l.trim().strip_prefix("pub ")?.split_once(": ")?;
+                Some((field.to_owned(), doc_before(&lines, index)))
+            })
+            .collect();
+        structs.insert(name.to_owned(), found);
+    }
+    structs
+}
+
+/// The module's own words: its first paragraph.
+fn introduction(source: &str) -> String {
+    let words: Vec<&str> =
+        source.lines().map_while(|l| l.strip_prefix("//!")).map(str::trim).take_while(|l| !l.is_empty()).collect();
+    words.join(" ")
+}
+
+/// Names in the JSON where they differ from the field's.
+fn stored_name(field: &str) -> &str {
+    if field == "component_type" { "type" } else { field }
+}
+
+fn page() -> String {
+    let mut page = String::from(
+        "# Events\n\nMade from the sources and `tests/golden/events`; `UPDATE_GOLDEN=1 cargo nextest run events::` makes it \
+         anew. A name is never given a new shape: a new shape is a new version. Amounts are decimal strings, ids are 32 hex \
+         digits, instants are UTC. Optional fields that have nothing to say are left out. Beside the payload, each event \
+         keeps who caused it, the request it belongs to, the event that led to it, a reason, and a commitment to the payload.\n",
+    );
+    for (family, source) in FAMILIES {
+        let structs: BTreeMap<_, _> = fields(NOTICES).into_iter().chain(fields(source)).collect();
+        let _ = write!(page, "\n## The {family} family\n\n{}\n", introduction(source));
+        for described in variants(source) {
+            let _ = write!(page, "\n### `{}`\n\n{}\n\n", described.event_type, described.meaning);
+            for (field, meaning) in structs.get(&described.payload_type).into_iter().flatten() {
+                let _ = writeln!(page, "* `{}`: {meaning}", stored_name(field));
+            }
+            let example = serde_json::to_string_pretty(&payload(&described.event_type)).expect("JSON is text");
+            let _ = write!(page, "\n```json\n{example}\n```\n");
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_of_events_says_what_the_sources_say() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/EVENTS.md");
+    let page = page();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = kept.lines().zip(page.lines()).position(|(was, is)| was != is);
+    assert!(
+        kept == page,
+        "docs/EVENTS.md is not what the sources say, from line {}; run with UPDATE_GOLDEN=1",
+        differs.map_or(kept.lines().count().min(page.lines().count()), |line| line) + 1
+    );
+}
+
+#[test]
+fn every_type_and_every_field_of_a_payload_has_a_meaning() {
+    for (family, source) in FAMILIES {
+        let structs: BTreeMap<_, _> = fields(NOTICES).into_iter().chain(fields(source)).collect();
+        for described in variants(source) {
+            assert!(!described.meaning.is_empty(), "{} of {family}", described.event_type);
+            let fields = structs.get(&described.payload_type).unwrap_or_else(|| panic!("{}", described.payload_type));
+            assert!(fields.iter().all(|(_, meaning)| !meaning.is_empty()), "{}", described.payload_type);
+        }
+    }
+    let described: usize = FAMILIES.iter().map(|(_, source)| variants(source).len()).sum();
+    assert_eq!(described, sluice::events::Event::types().count(), "all of them are on the page");
+}

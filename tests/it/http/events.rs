@@ -1,0 +1,110 @@
+//! The event log over HTTP: filtered pages by position, and the live tail.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::server::{TestServer, USAGES, Who, id};
+
+fn report(amount: &str) -> serde_json::Value {
+    json!({"usages": [{"type": "node_hours", "amount": amount}], "resource": id("resource", "climate-hpc1"), "date": "2026-03-01T00:00:00Z"})
+}
+
+#[tokio::test]
+async fn pages_follow_the_log_and_filters_choose() {
+    let server = TestServer::start().await;
+    server.policy(|_| ()).await;
+    server.post(Who::Staff, &format!("{USAGES}set_usage/"), &report("850")).await.expect(201);
+    let mut positions = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = server.get(Who::Support, &format!("/api/events/?page_size=4{after}")).await;
+        let events = page.expect(200);
+        positions.extend(events.as_array().unwrap().iter().map(|e| e["position"].as_str().unwrap().to_owned()));
+        let Some(next) = page.headers.get("x-next-position") else { break };
+        assert!(page.header("link").contains("rel=\"next\""));
+        after = format!("&after={}", next.to_str().unwrap());
+    }
+    let whole = server.get(Who::Support, "/api/events/?page_size=100").await.expect(200);
+    let all: Vec<_> = whole.as_array().unwrap().iter().map(|e| e["position"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(positions, all, "pages of four are the log, each event once and in order");
+
+    let evaluations = server.get(Who::Support, "/api/events/?type=SLURM_POLICY_EVALUATION").await.expect(200);
+    let evaluations = evaluations.as_array().unwrap();
+    assert!(evaluations.iter().all(|e| e["event_name"] == "SLURM_POLICY_EVALUATION"));
+    let resource = id("resource", "climate-hpc1");
+    let path = format!("/api/events/?type=policy_evaluated&resource_uuid={resource}");
+    let of_resource = server.get(Who::Support, &path).await.expect(200);
+    let last = of_resource.as_array().unwrap().last().unwrap().clone();
+    assert_eq!(last["resource_uuid"], json!(resource));
+    assert_eq!(last["payload"]["trigger"], "usage_reported");
+    assert!(last["message"].as_str().unwrap().contains("80 % reached -> notify"), "{last}");
+    let correlated = format!("/api/events/?correlation_id={}", last["correlation_id"].as_str().unwrap());
+    let types: Vec<String> = server
+        .get(Who::Support, &correlated)
+        .await
+        .expect(200)
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["type"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(types, ["usage_reported.v1", "policy_evaluated.v1"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_with_its_name_and_only_readers_of_everything_may_look() {
+    let server = TestServer::start().await;
+    for (query, field) in [
+        ("after=x", "after"),
+        ("page_size=0", "page_size"),
+        ("resource_uuid=1", "resource_uuid"),
+        ("from=soon", "from"),
+    ] {
+        server.get(Who::Staff, &format!("/api/events/?{query}")).await.refusal(field);
+    }
+    for path in ["/api/events/", "/api/events/stream/"] {
+        server.get(Who::Alice, path).await.expect(403);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_tail_tells_what_happens_resumes_after_an_id_and_ends_with_the_server() {
+    let server = TestServer::start().await;
+    server.policy(|_| ()).await;
+    let url = server.url("/api/events/stream/?type=usage_reported");
+    let client = reqwest::Client::new();
+    let open = |last: Option<String>| {
+        let request = client.get(&url).header("authorization", format!("Token {}", Who::Support.key().unwrap()));
+        last.map_or_else(|| request.try_clone().unwrap(), |id| request.try_clone().unwrap().header("last-event-id", id))
+            .send()
+    };
+    let mut live = open(None).await.unwrap();
+    server.post(Who::Staff, &format!("{USAGES}set_usage/"), &report("10")).await.expect(201);
+    let first = next(&mut live).await;
+    server.post(Who::Staff, &format!("{USAGES}set_usage/"), &report("20")).await.expect(201);
+    let second = next(&mut live).await;
+    let mut resumed = open(Some(first.0.clone())).await.unwrap();
+    assert_eq!(next(&mut resumed).await, second, "what came after the id comes again");
+    assert!(first.1.contains("\"amount\":\"10\"") && second.1.contains("\"amount\":\"20\""));
+    // Stopping waits for requests that are under way: an endless one must end by itself.
+    server.stop().await;
+}
+
+/// Id and data of the next event of a stream.
+async fn next(stream: &mut reqwest::Response) -> (String, String) {
+    let mut text = String::new();
+    loop {
+        let chunk = tokio::time::timeout(Duration::from_secs(30), stream.chunk()).await.unwrap().unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+        if text.contains("\n\n") {
+            let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(|v| v.trim().to_owned());
+            if let (Some(id), Some(data)) = (field("id:"), field("data:")) {
+                return (id, data);
+            }
+            text.clear();
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Resources: filters, limits with a reason, holds, team, end.
+
+use serde_json::{Value, json};
+
+use crate::support::server::{RESOURCES, TestServer, Who, dashed, id, resource_path};
+
+#[tokio::test]
+async fn a_resource_has_every_field_that_the_agent_reads() {
+    let server = TestServer::start().await;
+    let resource =
+        server.get(Who::Agent, &format!("{RESOURCES}{}/", dashed("resource", "climate-hpc1"))).await.expect(200);
+    for (field, expected) in [
+        ("uuid", json!(id("resource", "climate-hpc1"))),
+        ("name", json!("climate on hpc1")),
+        ("backend_id", json!("hpc_climate")),
+        ("state", json!("OK")),
+        ("project_slug", json!("climate")),
+        ("customer_slug", json!("uni-a")),
+        ("limits", json!({"node_hours": 1000})),
+        ("paused", json!(false)),
+        ("downscaled", json!(false)),
+        ("restrict_member_access", json!(false)),
+        ("backend_metadata", json!({})),
+        ("attributes", json!({})),
+        ("end_date", Value::Null),
+        ("created", json!("2025-11-01T00:00:00Z")),
+    ] {
+        assert_eq!(resource[field], expected, "{field}");
+    }
+    let team = server.get(Who::Agent, &format!("{}team/", resource_path("climate-hpc1"))).await.expect(200);
+    let names: Vec<&str> = team.as_array().unwrap().iter().map(|member| member["username"].as_str().unwrap()).collect();
+    assert_eq!(names, ["alice", "bob"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn lists_are_filtered() {
+    let server = TestServer::start().await;
+    let (climate, bio) = (id("resource", "climate-hpc1"), id("resource", "bio-hpc1"));
+    for (filter, expected) in [
+        (
+            format!("offering_uuid={}&state=OK&state=Erred&page_size=100", dashed("offering", "hpc1")),
+            vec![&climate, &bio],
+        ),
+        ("state=Erred".to_owned(), vec![]),
+        (format!("customer_uuid={}", id("customer", "uni-b")), vec![&bio]),
+        (format!("project_uuid={}", id("project", "climate")), vec![&climate]),
+        ("name=BIO".to_owned(), vec![&bio]),
+        ("backend_id=hpc_climate".to_owned(), vec![&climate]),
+        ("paused=true".to_owned(), vec![]),
+        ("o=-created".to_owned(), vec![&bio, &climate]),
+    ] {
+        assert_eq!(
+            server.get(Who::Staff, &format!("{RESOURCES}?{filter}")).await.ids(),
+            expected.into_iter().cloned().collect::<Vec<_>>(),
+            "{filter}"
+        );
+    }
+    assert!(server.get(Who::Staff, &format!("{RESOURCES}?state=Gone")).await.refusal("state").contains("Terminated"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_raised_limit_restores_and_keeps_its_reason() {
+    let server = TestServer::start().await;
+    server.policy(|body| body["carryover_enabled"] = json!(false)).await;
+    server.report("climate-hpc1", "1300", "2026-03-02").await;
+    let path = resource_path("climate-hpc1");
+    assert_eq!(server.get(Who::Staff, &path).await.expect(200)["paused"], true);
+    let raised = server
+        .patch(
+            Who::Alice,
+            &path,
+            &json!({"limits": {"node_hours": "2000.5"}, "name": "renamed", "reason": "top-up 4711"}),
+        )
+        .await
+        .expect(200);
+    assert_eq!(
+        (&raised["paused"], &raised["limits"], &raised["name"]),
+        (&json!(false), &json!({"node_hours": 2000.5}), &json!("renamed"))
+    );
+    let events = server.app.store.read_all(sluice::events::envelope::Position::START, 1_000).await.unwrap();
+    let changed = events.iter().find(|event| &*event.event_type == "limits_changed.v1").unwrap();
+    assert_eq!(changed.metadata.reason.as_deref(), Some("top-up 4711"));
+    assert!(server.patch(Who::Staff, &path, &json!({"limits": {"gpu": 1}})).await.refusal("limits").contains("gpu"));
+    assert!(
+        server.patch(Who::Staff, &path, &json!({"limits": {"node_hours": -1}})).await.refusal("limits").contains("-1")
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn holds_are_placed_and_released_by_hand() {
+    let server = TestServer::start().await;
+    let path = resource_path("bio-hpc1");
+    let holds = format!("{path}holds/");
+    let hold = server
+        .post(
+            Who::Alice,
+            &holds,
+            &json!({"kind": "pause", "reason": "incident", "ticket": "T-1", "expires_at": "2026-04-01T00:00:00Z"}),
+        )
+        .await
+        .expect(201);
+    assert_eq!((&hold["kind"], &hold["placed_at"]), (&json!("pause"), &json!("2026-03-15T12:00:00Z")));
+    assert_eq!(server.get(Who::Bea, &path).await.expect(200)["paused"], true);
+    assert_eq!(server.get(Who::Bea, &holds).await.ids(), [hold["uuid"].as_str().unwrap()]);
+    let errors = server.post(Who::Alice, &holds, &json!({"kind": "stop"})).await.expect(400);
+    assert!(errors["kind"][0].as_str().unwrap().contains("pause, downscale, exemption"), "{errors}");
+    assert_eq!(errors["reason"], json!(["This field is required."]));
+    server
+        .post(Who::Alice, &holds, &json!({"kind": "pause", "reason": "x", "expires_at": "2026-01-01T00:00:00Z"}))
+        .await
+        .refusal("expires_at");
+    let one = format!("{holds}{}/", hold["uuid"].as_str().unwrap());
+    server.delete(Who::Bea, &one).await.expect(403);
+    server.delete(Who::Alice, &one).await.expect(204);
+    server.delete(Who::Alice, &one).await.expect(404);
+    assert_eq!(server.get(Who::Bea, &path).await.expect(200)["paused"], false);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_terminated_resource_stays_readable_and_takes_no_limits() {
+    let server = TestServer::start().await;
+    let path = resource_path("bio-hpc1");
+    server.post(Who::Bea, &format!("{path}terminate/"), &json!({})).await.expect(403);
+    assert_eq!(
+        server.post(Who::Alice, &format!("{path}terminate/"), &json!({"reason": "over"})).await.expect(200)["state"],
+        "Terminated"
+    );
+    server.patch(Who::Staff, &path, &json!({"limits": {"node_hours": 1}})).await.refusal("limits");
+    assert_eq!(
+        server.get(Who::Staff, &format!("{RESOURCES}?state=Terminated")).await.ids(),
+        [id("resource", "bio-hpc1")]
+    );
+    server.stop().await;
+}
