@@ -44,8 +44,8 @@ pub struct Limits {
     pub foreign_poll: Duration,
     /// Events that a consumer gets at once.
     pub consumer_batch_events: usize,
-    /// Folded allocation books that stay in memory while commands come, about 3 KiB each. With fewer than a site has
-    /// resources, each report reads its book's month again.
+    /// Folded allocation books that stay in memory while commands come, about 10 KiB each. With fewer than a site has
+    /// resources, a fleet that reports in turn reads the month of each book again at every report.
     pub books_max: usize,
     /// First pause of a consumer that failed; it doubles.
     pub consumer_retry_first: Duration,
@@ -74,7 +74,7 @@ impl Default for Limits {
             lock_wait: Duration::from_secs(10),
             foreign_poll: Duration::from_millis(250),
             consumer_batch_events: 1_000,
-            books_max: 131_072,
+            books_max: 16_384,
             consumer_retry_first: Duration::from_millis(100),
             consumer_retry_max: Duration::from_secs(30),
         }

@@ -47,7 +47,8 @@ pub async fn child(log: &Path) {
     say_memory();
     let head = app.store.head().await.unwrap();
     app.consumers.wait_for(head, &[], std::time::Duration::from_secs(600)).await;
-    // A server at rest is one that nobody has asked anything for some time.
+    // What `Allocations::rest` does once no command has come for some minutes, and a moment for the memory to go back.
+    app.allocations.forget_books();
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     say_memory();
     stop.cancel();
