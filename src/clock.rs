@@ -72,7 +72,7 @@ pub fn real_now() -> DateTime<Utc> {
 pub struct IdSource;
 
 impl IdSource {
-    /// A fresh UUIDv7.
+    /// A fresh `UUIDv7`.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that makes random ids")]
     pub fn fresh(self) -> Uuid {
         Uuid::now_v7()

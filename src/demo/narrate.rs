@@ -130,9 +130,8 @@ impl<'a> Narrator<'a> {
         match (before.paused, after.paused, before.downscaled, after.downscaled) {
             (false, true, _, _) => Some(self.paint("31;1", "# paused")),
             (true, false, _, true) => Some(self.paint("35", "v paused -> slowed down")),
-            (true, false, _, false) => Some(self.paint("32", "^ restored")),
             (_, _, false, true) => Some(self.paint("35", "v slowed down")),
-            (_, _, true, false) => Some(self.paint("32", "^ restored")),
+            (true, false, _, false) | (_, _, true, false) => Some(self.paint("32", "^ restored")),
             _ => None,
         }
     }

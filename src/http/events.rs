@@ -112,9 +112,14 @@ impl LoggedEvent {
             reason: event.metadata.reason.as_deref().map(str::to_owned),
             resource_uuid: book_of(event.stream.as_str()).map(|(resource, _)| resource.to_string()),
             payload,
-            commitment: event.commitment.iter().map(|byte| format!("{byte:02x}")).collect(),
+            commitment: hex(&event.commitment),
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn is_evaluation(event_type: &str) -> bool {

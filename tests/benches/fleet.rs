@@ -24,7 +24,7 @@ const BULKS_AT_ONCE: usize = 4;
 const SINGLES_AT_ONCE: usize = 256;
 
 /// Nobody waits longer than this for the read models.
-const GIVE_UP: Duration = Duration::from_secs(600);
+const GIVE_UP: Duration = Duration::from_mins(10);
 
 /// How the commands come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +51,7 @@ fn command(app: &App, number: usize, turn: usize) -> (ResourceId, AllocationComm
         6..12 => 85,
         other => other % 45,
     };
-    let fraction = Decimal::new((number / 100 % 1_000 + 1_000 * turn) as i64, 5);
+    let fraction = Decimal::new(i64::try_from(number / 100 % 1_000 + 1_000 * turn).unwrap_or(i64::MAX), 5);
     (site::resource(number), site::report(app, Decimal::from(percent) + fraction))
 }
 

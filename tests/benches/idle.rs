@@ -46,7 +46,7 @@ pub async fn child(log: &Path) {
     fleet::bulk(&app, size, 1).await;
     say_memory();
     let head = app.store.head().await.unwrap();
-    app.consumers.wait_for(head, &[], std::time::Duration::from_secs(600)).await;
+    app.consumers.wait_for(head, &[], std::time::Duration::from_mins(10)).await;
     // What `Allocations::rest` does once no command has come for some minutes, and a moment for the memory to go back.
     app.allocations.forget_books();
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;

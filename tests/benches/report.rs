@@ -21,7 +21,7 @@ impl Table {
         table
     }
 
-    pub fn row(&self, cells: Vec<String>) {
+    pub fn row(&self, cells: &[String]) {
         let mut line = String::from("|");
         for (cell, width) in cells.iter().zip(&self.widths) {
             write!(line, " {cell:>width$} |").unwrap();

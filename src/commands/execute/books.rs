@@ -31,18 +31,18 @@ pub(super) struct Books {
     store: Arc<dyn EventStore>,
     together: Arc<Together>,
     cache: Mutex<LruCache<ResourceId, Arc<Book>>>,
-    books_max: usize,
+    most: usize,
     /// Books put into the cache so far.
     changes: AtomicU64,
 }
 
 impl Books {
-    pub(super) fn new(store: Arc<dyn EventStore>, books_max: usize) -> Self {
+    pub(super) fn new(store: Arc<dyn EventStore>, most: usize) -> Self {
         Self {
             together: Together::new(Arc::clone(&store)),
             store,
             cache: Mutex::new(LruCache::unbounded()),
-            books_max,
+            most,
             changes: AtomicU64::new(0),
         }
     }
@@ -56,7 +56,7 @@ impl Books {
         let mut cache = self.cache();
         let previous = cache.put(resource, book);
         // Bounded here, since a cache with a bound of its own takes room for all of it from the start.
-        let oldest = if cache.len() > self.books_max { cache.pop_lru() } else { None };
+        let oldest = if cache.len() > self.most { cache.pop_lru() } else { None };
         drop(cache);
         drop((previous, oldest)); // taking a book apart takes longer than finding it
     }

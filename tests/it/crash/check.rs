@@ -48,7 +48,9 @@ pub async fn recovered(folder: &Path, acknowledged: &[Uuid]) {
 
     let times = |times: &mut HashMap<Uuid, usize>, id| *times.entry(id).or_default() += 1;
     let mut seen = HashMap::new();
-    log.iter().for_each(|event| times(&mut seen, event.event_id));
+    for event in &log {
+        times(&mut seen, event.event_id);
+    }
     assert_eq!(seen.values().find(|times| **times != 1), None, "an event stands in the log twice");
     let lost: Vec<&Uuid> = acknowledged.iter().filter(|id| !seen.contains_key(id)).collect();
     assert_eq!(lost, Vec::<&Uuid>::new(), "acknowledged facts are not in the log");
@@ -66,7 +68,11 @@ pub async fn recovered(folder: &Path, acknowledged: &[Uuid]) {
     }
 
     let witnessed = witness::settled(&app, folder).await;
-    assert_eq!(witnessed, (1..=log.len() as i64).collect::<Vec<_>>(), "a consumer saw an event twice, or not at all");
+    assert_eq!(
+        witnessed,
+        (1..=i64::try_from(log.len()).unwrap()).collect::<Vec<_>>(),
+        "a consumer saw an event twice, or not at all"
+    );
     assert_eq!(app.reactions.pending().await.unwrap(), [], "consequences of a policy change were not drawn");
     let newest = app.registry.read().policy(fleet::policy()).unwrap().version;
     for number in 0..RESOURCES {

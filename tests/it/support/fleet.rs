@@ -93,7 +93,7 @@ pub async fn put_policy(app: &App, terms: &PolicyTerms) -> Result<u64, RegistryE
         scope: Scope::All,
         terms: terms.clone(),
         external_recipients: BTreeSet::new(),
-        options: Default::default(),
+        options: std::collections::BTreeMap::default(),
     };
     Ok(app.registry_commands.put_policy(policy(), &meta(), &|_| Ok(facts.clone())).await?.version)
 }
