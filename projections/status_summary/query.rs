@@ -11,34 +11,6 @@ use crate::domain::period::Period;
 use crate::projections::kit::{Page, flags_of, id_list};
 use crate::store::sql::{ReadDb, SqlError, SqlRow, SqlValue};
 
-/// How the agent stands to all resources of a policy or an offering: the worst that needs somebody first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OverallStatus {
-    /// Nothing was evaluated or nothing had to be told.
-    Idle,
-    /// Everything told was confirmed.
-    Confirmed,
-    /// Some answers are still expected.
-    Pending,
-    /// Some did not answer in time.
-    NoAnswer,
-    /// Some failed.
-    Failed,
-}
-
-impl OverallStatus {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Confirmed => "confirmed",
-            Self::Pending => "pending",
-            Self::NoAnswer => "no_answer",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 /// Numbers over the resources of a policy or an offering, each resource counted once.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct OwnerStatus {
@@ -67,20 +39,17 @@ pub struct OwnerStatus {
 }
 
 impl OwnerStatus {
-    /// All resources in one word.
-    pub fn overall(&self) -> OverallStatus {
-        let n = |status| self.agent.iter().find(|(known, _)| *known == status).map_or(0, |(_, n)| *n);
-        if n(AgentStatus::Failed) > 0 {
-            OverallStatus::Failed
-        } else if n(AgentStatus::NoAnswer) > 0 {
-            OverallStatus::NoAnswer
-        } else if n(AgentStatus::Queued) + n(AgentStatus::Sent) > 0 {
-            OverallStatus::Pending
-        } else if n(AgentStatus::Confirmed) > 0 {
-            OverallStatus::Confirmed
-        } else {
-            OverallStatus::Idle
-        }
+    /// All resources in one word: the status, of those that occur, which needs somebody first.
+    pub fn overall(&self) -> AgentStatus {
+        const URGENT_FIRST: [AgentStatus; 5] = [
+            AgentStatus::Failed,
+            AgentStatus::NoAnswer,
+            AgentStatus::Queued,
+            AgentStatus::Sent,
+            AgentStatus::Confirmed,
+        ];
+        let occurs = |status: &AgentStatus| self.agent.iter().any(|(known, n)| known == status && *n > 0);
+        URGENT_FIRST.into_iter().find(occurs).unwrap_or(AgentStatus::NotNeeded)
     }
 }
 

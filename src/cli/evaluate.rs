@@ -86,6 +86,7 @@ fn print(answer: &EvaluateAnswer, dry_run: bool, out: &Out) {
                 "previous_state": r.previous,
                 "new_state": r.new,
                 "explanation": r.explanation,
+                "carryover_note": r.carryover_note,
                 "error": r.error,
             })
         })
@@ -125,5 +126,10 @@ fn print(answer: &EvaluateAnswer, dry_run: bool, out: &Out) {
             ["resource", "usage", if dry_run { "would trigger" } else { "actions" }, "before", "after", "why"],
             rows,
         );
+    }
+    for resource in &answer.resources {
+        if let Some(note) = &resource.carryover_note {
+            out.text(format!("{}: {note}", resource.name));
+        }
     }
 }

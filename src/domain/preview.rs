@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::carryover::{ComponentCarryover, Formula, component};
 use super::decimal::{HUNDRED, rounded, whole};
-use super::tres::percentage;
+use super::tres::{OVER_NOTHING_PERCENT, percentage};
 
 /// Digits of amounts that are shown.
 const AMOUNT_DECIMALS: u32 = 2;
@@ -252,7 +252,10 @@ impl PreviewNumbers {
                 amount.as_mut().map(round);
             }
         }
-        self.usage_percentage = rounded(self.usage_percentage, PERCENT_DECIMALS);
+        // The figure that stands for "over nothing" is no measurement: it is the same wherever it is shown.
+        if self.usage_percentage != OVER_NOTHING_PERCENT {
+            self.usage_percentage = rounded(self.usage_percentage, PERCENT_DECIMALS);
+        }
         self
     }
 }
@@ -352,5 +355,6 @@ mod tests {
         let numbers =
             PreviewNumbers::of(&PreviewInputs { allocation: Decimal::ZERO, current_usage: dec("1"), ..inputs() });
         assert_eq!((numbers.usage_percentage, numbers.current_qos_status), (dec("9999.99"), QosStatus::Blocked));
+        assert_eq!(numbers.rounded().usage_percentage, dec("9999.99"), "no measurement, so not rounded");
     }
 }

@@ -19,6 +19,22 @@ pub const OVER_NOTHING_PERCENT: Decimal = Decimal::from_parts(999_999, 0, 0, fal
 /// The minutes of one hour.
 pub const MINUTES_PER_HOUR: Decimal = Decimal::from_parts(60, 0, 0, false, 0);
 
+/// The MB-minutes of one GB-hour: SLURM counts memory in MB.
+const MB_MINUTES_PER_GB_HOUR: Decimal = Decimal::from_parts(61_440, 0, 0, false, 0);
+
+/// Whether a TRES or a component of this name is memory: `mem` itself, and what sites call it (`ram`, `mem_gb_hours`, …).
+pub fn is_memory(name: &str) -> bool {
+    const MEMORY: [&str; 8] =
+        ["mem", "memory", "ram", "mem_gb", "mem_hours", "mem_gb_hours", "memory_hours", "memory_gb_hours"];
+    MEMORY.contains(&name.to_ascii_lowercase().replace('-', "_").as_str())
+}
+
+/// What one unit of a component is in TRES-minutes where its offering does not say: an hour, of memory a GB-hour.
+/// `name` is the component's TRES, or its type where it names none.
+pub fn usual_minutes_per_unit(name: &str) -> Decimal {
+    if is_memory(name) { MB_MINUTES_PER_GB_HOUR } else { MINUTES_PER_HOUR }
+}
+
 /// How a component of the offering appears in SLURM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TresMapping {
@@ -180,6 +196,15 @@ mod tests {
             ("1000000000000000000000000000", Some("0.000000000001"), "79228162514264337593543950335"),
         ] {
             assert_eq!(percentage(dec(used), allocated.map(dec)), dec(expected), "{used} of {allocated:?}");
+        }
+    }
+
+    #[test]
+    fn a_unit_is_an_hour_and_of_memory_a_gb_hour() {
+        for (name, minutes) in
+            [("node", "60"), ("gres/gpu", "60"), ("memo", "60"), ("mem", "61440"), ("Mem-GB-hours", "61440")]
+        {
+            assert_eq!(usual_minutes_per_unit(name), dec(minutes), "{name}");
         }
     }
 

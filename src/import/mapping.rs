@@ -10,6 +10,8 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 use thiserror::Error;
 
+use crate::domain::tres::is_memory;
+
 /// Names of units and the TRES-seconds they hold. Those of memory start from SLURM's MB.
 pub const UNITS: [(&str, u64); 8] = [
     ("hours", 3600),
@@ -135,11 +137,9 @@ fn default_unit(tres: &str) -> Decimal {
 fn usual_tres(component: &str) -> Option<String> {
     let name = component.to_ascii_lowercase().replace('-', "_");
     let tres = match name.as_str() {
+        name if is_memory(name) => "mem",
         "node" | "nodes" | "node_hour" | "node_hours" => "node",
         "cpu" | "cpus" | "cpu_hour" | "cpu_hours" | "core" | "cores" | "core_hours" => "cpu",
-        "mem" | "memory" | "ram" | "mem_gb" | "mem_hours" | "mem_gb_hours" | "memory_hours" | "memory_gb_hours" => {
-            "mem"
-        }
         "gpu" | "gpus" | "gpu_hour" | "gpu_hours" => "gres/gpu",
         "billing" | "billing_hours" | "billing_units" => "billing",
         other if other.starts_with("gres/") => return Some(format!("gres/{}", &component["gres/".len()..])),

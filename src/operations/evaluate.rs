@@ -11,7 +11,7 @@ use crate::domain::evaluate::{EvaluationTerms, Flags, Trigger, Verb};
 use crate::domain::ids::{EventId, OfferingId, PolicyId, ResourceId};
 use crate::domain::period::{Month, Period, site_date};
 use crate::domain::policy::PolicyTerms;
-use crate::events::allocation::AllocationEvent;
+use crate::events::allocation::{AllocationEvent, PolicyEvaluated, Recorded, RecordedBasis};
 use crate::events::envelope::Position;
 use crate::events::registry::{PolicyFacts, Scope};
 
@@ -32,6 +32,8 @@ pub struct EvaluatedResource {
     pub new: Flags,
     /// The sentence that explains it.
     pub explanation: String,
+    /// In words: carryover after a period in which more was used than allocated.
+    pub carryover_note: Option<String>,
     /// Why there is no result, if there is none.
     pub error: Option<String>,
 }
@@ -51,6 +53,14 @@ pub struct EvaluateAnswer {
     pub position: Option<Position>,
 }
 
+/// The terms of an evaluation: its own, or those that it shares with an earlier one.
+pub(super) fn basis_of<'a>(evaluated: &'a PolicyEvaluated, book: &'a Book) -> Option<&'a RecordedBasis> {
+    match &evaluated.basis {
+        Recorded::Full(basis) => Some(basis),
+        Recorded::Same { .. } => book.policies.get(&evaluated.policy)?.basis.as_ref().map(|(basis, _)| &**basis),
+    }
+}
+
 /// What a decision says of one policy on one resource.
 fn result_of(
     policy: PolicyId,
@@ -66,6 +76,7 @@ fn result_of(
         previous: book.flags,
         new: book.flags,
         explanation: String::new(),
+        carryover_note: None,
         error: None,
     };
     for (_, event) in events {
@@ -74,6 +85,8 @@ fn result_of(
                 result.percentage = evaluated.outcome.percentage;
                 result.actions_taken.clone_from(&evaluated.outcome.verbs);
                 result.explanation.clone_from(&evaluated.outcome.explanation);
+                result.carryover_note =
+                    basis_of(evaluated, book).and_then(|basis| basis.allocation.carryover.note.clone());
                 result.previous = evaluated.before;
             }
             AllocationEvent::EvaluationFailed(failed) if failed.policy == policy => {

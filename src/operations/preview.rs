@@ -8,6 +8,7 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
+use super::evaluate::basis_of;
 use super::{OperationError, Operations};
 use crate::commands::allocation::{AllocationCommand, Book, PolicyInForce};
 use crate::commands::execute::CommandError;
@@ -22,7 +23,7 @@ use crate::domain::preview::{
 };
 use crate::domain::sacctmgr::{self, Command};
 use crate::domain::tres::Weights;
-use crate::events::allocation::{AllocationEvent, PolicyEvaluated, Recorded};
+use crate::events::allocation::{AllocationEvent, PolicyEvaluated};
 
 /// Percent of the default notification threshold.
 const NOTIFICATION_PERCENT: Decimal = Decimal::from_parts(80, 0, 0, false, 0);
@@ -208,10 +209,7 @@ impl Operations {
     ) -> Preview {
         let terms = &policy.facts.terms;
         let outcome = &evaluated.outcome;
-        let basis = match &evaluated.basis {
-            Recorded::Full(basis) => Some(&**basis),
-            Recorded::Same { .. } => book.policies.get(&policy.id()).and_then(|p| p.basis.as_ref()).map(|(b, _)| &**b),
-        };
+        let basis = basis_of(evaluated, book);
         let weights = &policy.evaluation.weights;
         let base = basis.map(|b| b.basis.base.iter().map(|(c, t)| weights.of(c) * t.amount).sum()).unwrap_or_default();
         let carryover = basis.and_then(|b| weighted_carryover(&b.allocation.carryover, weights));

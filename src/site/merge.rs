@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::file::{
@@ -17,17 +16,12 @@ use crate::directory::UserDetails;
 use crate::domain::ids::{OfferingId, PolicyId, UserId};
 use crate::domain::period::PeriodKind;
 use crate::domain::qos::QosNames;
-use crate::domain::tres::Amounts;
+use crate::domain::tres::{Amounts, is_memory, usual_minutes_per_unit};
 use crate::events::allocation::{ResourceFacts, ResourceState};
 use crate::events::registry::{
     BillingType, Component, CustomerFacts, GroupFacts, OfferingFacts, PolicyFacts, ProjectFacts, Scope,
 };
 use crate::registry::offering_period;
-
-/// Minutes of a TRES in one unit: hours.
-const MINUTES_PER_HOUR: Decimal = Decimal::from_parts(60, 0, 0, false, 0);
-/// SLURM counts memory in MB; a GB-hour is 1024 x 60 MB-minutes.
-const MB_MINUTES_PER_GB_HOUR: Decimal = Decimal::from_parts(61_440, 0, 0, false, 0);
 
 /// Identities by slug: of what is, and of what the file adds.
 #[derive(Debug, Default)]
@@ -229,13 +223,13 @@ fn component(spec: &ComponentSpec, current: Option<&Component>) -> Component {
         given => given.value().cloned(),
     };
     let slurm_tres = optional(&spec.slurm_tres, current.and_then(|c| c.slurm_tres.as_ref()));
-    let of_memory = slurm_tres.as_deref().unwrap_or(&component_type).eq_ignore_ascii_case("mem");
+    let counted = slurm_tres.as_deref().unwrap_or(&component_type);
     let limit_period = match &spec.limit_period {
         Given::Absent => current.and_then(|c| c.limit_period),
         given => given.value().copied(),
     };
-    let unit = || if of_memory { "GB-hours" } else { "hours" }.to_owned();
-    let minutes = || if of_memory { MB_MINUTES_PER_GB_HOUR } else { MINUTES_PER_HOUR };
+    let unit = || if is_memory(counted) { "GB-hours" } else { "hours" }.to_owned();
+    let minutes = || usual_minutes_per_unit(counted);
     Component {
         name: spec.name.over(current.map(|c| &c.name), || component_type.clone()),
         measured_unit: spec.measured_unit.over(current.map(|c| &c.measured_unit), unit),

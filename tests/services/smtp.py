@@ -23,7 +23,8 @@ folder.mkdir(parents=True, exist_ok=True)
 
 def authenticate(_server, _session, _envelope, _mechanism, data):
     known = isinstance(data, LoginPassword) and (data.login, data.password) == (b"sluice", b"correct horse")
-    return AuthResult(success=known)
+    # Not handled: the server itself is to answer, 235 or 535.
+    return AuthResult(success=known, handled=False)
 
 
 authority = trustme.CA()

@@ -196,7 +196,7 @@ pub(super) async fn rows_for(ctx: &Context, policy: PolicyId) -> Result<Option<V
 }
 
 /// The policy, also one that was deleted: what it decided stays readable.
-async fn known(ctx: &Context, policy: PolicyId) -> Result<PolicyFacts, ApiError> {
+pub(super) async fn known(ctx: &Context, policy: PolicyId) -> Result<PolicyFacts, ApiError> {
     if let Some(known) = ctx.app.registry.read().policy(policy) {
         return Ok(known.facts.clone());
     }

@@ -74,11 +74,18 @@ fn read(fields: &mut Fields) -> Result<(ResourceId, Option<DispatchId>, CommandR
     responses((status = 200, body = ErrorDetail), (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail),
         (status = 404, body = ErrorDetail)))]
 pub async fn report_command_result(ctx: Context, Id(policy): Id<PolicyId>, Body(mut fields): Body) -> ApiResult {
-    let known = super::visible(&ctx, policy)?;
+    // Of a deleted policy too: what released its restrictions went out under its name, and is answered under it.
+    let policy_facts = super::logs::known(&ctx, policy).await?;
+    {
+        let state = ctx.app.registry.read();
+        if !ctx.sight_in(&state).offering_id(policy_facts.offering, &state) {
+            return Err(ApiError::NotFound);
+        }
+    }
     let (resource, dispatch, report) = read(&mut fields)?;
     let offering = ctx.app.registry.read().resource(resource).map(|entry| entry.offering);
     match offering {
-        Some(offering) if offering == known.facts.offering => {}
+        Some(offering) if offering == policy_facts.offering => {}
         Some(_) => return Err(ApiError::field("resource_uuid", "The resource is not one of the policy's offering.")),
         None => return Err(ApiError::field("resource_uuid", "Resource not found.")),
     }

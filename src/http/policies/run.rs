@@ -58,6 +58,9 @@ pub struct DryRunResource {
     /// As it would be.
     new_state: State,
     explanation: String,
+    /// In words: carryover after a period in which more was used than allocated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carryover_note: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -109,6 +112,7 @@ fn dry(result: EvaluatedResource) -> DryRunResource {
         would_trigger: words(&result.actions_taken),
         new_state: result.new.into(),
         explanation: result.explanation,
+        carryover_note: result.carryover_note,
         error: result.error,
     }
 }

@@ -33,7 +33,7 @@ pub struct Counts {
     at_or_above_100: i64,
     /// Resources at or above each notification threshold, by percent.
     over_thresholds: BTreeMap<String, i64>,
-    /// All resources in one word: `idle`, `pending`, `confirmed`, `no_answer` or `failed`.
+    /// All resources in one word: the status that needs somebody first.
     agent_status: &'static str,
     /// Resources by what the agent made of their newest commands.
     agent: BTreeMap<&'static str, i64>,

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use crate::domain::decimal;
 use crate::domain::ids::{OfferingId, slug_uuid};
 use crate::domain::qos::QosNames;
+use crate::domain::tres::{is_memory, usual_minutes_per_unit};
 use crate::events::registry::{BillingType, Component, LimitPeriod};
 use crate::http::fields;
 use crate::http::json::Json;
@@ -108,7 +109,10 @@ fn component(value: &Json) -> Result<Component, String> {
     let read_billing = fields::choice(billing, "limit, usage, fixed, one, few");
     let read_period = fields::choice(limit_period, "month, quarterly, annual, total");
     let minutes = given("minutes_per_unit").map(fields::number).transpose().map_err(named("minutes_per_unit"))?;
-    let minutes = minutes.unwrap_or_else(|| Decimal::from(60));
+    let slurm_tres = given("slurm_tres").map(fields::words(100)).transpose().map_err(named("slurm_tres"))?;
+    let counted = slurm_tres.as_deref().unwrap_or(&component_type);
+    let usual_unit = if is_memory(counted) { "GB-hours" } else { "hours" };
+    let minutes = minutes.unwrap_or_else(|| usual_minutes_per_unit(counted));
     let least = Decimal::new(1, decimal::MAX_DECIMALS);
     if let Some(message) = decimal::complaint(minutes, least, Decimal::from(1_000_000_000)) {
         return Err(named("minutes_per_unit")(message));
@@ -116,14 +120,14 @@ fn component(value: &Json) -> Result<Component, String> {
     Ok(Component {
         name: name.unwrap_or_else(|| component_type.clone()),
         component_type,
-        measured_unit: unit.unwrap_or_else(|| "hours".to_owned()),
+        measured_unit: unit.unwrap_or_else(|| usual_unit.to_owned()),
         billing_type: given("billing_type")
             .map(read_billing)
             .transpose()
             .map_err(named("billing_type"))?
             .unwrap_or_default(),
         limit_period: given("limit_period").map(read_period).transpose().map_err(named("limit_period"))?,
-        slurm_tres: given("slurm_tres").map(fields::words(100)).transpose().map_err(named("slurm_tres"))?,
+        slurm_tres,
         minutes_per_unit: minutes.normalize(),
     })
 }

@@ -13,7 +13,7 @@ fn report(amount: &str) -> serde_json::Value {
 #[tokio::test]
 async fn pages_follow_the_log_and_filters_choose() {
     let server = TestServer::start().await;
-    server.policy(|_| ()).await;
+    server.policy(|policy| policy["carryover_enabled"] = json!(false)).await;
     server.post(Who::Staff, &format!("{USAGES}set_usage/"), &report("850")).await.expect(201);
     let mut positions = Vec::new();
     let mut after = String::new();

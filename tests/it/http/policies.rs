@@ -252,6 +252,22 @@ async fn usage_is_evaluated_shown_and_explained() {
 }
 
 #[tokio::test]
+async fn a_dry_run_says_when_an_overused_quarter_still_carries_over() {
+    let server = TestServer::start().await;
+    server.report("climate-hpc1", "1500", "2025-12-01T00:00:00+00:00").await;
+    let (path, _) = server.policy(|_| ()).await;
+    let one = json!({"resource_uuid": id("resource", "climate-hpc1")});
+    // The second time the terms stand in the log as a reference.
+    for _ in 0..2 {
+        let dry = server.post(Who::Staff, &format!("{path}dry-run/"), &one).await.expect(200);
+        let note = dry["resources"][0]["carryover_note"].as_str().unwrap_or_default().to_owned();
+        assert!(note.contains("1500 of 1000") && note.contains("2025-Q4"), "{dry}");
+        server.post(Who::Staff, &format!("{path}evaluate/"), &one).await.expect(200);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn commands_are_listed_and_reports_settle_them() {
     let server = TestServer::start().await;
     let (path, _) = server.policy(|body| body["carryover_enabled"] = json!(false)).await;
@@ -343,6 +359,13 @@ async fn a_deleted_policy_releases_what_it_held_and_its_log_stays() {
     server.delete(Who::Staff, &path).await.expect(404);
     assert_eq!(server.get(Who::Staff, &resource_path("climate-hpc1")).await.expect(200)["paused"], false);
     assert_ne!(server.get(Who::Staff, &format!("{path}evaluation-logs/")).await.expect(200), json!([]));
+    let history = format!("{path}command-history/?resource_uuid={}", id("resource", "climate-hpc1"));
+    let released = &server.get(Who::Staff, &format!("{history}&action=qos")).await.expect(200)[0];
+    let report = json!({"resource_uuid": id("resource", "climate-hpc1"), "success": true, "dispatch_uuid": released["dispatch_uuid"]});
+    let result = format!("{path}report-command-result/");
+    server.post(Who::Agent, &result, &report).await.expect(200);
+    let confirmed = server.get(Who::Staff, &format!("{history}&outcome=confirmed&action=qos")).await.expect(200);
+    assert_eq!((&confirmed[0]["uuid"], &confirmed[0]["success"]), (&released["uuid"], &json!(true)));
     assert_eq!(server.head(Who::Staff, POLICIES).await.header("x-result-count"), "0");
     server.stop().await;
 }

@@ -2,9 +2,7 @@
 
 use chrono::TimeDelta;
 use sluice::events::allocation::ResourceState;
-use sluice::projections::status_summary::{
-    AgentStatus, OverallStatus, StatusFilter, at_limit, list, offering_status, policy_status,
-};
+use sluice::projections::status_summary::{AgentStatus, StatusFilter, at_limit, list, offering_status, policy_status};
 
 use super::{ALL, Models};
 use crate::support::events::{
@@ -115,11 +113,11 @@ async fn the_agent_status_is_that_of_the_newest_dispatch() {
     let status = policy_status(&models.db, policy(1)).await.unwrap().unwrap();
     let counted: Vec<_> = status.agent.iter().copied().filter(|(_, n)| *n > 0).collect();
     assert_eq!(counted, [(AgentStatus::NotNeeded, 1), (AgentStatus::Queued, 1), (AgentStatus::Confirmed, 1)]);
-    assert_eq!(status.overall(), OverallStatus::Pending);
+    assert_eq!(status.overall(), AgentStatus::Queued);
     log.on(2, vec![reported(dispatch(3), 1, false, "no")]).await;
     models.start(&log).settle().await.unwrap();
     let status = policy_status(&models.db, policy(1)).await.unwrap().unwrap();
-    assert_eq!(status.overall(), OverallStatus::Failed);
+    assert_eq!(status.overall(), AgentStatus::Failed);
     let one = StatusFilter { resource: Some(resource(2)), ..StatusFilter::default() };
     assert_eq!(list(&models.db, &one, ALL).await.unwrap().0[0].agent, AgentStatus::Failed);
 }
