@@ -1,7 +1,7 @@
 //! The loop that feeds consumers from the log.
 //!
 //! One step reads a batch after the consumer that is furthest behind and gives it to everybody whom it concerns, in one
-//! transaction with a mark before each: who fails is undone alone, pauses alone, and the others go on.
+//! transaction: who fails is undone and pauses alone, and the others go on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -314,36 +314,47 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
     }
 
     /// Gives each consumer the events it has not seen, all in one transaction, and says whether anybody has moved.
+    ///
+    /// A mark before each consumer makes the database copy every page that is changed after it. So there are marks only
+    /// where somebody failed before: the first failure undoes the batch for all, and the next attempt isolates it.
     async fn apply(
         &self,
         group: &mut [&mut Slot<E>],
         events: &[Decoded<E>],
         last: Position,
     ) -> Result<bool, LoopError> {
+        let careful = group.iter().any(|slot| slot.failures > 0);
         let mut tx = self.db.begin().await?;
         let mut advanced = false;
-        let mut applied = Vec::new();
-        for slot in group.iter_mut() {
+        let mut applied = vec![false; group.len()];
+        for (slot, applied) in group.iter_mut().zip(&mut applied) {
             let seen = events.partition_point(|event| event.recorded.position <= slot.position);
-            tx.mark().await?;
+            if careful {
+                tx.mark().await?;
+            }
             match slot.apply(&mut tx, &events[seen..], &self.now).await {
-                Ok(true) => applied.push(slot),
+                Ok(true) => *applied = true,
                 Ok(false) => {
-                    tx.undo().await?;
                     slot.checkpoint = None;
                     advanced = true;
                 }
-                Err(error) => {
-                    tx.undo().await?;
-                    slot.fail(&error, &self.limits);
-                }
+                Err(error) => slot.fail(&error, &self.limits),
             }
-            tx.keep().await?;
+            if careful {
+                if !*applied {
+                    tx.undo().await?;
+                }
+                tx.keep().await?;
+            } else if !*applied {
+                // Dropped, the transaction leaves nothing behind; what is in memory does not match the tables any more.
+                group.iter_mut().for_each(|slot| slot.checkpoint = None);
+                return Ok(true);
+            }
         }
         self.fault(FaultPoint::BeforeCommit)?;
         tx.commit().await?;
         self.fault(FaultPoint::AfterCommit)?;
-        for slot in applied {
+        for slot in group.iter_mut().zip(applied).filter_map(|(slot, applied)| applied.then_some(slot)) {
             slot.position = last;
             if let Some(checkpoint) = &mut slot.checkpoint {
                 checkpoint.position = last;
