@@ -46,7 +46,7 @@ pub async fn run(options: &Options) {
         }
         waits.sort_by(f64::total_cmp);
         let at = |percent: usize| format!("{:.2}", waits[(waits.len() - 1) * percent / 100]);
-        table.row(vec![writers.to_string(), batch.to_string(), format!("{:.0}", median(rates)), at(50), at(99)]);
+        table.row(&[writers.to_string(), batch.to_string(), format!("{:.0}", median(rates)), at(50), at(99)]);
     }
 }
 

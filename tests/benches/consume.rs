@@ -34,5 +34,5 @@ pub async fn run(options: &Options) {
         app.read.close().await;
     }
     let seconds = median(times);
-    table.row(vec![events.to_string(), format!("{seconds:.2}"), format!("{:.0}", events as f64 / seconds)]);
+    table.row(&[events.to_string(), format!("{seconds:.2}"), format!("{:.0}", events as f64 / seconds)]);
 }

@@ -51,7 +51,7 @@ pub fn run(options: &Options) {
         held: page.held,
     };
     let table = Table::new(&["what", "ns", "per second"]);
-    let show = |what: &str, ns: f64| table.row(vec![what.into(), format!("{ns:.0}"), format!("{:.0}", 1e9 / ns)]);
+    let show = |what: &str, ns: f64| table.row(&[what.into(), format!("{ns:.0}"), format!("{:.0}", 1e9 / ns)]);
     show(
         "evaluate: percentage, rungs, verbs, sentence",
         nanoseconds(options.runs, || drop(black_box(evaluate(black_box(&inputs))))),

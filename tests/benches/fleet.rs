@@ -177,7 +177,7 @@ pub async fn run(options: &Options) {
             let together = of(&|m| m.raw.as_ref().map(|raw| raw.side_by_side.as_secs_f64()));
             let (events, rows) = (measured[0].events, measured[0].rows);
             costs.insert((way, *size), whole / *size as f64);
-            table.row(vec![
+            table.row(&[
                 size.to_string(),
                 way.name().into(),
                 format!("{:.3}", of(&|m| Some(m.commands))),

@@ -28,7 +28,9 @@ pub async fn run(options: &Options) {
     let child = Command::new(std::env::current_exe().unwrap()).arg(CHILD).arg(&log).output().unwrap();
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
     let said = String::from_utf8(child.stdout).unwrap();
-    table.row(std::iter::once(size.to_string()).chain(said.split_whitespace().map(String::from)).collect());
+    let cells: Vec<String> =
+        std::iter::once(size.to_string()).chain(said.split_whitespace().map(String::from)).collect();
+    table.row(&cells);
 }
 
 fn say_memory() {

@@ -86,7 +86,7 @@ pub async fn run(options: &Options) {
             }
             cells.push(format!("{:.2}", median(times)));
         }
-        table.row(cells);
+        table.row(&cells);
     }
     app.read.close().await;
 }

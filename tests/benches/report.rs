@@ -16,8 +16,8 @@ pub struct Table {
 impl Table {
     pub fn new(columns: &[&str]) -> Self {
         let table = Self { widths: columns.iter().map(|name| name.chars().count().max(9)).collect() };
-        table.row(columns.iter().map(ToString::to_string).collect());
-        table.row(table.widths.iter().map(|width| "-".repeat(*width)).collect());
+        table.row(&columns.iter().map(ToString::to_string).collect::<Vec<_>>());
+        table.row(&table.widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>());
         table
     }
 

@@ -347,7 +347,9 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
                 tx.keep().await?;
             } else if !*applied {
                 // Dropped, the transaction leaves nothing behind; what is in memory does not match the tables any more.
-                group.iter_mut().for_each(|slot| slot.checkpoint = None);
+                for slot in group.iter_mut() {
+                    slot.checkpoint = None;
+                }
                 return Ok(true);
             }
         }
