@@ -13,17 +13,8 @@ use crate::support::server::{TestServer, Who, id};
 const EXPECTED: &str = include_str!("../../golden/access.txt");
 
 /// In the order of the table's columns.
-const CALLERS: [Who; 9] = [
-    Who::Anonymous,
-    Who::Staff,
-    Who::Support,
-    Who::Alice,
-    Who::Bea,
-    Who::Carl,
-    Who::Bob,
-    Who::Agent,
-    Who::OtherAgent,
-];
+const CALLERS: [Who; 9] =
+    [Who::Anonymous, Who::Staff, Who::Support, Who::Alice, Who::Bea, Who::Carl, Who::Bob, Who::Agent, Who::OtherAgent];
 
 const NOBODY: &str = "7e500000000040008000000000000001";
 
@@ -153,12 +144,18 @@ fn the_table_itself_keeps_to_the_rules() {
             panic!("{line}: a method, a path, a rule and nine statuses are expected")
         };
         assert_eq!(owners.len(), 4, "{line}: nine statuses are expected");
-        assert_eq!(*anonymous != "401", *rule == "public", "{line}: who gives no token is refused, unless it is public");
+        assert_eq!(
+            *anonymous != "401",
+            *rule == "public",
+            "{line}: who gives no token is refused, unless it is public"
+        );
         assert!(!["401", "403"].contains(staff), "{line}: staff may do everything");
         let refused = |statuses: &[&str]| statuses.iter().all(|status| *status == "403");
         match *rule {
             "staff" => assert!(refused(&[support, agent, other]) && refused(owners), "{line}: staff only"),
-            "staff_or_support" => assert!(refused(&[agent, other]) && refused(owners), "{line}: staff and support only"),
+            "staff_or_support" => {
+                assert!(refused(&[agent, other]) && refused(owners), "{line}: staff and support only")
+            }
             "staff_or_agent" => assert!(refused(&[support]) && refused(owners), "{line}: staff and agents only"),
             "public" | "signed_in" => {}
             other => panic!("{path}: there is no rule {other}"),
