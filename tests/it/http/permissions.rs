@@ -154,7 +154,7 @@ fn the_table_itself_keeps_to_the_rules() {
         match *rule {
             "staff" => assert!(refused(&[support, agent, other]) && refused(owners), "{line}: staff only"),
             "staff_or_support" => {
-                assert!(refused(&[agent, other]) && refused(owners), "{line}: staff and support only")
+                assert!(refused(&[agent, other]) && refused(owners), "{line}: staff and support only");
             }
             "staff_or_agent" => assert!(refused(&[support]) && refused(owners), "{line}: staff and agents only"),
             "public" | "signed_in" => {}
