@@ -28,9 +28,12 @@ use crate::registry::{FollowError, Follower, PolicyRow, Registry, ResourceEntry,
 use crate::retention::Retention;
 use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError};
 use crate::site_settings::{Settings, SiteSettings};
+use crate::store::address::Database;
 use crate::store::consumer::{ConsumerLoop, LoopError};
+use crate::store::meta::Meta;
+use crate::store::postgres::PostgresStore;
 use crate::store::sql::{ReadDb, SqlError};
-use crate::store::sqlite::{DatabaseFiles, Meta, SqliteStore};
+use crate::store::sqlite::SqliteStore;
 use crate::store::{EventStore, Now, StoreError};
 
 /// The key under which a database keeps what clock it lives by.
@@ -45,8 +48,8 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
 /// What an [`App`] is opened with.
 #[derive(Debug, Clone)]
 pub struct AppOptions {
-    /// The log's file, `…/sluice.db`; the read models lie beside it.
-    pub log: PathBuf,
+    /// Where the database is.
+    pub database: Database,
     /// Live on a simulated clock that stands at this instant, or later.
     pub simulated_clock: Option<DateTime<Utc>>,
     /// When jobs are due, and the site's time zone with it.
@@ -62,10 +65,10 @@ pub struct AppOptions {
 }
 
 impl AppOptions {
-    /// A database in this file, on the real clock, with the defaults.
-    pub fn at(log: impl Into<PathBuf>) -> Self {
+    /// A database, such as the file of a log, on the real clock, with the defaults.
+    pub fn at(database: impl Into<Database>) -> Self {
         Self {
-            log: log.into(),
+            database: database.into(),
             simulated_clock: None,
             schedule: Schedule::daily(chrono_tz::Tz::UTC),
             settings: SiteSettings::default(),
@@ -186,18 +189,26 @@ pub struct App {
 impl App {
     /// Opens a database, making it if it is new, and puts the parts together. Nothing runs yet.
     pub async fn open(options: AppOptions) -> Result<Arc<Self>, AppError> {
-        if let Some(folder) = options.log.parent().filter(|f| !f.as_os_str().is_empty()) {
+        let folder = options.database.file().and_then(Path::parent).filter(|f| !f.as_os_str().is_empty());
+        if let Some(folder) = folder {
             std::fs::create_dir_all(folder).map_err(|source| AppError::File { path: folder.to_owned(), source })?;
         }
-        let files = DatabaseFiles::of(&options.log);
         // The clock that stamps `recorded_at` is known only once the database says which one it lives by.
         let late: Arc<std::sync::OnceLock<Arc<dyn Clock>>> = Arc::default();
         let now: Now = {
             let late = Arc::clone(&late);
             Arc::new(move || late.get().map_or_else(crate::clock::real_now, |clock| clock.now()))
         };
-        let sqlite = SqliteStore::open(&files.log, Arc::clone(&now), options.limits.clone()).await?;
-        let meta = Meta::open(&files.log, &options.limits).await?;
+        let store: Arc<dyn EventStore> = match &options.database {
+            Database::Sqlite(log) => {
+                Arc::new(SqliteStore::open(log, Arc::clone(&now), options.limits.clone()).await?)
+            }
+            Database::Postgres(url) => {
+                Arc::new(PostgresStore::open(url, Arc::clone(&now), options.limits.clone()).await?)
+            }
+        };
+        let beside = ReadDb::open_beside_log(&options.database, &options.limits).await?;
+        let meta = Meta::new(beside.clone());
         let clock_kind = clock_of(&meta, options.simulated_clock).await?;
         let clock: Arc<dyn Clock> = match &clock_kind {
             AppClock::Real => Arc::new(SystemClock),
@@ -205,9 +216,8 @@ impl App {
         };
         // Set once, right here.
         let _ = late.set(Arc::clone(&clock));
-        let store: Arc<dyn EventStore> = Arc::new(sqlite);
-        let read = ReadDb::open(&files.read, &options.limits).await?;
-        Self::assemble(options, clock, clock_kind, store, read, meta, now).await
+        let read = ReadDb::open_read(&options.database, &options.limits).await?;
+        Self::assemble(options, clock, clock_kind, store, read, beside, now).await
     }
 
     async fn assemble(
@@ -216,10 +226,10 @@ impl App {
         clock_kind: AppClock,
         store: Arc<dyn EventStore>,
         read: ReadDb,
-        meta: Meta,
+        beside: ReadDb,
         now: Now,
     ) -> Result<Arc<Self>, AppError> {
-        let directory = Directory::open(&options.log, &options.limits).await?;
+        let (meta, directory) = (Meta::new(beside.clone()), Directory::new(beside));
         let settings = Arc::new(Settings::new(Arc::clone(&store), Arc::clone(&clock), options.settings.clone()));
         settings.load().await?;
         let registry = Arc::new(Registry::from_snapshot(snapshot(&read).await?));
@@ -265,7 +275,7 @@ impl App {
             allocations: Arc::clone(&allocations),
             directory: directory.clone(),
             clock: Arc::clone(&clock),
-            log: options.log.clone(),
+            database: options.database.clone(),
             wake,
         };
         let notifier = Arc::new(Notifier::new(parts, notify)?);
@@ -393,8 +403,10 @@ impl App {
         Ok(self.scheduler.advance(clock, to, settle).await?)
     }
 
-    /// Claims the database for one server; the claim lasts as long as the answer is kept.
-    pub fn claim(log: &Path) -> Result<ServeClaim, AppError> {
+    /// Claims a database in files for one server; the claim lasts as long as the answer is kept. On a shared server there
+    /// is nothing to claim.
+    pub fn claim(database: &Database) -> Result<ServeClaim, AppError> {
+        let Some(log) = database.file() else { return Ok(ServeClaim { _lock: None }) };
         let path = log.with_extension("db.serving");
         let file = |source| AppError::File { path: path.clone(), source };
         // The claim is the first that a new installation writes.
@@ -403,15 +415,15 @@ impl App {
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(file)?;
         match lock.try_lock() {
-            Ok(()) => Ok(ServeClaim { _lock: lock }),
+            Ok(()) => Ok(ServeClaim { _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => Err(AppError::Served(log.to_owned())),
             Err(TryLockError::Error(source)) => Err(file(source)),
         }
     }
 
     /// True if a server has claimed the database.
-    pub fn is_served(log: &Path) -> bool {
-        matches!(Self::claim(log), Err(AppError::Served(_)))
+    pub fn is_served(database: &Database) -> bool {
+        matches!(Self::claim(database), Err(AppError::Served(_)))
     }
 
     /// Takes over settings that were changed.
@@ -424,7 +436,7 @@ impl App {
 
 /// A server's claim to a database.
 pub struct ServeClaim {
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What the registry's tables know. The position is read first: what is newer in the rows comes again and changes nothing.

@@ -177,8 +177,8 @@ impl Secrets {
 }
 
 impl Config {
-    /// How notices travel. The process that delivers says so itself.
-    pub(super) fn notify_options(&self) -> NotifyOptions {
+    /// How notices travel; a Maildir that nobody names is this folder, if any. The process that delivers says so itself.
+    pub(super) fn notify_options(&self, folder: Option<PathBuf>) -> NotifyOptions {
         let mut missing = Vec::new();
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let endpoint = |e: &WebhookEndpoint, missing: &mut Vec<String>| Endpoint {
@@ -192,7 +192,7 @@ impl Config {
         NotifyOptions {
             delivers: false,
             mail: MailOptions {
-                transport: self.mail_transport(&mut missing),
+                transport: self.mail_transport(folder, &mut missing),
                 from: self.mail.from.clone(),
                 reply_to: self.mail.reply_to.clone(),
                 contact: notices.contact.clone(),
@@ -212,11 +212,11 @@ impl Config {
         }
     }
 
-    fn mail_transport(&self, missing: &mut Vec<String>) -> MailTransportOptions {
+    fn mail_transport(&self, folder: Option<PathBuf>, missing: &mut Vec<String>) -> MailTransportOptions {
         let mail = &self.mail;
         match mail.transport {
             MailTransport::None => MailTransportOptions::None,
-            MailTransport::Maildir => MailTransportOptions::Maildir(mail.folder.clone()),
+            MailTransport::Maildir => MailTransportOptions::Maildir(mail.folder.clone().or(folder)),
             MailTransport::Smtp => MailTransportOptions::Smtp(SmtpOptions {
                 host: mail.host.clone(),
                 port: mail.port,

@@ -1,65 +1,96 @@
-//! The database of the read models: a pool that reads, one connection that writes, transactions.
+//! A database of tables: a pool that reads, one writer at a time, transactions.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{Sqlite, SqlitePoolOptions};
+use sqlx::postgres::{PgPool, Postgres};
+use sqlx::sqlite::Sqlite;
 use sqlx::{SqlitePool, Transaction};
 
+use super::postgres::{Statements, is_connection_loss};
+use super::row::EngineRow;
 use super::texts::{chunk, insert_text, sql_for};
 use super::{SqlError, SqlRow, SqlValue, Target};
-use crate::limits::Limits;
-use crate::store::sqlite::{Access, options, read_pool, run_migrations};
+use crate::store::lease::Fence;
 
-static READ_MODELS: Migrator = sqlx::migrate!("migrations/sqlite/read");
-
-/// The database of the read models and everything else that can be made again from the log. Cheap to clone.
+/// A database of tables: the read models and everything else that can be made again from the log, or what stands beside the
+/// log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ReadDb {
-    path: Arc<PathBuf>,
-    readers: SqlitePool,
-    /// Holds one connection, so whoever writes waits for whoever is writing.
-    writer: SqlitePool,
+    pub(super) engine: Engine,
+}
+
+/// Where the tables are.
+#[derive(Clone, Debug)]
+pub(super) enum Engine {
+    Sqlite {
+        path: Arc<std::path::PathBuf>,
+        readers: SqlitePool,
+        /// Holds one connection, so whoever writes waits for whoever is writing.
+        writer: SqlitePool,
+    },
+    Postgres {
+        readers: PgPool,
+        writers: PgPool,
+        /// The key of the lock that one writer at a time holds, over all processes.
+        lock: i64,
+        statements: Statements,
+    },
 }
 
 impl ReadDb {
-    /// Opens the file and makes or upgrades its tables.
-    pub async fn open(path: &Path, limits: &Limits) -> Result<Self, SqlError> {
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .test_before_acquire(false)
-            .acquire_timeout(limits.lock_wait * 6) // a rebuild's last step may hold the connection for a while
-            .connect_with(options(path, Access::WriteRebuildable, limits))
-            .await?;
-        let mut connection = writer.acquire().await?;
-        run_migrations(&READ_MODELS, &mut connection).await?;
-        drop(connection);
-        let readers = read_pool(path, limits.read_model_readers_max, limits).await?;
-        Ok(Self { path: Arc::new(path.to_owned()), readers, writer })
+    /// Whether the tables are on a server that several processes share.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.engine, Engine::Postgres { .. })
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The file, where there is one.
+    pub fn path(&self) -> Option<&std::path::Path> {
+        match &self.engine {
+            Engine::Sqlite { path, .. } => Some(path),
+            Engine::Postgres { .. } => None,
+        }
     }
 
     /// Closes every connection; later calls fail.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        match &self.engine {
+            Engine::Sqlite { readers, writer, .. } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Engine::Postgres { readers, writers, .. } => {
+                readers.close().await;
+                writers.close().await;
+            }
+        }
     }
 
     /// Rows of the tables in use, as of the last commit.
     pub async fn query(&self, sql: &'static str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
-        let rows = bound(sql_for(sql, Target::Live), values).fetch_all(&self.readers).await?;
-        Ok(rows.into_iter().map(SqlRow).collect())
+        match &self.engine {
+            Engine::Sqlite { readers, .. } => {
+                let rows = bound(sql_for(sql, Target::Live), values).fetch_all(readers).await?;
+                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Sqlite(row))).collect())
+            }
+            Engine::Postgres { readers, statements, .. } => {
+                let rows = statements.read(readers, sql, values, true).await?;
+                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Postgres(row))).collect())
+            }
+        }
     }
 
     /// The first row, if there is one.
     pub async fn query_one(&self, sql: &'static str, values: &[SqlValue]) -> Result<Option<SqlRow>, SqlError> {
-        let row = bound(sql_for(sql, Target::Live), values).fetch_optional(&self.readers).await?;
-        Ok(row.map(SqlRow))
+        match &self.engine {
+            Engine::Sqlite { readers, .. } => {
+                let row = bound(sql_for(sql, Target::Live), values).fetch_optional(readers).await?;
+                Ok(row.map(|row| SqlRow(EngineRow::Sqlite(row))))
+            }
+            Engine::Postgres { readers, statements, .. } => {
+                let rows = statements.read(readers, sql, values, false).await?;
+                Ok(rows.into_iter().next().map(|row| SqlRow(EngineRow::Postgres(row))))
+            }
+        }
     }
 
     /// Whether the database answers.
@@ -72,17 +103,57 @@ impl ReadDb {
         self.begin_on(Target::Live).await
     }
 
-    /// Starts a transaction on one generation of tables.
+    /// Starts a transaction on one generation of tables. What runs under a lease goes no further once that is lost.
     pub async fn begin_on(&self, target: Target) -> Result<ReadTx, SqlError> {
-        Ok(ReadTx { transaction: self.writer.begin_with("BEGIN IMMEDIATE").await?, target })
+        let transaction = match &self.engine {
+            Engine::Sqlite { writer, .. } => EngineTx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Engine::Postgres { writers, lock, statements, .. } => EngineTx::Postgres {
+                transaction: begin_postgres(writers, *lock).await?,
+                statements: statements.clone(),
+            },
+        };
+        let mut tx = ReadTx { transaction, target };
+        if let Some(fence) = Fence::current() {
+            tx.check(&fence).await?;
+        }
+        Ok(tx)
     }
 }
 
-/// A transaction on the read models; dropped without `commit`, it leaves no trace.
+/// Begins and takes the lock of the writers; a connection that died in the pool is replaced, a few times.
+async fn begin_postgres(writers: &PgPool, lock: i64) -> Result<Transaction<'static, Postgres>, SqlError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let begun = async {
+            let mut transaction = writers.begin().await?;
+            sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(lock).execute(&mut *transaction).await?;
+            Ok(transaction)
+        };
+        match begun.await {
+            Err(error) if is_connection_loss(&error) && attempts <= writers.options().get_max_connections() => {}
+            begun => return Ok(begun?),
+        }
+    }
+}
+
+/// A transaction; dropped without `commit`, it leaves no trace.
 #[derive(Debug)]
 pub struct ReadTx {
-    transaction: Transaction<'static, Sqlite>,
+    transaction: EngineTx,
     target: Target,
+}
+
+#[derive(Debug)]
+enum EngineTx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres { transaction: Transaction<'static, Postgres>, statements: Statements },
+}
+
+/// The connection of a transaction, for statements about the schema.
+pub(super) enum EngineConnection<'c> {
+    Sqlite(&'c mut sqlx::SqliteConnection),
+    Postgres(&'c mut sqlx::PgConnection),
 }
 
 impl ReadTx {
@@ -93,24 +164,47 @@ impl ReadTx {
 
     /// Runs a statement and says how many rows it touched.
     pub async fn execute(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<u64, SqlError> {
-        let done = bound(sql_for(sql, self.target), values).execute(&mut *self.transaction).await?;
-        Ok(done.rows_affected())
+        match &mut self.transaction {
+            EngineTx::Sqlite(transaction) => {
+                Ok(bound(sql_for(sql, self.target), values).execute(&mut **transaction).await?.rows_affected())
+            }
+            EngineTx::Postgres { transaction, statements } => {
+                statements.execute(transaction, sql, self.target, values).await
+            }
+        }
     }
 
     /// Rows as this transaction sees them.
     pub async fn query(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
-        let rows = bound(sql_for(sql, self.target), values).fetch_all(&mut *self.transaction).await?;
-        Ok(rows.into_iter().map(SqlRow).collect())
+        match &mut self.transaction {
+            EngineTx::Sqlite(transaction) => {
+                let rows = bound(sql_for(sql, self.target), values).fetch_all(&mut **transaction).await?;
+                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Sqlite(row))).collect())
+            }
+            EngineTx::Postgres { transaction, statements } => {
+                let rows = statements.rows(transaction, sql, self.target, values).await?;
+                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Postgres(row))).collect())
+            }
+        }
     }
 
     /// The first row, if there is one.
     pub async fn query_one(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<Option<SqlRow>, SqlError> {
-        let row = bound(sql_for(sql, self.target), values).fetch_optional(&mut *self.transaction).await?;
-        Ok(row.map(SqlRow))
+        match &mut self.transaction {
+            EngineTx::Sqlite(transaction) => {
+                let row = bound(sql_for(sql, self.target), values).fetch_optional(&mut **transaction).await?;
+                Ok(row.map(|row| SqlRow(EngineRow::Sqlite(row))))
+            }
+            EngineTx::Postgres { transaction, statements } => {
+                let row = statements.row(transaction, sql, self.target, values).await?;
+                Ok(row.map(|row| SqlRow(EngineRow::Postgres(row))))
+            }
+        }
     }
 
     /// Inserts rows, given as one flat list of values, with few statements: `insert` is `INSERT INTO t (a, b)`, `columns`
-    /// how many values make a row, `suffix` what follows the rows, such as `ON CONFLICT …`. Says how many rows it touched.
+    /// how many values make a row, `suffix` what follows the rows, such as `ON CONFLICT …`; no two rows of one call may
+    /// meet in such a conflict. Says how many rows it touched.
     pub async fn insert_many(
         &mut self,
         insert: &'static str,
@@ -119,25 +213,32 @@ impl ReadTx {
         suffix: &'static str,
     ) -> Result<u64, SqlError> {
         debug_assert!(columns > 0 && rows.len().is_multiple_of(columns), "the list holds whole rows");
-        let (insert, suffix) = (sql_for(insert, self.target), sql_for(suffix, self.target));
-        let mut left = rows.len() / columns;
-        let mut values = rows.into_iter();
-        let mut touched = 0;
-        while left > 0 {
-            let some = chunk(left, columns);
-            let mut query = sqlx::query(insert_text(insert, columns, some, suffix));
-            for value in values.by_ref().take(some * columns) {
-                query = value.bind(query);
-            }
-            touched += query.execute(&mut *self.transaction).await?.rows_affected();
-            left -= some;
+        if rows.is_empty() {
+            return Ok(0);
         }
-        Ok(touched)
+        match &mut self.transaction {
+            EngineTx::Sqlite(transaction) => {
+                let texts = (sql_for(insert, self.target), sql_for(suffix, self.target));
+                insert_sqlite(transaction, texts, columns, rows).await
+            }
+            EngineTx::Postgres { transaction, statements } => {
+                statements.insert(transaction, (insert, suffix), self.target, columns, &rows).await
+            }
+        }
     }
 
     /// Makes it last and visible, all of it at once.
     pub async fn commit(self) -> Result<(), SqlError> {
-        Ok(self.transaction.commit().await?)
+        Ok(match self.transaction {
+            EngineTx::Sqlite(transaction) => transaction.commit().await?,
+            EngineTx::Postgres { transaction, .. } => transaction.commit().await?,
+        })
+    }
+
+    /// Ends with an error if the lease has gone to somebody else; until this transaction ends nobody takes it over.
+    async fn check(&mut self, fence: &Fence) -> Result<(), SqlError> {
+        let EngineTx::Postgres { transaction, .. } = &mut self.transaction else { return Ok(()) };
+        if fence.holds(transaction).await? { Ok(()) } else { Err(SqlError::LeaseLost(fence.name())) }
     }
 
     /// Marks the place that `undo` goes back to.
@@ -155,15 +256,50 @@ impl ReadTx {
         self.execute("RELEASE one_consumer", &[]).await.map(drop)
     }
 
+    /// Tells other processes, once this is committed, that checkpoints have moved.
+    pub(in crate::store) async fn announce(&mut self) -> Result<(), SqlError> {
+        match &mut self.transaction {
+            EngineTx::Sqlite(_) => Ok(()),
+            EngineTx::Postgres { transaction, .. } => {
+                sqlx::query("NOTIFY sluice_read").execute(&mut **transaction).await?;
+                Ok(())
+            }
+        }
+    }
+
     /// Turns to the other generation of tables within the same transaction.
     pub(in crate::store) fn set_target(&mut self, target: Target) {
         self.target = target;
     }
 
     /// The connection itself, for statements about the schema.
-    pub(super) fn connection(&mut self) -> &mut sqlx::SqliteConnection {
-        &mut self.transaction
+    pub(super) fn connection(&mut self) -> EngineConnection<'_> {
+        match &mut self.transaction {
+            EngineTx::Sqlite(transaction) => EngineConnection::Sqlite(transaction),
+            EngineTx::Postgres { transaction, .. } => EngineConnection::Postgres(transaction),
+        }
     }
+}
+
+async fn insert_sqlite(
+    transaction: &mut Transaction<'static, Sqlite>,
+    (insert, suffix): (&'static str, &'static str),
+    columns: usize,
+    rows: Vec<SqlValue>,
+) -> Result<u64, SqlError> {
+    let mut left = rows.len() / columns;
+    let mut values = rows.into_iter();
+    let mut touched = 0;
+    while left > 0 {
+        let some = chunk(left, columns);
+        let mut query = sqlx::query(insert_text(insert, columns, some, suffix));
+        for value in values.by_ref().take(some * columns) {
+            query = value.bind(query);
+        }
+        touched += query.execute(&mut **transaction).await?.rows_affected();
+        left -= some;
+    }
+    Ok(touched)
 }
 
 fn bound(sql: &'static str, values: &[SqlValue]) -> super::value::Bound {

@@ -1,17 +1,23 @@
-//! A small façade over the database of the read models, so that one SQL text can serve every engine.
+//! A small façade over the tables beside the log and of the read models, so that one SQL text serves every engine.
 //!
-//! Placeholders are `$1`, `$2`, …; in `SQLite` an id is 16 bytes, a time microseconds since 1970 (UTC), a truth value 0 or 1,
-//! a decimal its text. `{g}` after a table name stands for the generation of tables that a rebuild works on.
+//! Placeholders are `$1`, `$2`, …; in both engines a time is microseconds since 1970 (UTC), a truth value 0 or 1, a decimal
+//! its text; an id is 16 bytes in `SQLite` and a `uuid` in `PostgreSQL`. `{g}` after a table name stands for the generation
+//! of tables that a rebuild works on.
 
 mod db;
+mod open;
+mod postgres;
+mod row;
 mod schema;
 mod texts;
 mod value;
 
 pub use db::{ReadDb, ReadTx};
+pub(in crate::store) use postgres::is_connection_loss;
+pub use row::SqlRow;
 pub use texts::sql_for;
 pub(in crate::store) use texts::{chunk, insert_text};
-pub use value::{SqlRow, SqlValue};
+pub use value::SqlValue;
 
 /// Which generation of a read model's tables a statement is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,11 +38,11 @@ impl Target {
     }
 }
 
-/// Why the database of the read models did not do what it was asked to.
+/// Why a database did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
     /// The engine failed or refused.
-    #[error("the read models' database failed")]
+    #[error("the database of tables failed")]
     Database(#[from] sqlx::Error),
     /// A column does not hold what the reader expects.
     #[error("column {index} is not {expected}")]
@@ -46,7 +52,25 @@ pub enum SqlError {
         /// What it should hold.
         expected: &'static str,
     },
-    /// Tables that cannot be built beside themselves.
-    #[error("the tables cannot be rebuilt: {0}")]
+    /// A value does not fit its placeholder.
+    #[error("value {index} is no {expected}")]
+    Value {
+        /// Its place, from 0.
+        index: usize,
+        /// The type of the placeholder.
+        expected: &'static str,
+    },
+    /// Tables that cannot be built beside themselves, or a statement that does not fit them.
+    #[error("the tables cannot be worked on: {0}")]
     Schema(String),
+    /// The work belongs to another process by now: its lease ran out and was taken over.
+    #[error("another process has taken over the lease {0}")]
+    LeaseLost(&'static str),
+}
+
+impl SqlError {
+    /// Whether two rows were to have the same key.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
 }

@@ -1,10 +1,11 @@
 //! Building a read model's tables beside the ones in use, and putting them in their place.
 //!
 //! The new tables are made from the schema of the ones in use, whatever migrations made of it. `SQLite` cannot rename an
-//! index, so its name changes with every rebuild: `x` and `x_next` take turns.
+//! index, so its name changes with every rebuild: `x` and `x_next` take turns. In `PostgreSQL` names stay.
 
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
+use super::db::EngineConnection;
 use super::{ReadTx, SqlError, Target};
 
 /// A table or index as the database describes it.
@@ -20,23 +21,11 @@ impl ReadTx {
     pub(in crate::store) async fn clone_schema_for_building(&mut self, tables: &[&str]) -> Result<(), SqlError> {
         self.drop_building(tables).await?;
         for table in tables {
-            let objects = self.objects_of(table).await?;
-            if !objects.iter().any(|object| object.kind == "table") {
-                return Err(SqlError::Schema(format!("there is no table {table}")));
-            }
-            for object in objects {
-                let sql = match object.kind.as_str() {
-                    "table" => rename(&object.sql, &[(&object.name, &building(&object.name))]),
-                    "index" => rename(
-                        &object.sql,
-                        &[(&object.name, &other(&object.name)), (&object.table, &building(&object.table))],
-                    ),
-                    kind => {
-                        let message = format!("{kind} {} on {table} cannot be carried over", object.name);
-                        return Err(SqlError::Schema(message));
-                    }
-                };
-                self.run(sql).await?;
+            match self.connection() {
+                EngineConnection::Sqlite(connection) => clone_sqlite(connection, table).await?,
+                EngineConnection::Postgres(_) => {
+                    self.run(format!("CREATE TABLE \"{}\" (LIKE \"{table}\" INCLUDING ALL)", building(table))).await?;
+                }
             }
         }
         Ok(())
@@ -53,28 +42,80 @@ impl ReadTx {
     /// Puts the tables under construction in the place of the ones in use, which go.
     pub(in crate::store) async fn swap_built(&mut self, tables: &[&str]) -> Result<(), SqlError> {
         for table in tables {
+            let indexes = self.indexes(table).await?;
             self.run(format!("DROP TABLE \"{table}\"")).await?;
             self.run(format!("ALTER TABLE \"{}\" RENAME TO \"{table}\"", building(table))).await?;
+            for (name, definition) in self.indexes(table).await? {
+                let before = indexes.iter().find(|(_, same)| *same == definition);
+                if let Some((wanted, _)) = before.filter(|(wanted, _)| *wanted != name) {
+                    self.run(format!("ALTER INDEX \"{name}\" RENAME TO \"{wanted}\"")).await?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// The table and what hangs on it, but for the indexes that `SQLite` makes itself; the table first.
-    async fn objects_of(&mut self, table: &str) -> Result<Vec<Object>, SqlError> {
-        let sql = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name = $1 AND sql IS NOT NULL \
-                   ORDER BY type <> 'table', name";
-        let rows = sqlx::query(sql).bind(table.to_owned()).fetch_all(self.connection()).await?;
-        let object = |row: sqlx::sqlite::SqliteRow| {
-            Ok(Object { kind: row.try_get(0)?, name: row.try_get(1)?, table: row.try_get(2)?, sql: row.try_get(3)? })
+    /// The indexes of a table in `PostgreSQL`, by name, with what each is but for its name; none in `SQLite`.
+    async fn indexes(&mut self, table: &str) -> Result<Vec<(String, String)>, SqlError> {
+        let EngineConnection::Postgres(connection) = self.connection() else { return Ok(Vec::new()) };
+        let sql = "SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = $1";
+        let rows = sqlx::query(sql).bind(table).fetch_all(connection).await?;
+        let index = |row: sqlx::postgres::PgRow| -> Result<(String, String), sqlx::Error> {
+            let (name, definition): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let definition = rename(&definition, &[(&name, "")]);
+            Ok((name, definition))
         };
-        rows.into_iter().map(object).collect()
+        Ok(rows.into_iter().map(index).collect::<Result<_, _>>()?)
     }
 
-    /// The only texts that come here are made from table names in the program and the database's own schema.
+    /// The only texts that come here are made from names in the program and in the database's own schema.
     async fn run(&mut self, sql: String) -> Result<(), SqlError> {
-        sqlx::query(AssertSqlSafe(sql)).execute(self.connection()).await?;
-        Ok(())
+        match self.connection() {
+            EngineConnection::Sqlite(connection) => run_sqlite(connection, sql).await,
+            EngineConnection::Postgres(connection) => {
+                sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection).await?;
+                Ok(())
+            }
+        }
     }
+}
+
+async fn clone_sqlite(connection: &mut SqliteConnection, table: &str) -> Result<(), SqlError> {
+    let objects = objects_of(connection, table).await?;
+    if !objects.iter().any(|object| object.kind == "table") {
+        return Err(SqlError::Schema(format!("there is no table {table}")));
+    }
+    for object in objects {
+        let sql = match object.kind.as_str() {
+            "table" => rename(&object.sql, &[(&object.name, &building(&object.name))]),
+            "index" => rename(
+                &object.sql,
+                &[(&object.name, &other(&object.name)), (&object.table, &building(&object.table))],
+            ),
+            kind => {
+                let message = format!("{kind} {} on {table} cannot be carried over", object.name);
+                return Err(SqlError::Schema(message));
+            }
+        };
+        run_sqlite(connection, sql).await?;
+    }
+    Ok(())
+}
+
+/// The table and what hangs on it, but for the indexes that `SQLite` makes itself; the table first.
+async fn objects_of(connection: &mut SqliteConnection, table: &str) -> Result<Vec<Object>, SqlError> {
+    let sql = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name = $1 AND sql IS NOT NULL \
+               ORDER BY type <> 'table', name";
+    let rows = sqlx::query(sql).bind(table.to_owned()).fetch_all(connection).await?;
+    let object = |row: sqlx::sqlite::SqliteRow| {
+        Ok(Object { kind: row.try_get(0)?, name: row.try_get(1)?, table: row.try_get(2)?, sql: row.try_get(3)? })
+    };
+    rows.into_iter().map(object).collect()
+}
+
+async fn run_sqlite(connection: &mut SqliteConnection, sql: String) -> Result<(), SqlError> {
+    sqlx::query(AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
 }
 
 fn building(table: &str) -> String {

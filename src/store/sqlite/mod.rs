@@ -4,10 +4,8 @@
 //! transaction, readers see it on their next read, and `wait_beyond` polls for it.
 
 mod heads;
-mod meta;
 mod open;
 mod rows;
-mod tail;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -18,15 +16,13 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use meta::Meta;
 pub use open::DatabaseFiles;
-pub(crate) use open::beside_the_log;
 pub(super) use open::{Access, options, read_pool, run_migrations};
 
-use self::rows::Kinds;
-use self::tail::Tail;
 use self::writer::{Job, Outcomes, Writer};
+use super::kinds::Kinds;
 use super::prepare::Prepared;
+use super::tail::Tail;
 use super::{
     AppendRequest, Appended, Cause, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict,
 };

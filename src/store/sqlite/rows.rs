@@ -1,7 +1,6 @@
 //! Reading events back: the statements and the way from a row to an event.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
@@ -10,6 +9,7 @@ use uuid::Uuid;
 
 use crate::events::envelope::{Actor, ActorKind, Metadata, Position, RecordedEvent, StreamEvent, StreamName, Version};
 use crate::store::StoreError;
+use crate::store::kinds::Kinds;
 
 /// The columns of an event, in the order that `event` reads them. A macro, so that each statement is one static text.
 macro_rules! columns {
@@ -38,31 +38,16 @@ const READ_STREAM: &str = concat!(
 const READ_STREAMS: &str = "SELECT j.key, e.version, e.kind_id, e.event_id, e.payload \
      FROM json_each($1) j CROSS JOIN streams s ON s.name = j.value CROSS JOIN events e ON e.stream_id = s.stream_id";
 
-/// The names of event types by their numbers: one allocation each, shared by all events of the type.
-#[derive(Clone, Default)]
-pub(super) struct Kinds(Arc<RwLock<HashMap<i64, Arc<str>>>>);
-
-impl Kinds {
-    pub(super) fn get(&self, kind_id: i64) -> Option<Arc<str>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&kind_id).cloned()
-    }
-
-    pub(super) fn put(&self, kind_id: i64, name: Arc<str>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kind_id, name);
-    }
-
-    /// Learns the types that another process has added.
-    async fn refresh(&self, readers: &SqlitePool) -> Result<(), StoreError> {
-        let rows =
-            sqlx::query("SELECT kind_id, name FROM event_kinds").fetch_all(readers).await.map_err(unavailable)?;
-        for row in rows {
-            let (kind_id, name) = (get::<i64>(&row, 0)?, get::<&str>(&row, 1)?);
-            if self.get(kind_id).is_none() {
-                self.put(kind_id, name.into());
-            }
+/// Learns the types that another process has added.
+async fn refresh(kinds: &Kinds, readers: &SqlitePool) -> Result<(), StoreError> {
+    let rows = sqlx::query("SELECT kind_id, name FROM event_kinds").fetch_all(readers).await.map_err(unavailable)?;
+    for row in rows {
+        let (kind_id, name) = (get::<i64>(&row, 0)?, get::<&str>(&row, 1)?);
+        if kinds.get(kind_id).is_none() {
+            kinds.put(kind_id, name.into());
         }
-        Ok(())
     }
+    Ok(())
 }
 
 pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
@@ -125,7 +110,7 @@ async fn kind(readers: &SqlitePool, kinds: &Kinds, kind_id: i64) -> Result<Arc<s
     if let Some(event_type) = kinds.get(kind_id) {
         return Ok(event_type);
     }
-    kinds.refresh(readers).await?;
+    refresh(kinds, readers).await?;
     kinds.get(kind_id).ok_or_else(|| StoreError::Corrupt(format!("the event type {kind_id}")))
 }
 

@@ -14,12 +14,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::heads::{Head, Heads};
 use super::open::{Access, options};
-use super::rows::{Kinds, signed};
-use super::tail::Tail;
+use super::rows::signed;
 use crate::events::envelope::{Position, RecordedEvent, StreamName};
 use crate::limits::Limits;
+use crate::store::kinds::Kinds;
 use crate::store::prepare::Prepared;
 use crate::store::sql::{chunk, insert_text};
+use crate::store::tail::Tail;
 use crate::store::{Appended, Now, StoreError};
 
 /// One outcome per request.

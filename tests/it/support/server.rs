@@ -9,7 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use sluice::app::{App, AppOptions};
+use sluice::app::App;
 use sluice::commands::execute::CommandMeta;
 use sluice::domain::ids::slug_uuid;
 use sluice::http::{ApiState, router};
@@ -169,7 +169,7 @@ impl TestServer {
 
     async fn with(clock: Option<DateTime<Utc>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut options = AppOptions::at(folder.path().join("sluice.db"));
+        let mut options = crate::support::database::options(folder.path());
         options.simulated_clock = clock;
         let app = App::open(options).await.unwrap();
         let file = SiteFile::read(SITE, chrono_tz::Tz::UTC, &|_| None).unwrap();
