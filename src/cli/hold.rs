@@ -198,12 +198,12 @@ async fn place(session: &Session, options: Place, out: &Out) -> Result<(), CliEr
     let placed = session.app.allocations.execute(resource, &command, &meta).await;
     let placed = placed.map_err(|error| CliError::because("the hold could not be placed", error))?;
     session.settle().await?;
-    let held = placed.book.holds.iter().find(|held| held.hold == hold);
-    let held = held.ok_or_else(|| CliError::Failed(format!("hold {hold} ended at once")))?;
-    out.json(&shown(session, resource, held));
+    let in_force = placed.book.holds.iter().find(|known| known.hold == hold);
+    let in_force = in_force.ok_or_else(|| CliError::Failed(format!("hold {hold} ended at once")))?;
+    out.json(&shown(session, resource, in_force));
     out.text(format!(
         "hold {hold} ({}) is on {}; restricted now: {}",
-        held.kind.as_str(),
+        in_force.kind.as_str(),
         placed.book.facts.slug,
         flags(placed.book.flags)
     ));
@@ -211,13 +211,12 @@ async fn place(session: &Session, options: Place, out: &Out) -> Result<(), CliEr
 }
 
 async fn release(session: &Session, options: Release, out: &Out) -> Result<(), CliError> {
-    let resource = match &options.resource {
-        Some(name) => session.resource(name).await?,
-        None => {
-            let on = crate::reactions::held_resource(&session.app.read, options.hold).await;
-            let on = on.map_err(|error| CliError::because("the list of holds cannot be read", error))?;
-            on.ok_or_else(|| CliError::Failed(format!("there is no hold {} in force", options.hold)))?
-        }
+    let resource = if let Some(name) = &options.resource {
+        session.resource(name).await?
+    } else {
+        let on = crate::reactions::held_resource(&session.app.read, options.hold).await;
+        let on = on.map_err(|error| CliError::because("the list of holds cannot be read", error))?;
+        on.ok_or_else(|| CliError::Failed(format!("there is no hold {} in force", options.hold)))?
     };
     let meta = because(session, options.reason);
     let command = AllocationCommand::ReleaseHold { hold: options.hold, expired: false };

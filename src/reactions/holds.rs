@@ -106,10 +106,8 @@ pub async fn manual_holds(
     kind: Option<HoldKind>,
     page: Page,
 ) -> Result<(Vec<(ResourceId, HoldPlaced)>, i64), SqlError> {
-    let mut values = vec![
-        SqlValue::from(resource.map(|resource| resource.as_uuid())),
-        SqlValue::from(kind.map(|kind| kind.as_str())),
-    ];
+    let mut values =
+        vec![SqlValue::from(resource.map(|resource| resource.as_uuid())), SqlValue::from(kind.map(HoldKind::as_str))];
     let count = "SELECT count(*) FROM manual_holds WHERE ($1 IS NULL OR resource = $1) AND ($2 IS NULL OR kind = $2)";
     let total = db.query_one(count, &values).await?.map_or(Ok(0), |row| row.i64(0))?;
     let select = "SELECT resource, hold, kind, reason, ticket, placed_at, expires_at FROM manual_holds \
