@@ -70,16 +70,16 @@ async fn every_line_of_a_request_names_it_and_no_line_holds_a_secret() {
         .await
         .unwrap();
     // A hold tells the webhook, which cannot be reached.
-    let hold = serde_json::json!({"kind": "pause", "reason": "words-in-a-body"});
+    let pause = serde_json::json!({"kind": "pause", "reason": "words-in-a-body"});
     let holds = format!("{resources}{}/holds/", resource[0]["uuid"].as_str().unwrap());
-    let held = client.post(holds).header("authorization", format!("Token {KEY}")).json(&hold).send().await.unwrap();
+    let held = client.post(holds).header("authorization", format!("Token {KEY}")).json(&pause).send().await.unwrap();
     assert_eq!(held.status(), 201);
     server.logs("a notice was not delivered").await;
     let log = server.stop();
     let all = lines(&log);
     let ours = all.iter().filter(|line| line["target"].as_str().is_some_and(|target| target == "sluice::http::layers"));
-    let named = ours.filter(|line| line["span"]["request_id"] == "of-the-test").count();
-    assert_eq!(named, 3, "{log}");
+    let of_the_test = ours.filter(|line| line["span"]["request_id"] == "of-the-test").count();
+    assert_eq!(of_the_test, 3, "{log}");
     for secret in [
         KEY,
         "wrong-wrong",

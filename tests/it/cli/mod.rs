@@ -105,7 +105,7 @@ impl Serving {
 
     /// Waits until it has logged this.
     pub(crate) async fn logs(&self, text: &str) {
-        let until = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        let until = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
         while !self.log.lock().unwrap().contains(text) {
             assert!(tokio::time::Instant::now() < until, "no {text:?} in {}", self.log.lock().unwrap());
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

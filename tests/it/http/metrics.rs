@@ -9,7 +9,7 @@ use crate::support::server::{POLICIES, TestServer, Who, id, resource_path};
 
 /// The value of a series, which is named with its labels.
 #[track_caller]
-fn value(text: &str, series: &str) -> f64 {
+fn value(text: &str, series: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
 }
@@ -27,23 +27,23 @@ async fn work_is_counted_and_tables_are_measured() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
     let text = &answer.text;
-    for (outcome, at_least) in [("normal", 1.0), ("notify", 1.0), ("downscale", 1.0), ("pause", 1.0)] {
+    for (outcome, at_least) in [("normal", 1), ("notify", 1), ("downscale", 1), ("pause", 1)] {
         let series = format!("sluice_evaluations_total{{outcome=\"{outcome}\"}}");
         assert!(value(text, &series) >= at_least, "{series}");
     }
     let route = "method=\"GET\",route=\"/api/marketplace-provider-resources/{uuid}/\"";
-    assert!(value(text, &format!("sluice_http_requests_total{{{route},status=\"200\"}}")) >= 1.0);
-    assert!(value(text, &format!("sluice_http_request_seconds_count{{{route}}}")) >= 1.0);
-    assert!(value(text, "sluice_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"}") >= 1.0);
-    assert!(value(text, "sluice_command_seconds_count{command=\"report_usage\"}") >= 4.0);
-    assert!(value(text, "sluice_store_commit_events_count") >= 4.0);
-    assert_eq!(value(text, "sluice_consumer_lag_events{consumer=\"evaluation_log\"}"), 0.0);
-    assert_eq!(value(text, "sluice_consumer_stalled{consumer=\"evaluation_log\"}"), 0.0);
-    assert_eq!(value(text, "sluice_resources{standing=\"paused\"}"), 1.0);
-    assert_eq!(value(text, "sluice_resources{standing=\"downscaled\"}"), 1.0);
-    assert_eq!(value(text, "sluice_reactions_pending"), 0.0);
-    assert!(value(text, "sluice_notices{state=\"owed\"}") >= 1.0, "the digest of the owners is still open");
-    assert_eq!(value(text, "sluice_notices_oldest_seconds"), 0.0, "the simulated clock has not moved");
+    assert!(value(text, &format!("sluice_http_requests_total{{{route},status=\"200\"}}")) >= 1);
+    assert!(value(text, &format!("sluice_http_request_seconds_count{{{route}}}")) >= 1);
+    assert!(value(text, "sluice_http_requests_total{method=\"GET\",route=\"none\",status=\"404\"}") >= 1);
+    assert!(value(text, "sluice_command_seconds_count{command=\"report_usage\"}") >= 4);
+    assert!(value(text, "sluice_store_commit_events_count") >= 4);
+    assert_eq!(value(text, "sluice_consumer_lag_events{consumer=\"evaluation_log\"}"), 0);
+    assert_eq!(value(text, "sluice_consumer_stalled{consumer=\"evaluation_log\"}"), 0);
+    assert_eq!(value(text, "sluice_resources{standing=\"paused\"}"), 1);
+    assert_eq!(value(text, "sluice_resources{standing=\"downscaled\"}"), 1);
+    assert_eq!(value(text, "sluice_reactions_pending"), 0);
+    assert!(value(text, "sluice_notices{state=\"owed\"}") >= 1, "the digest of the owners is still open");
+    assert_eq!(value(text, "sluice_notices_oldest_seconds"), 0, "the simulated clock has not moved");
     assert!(!text.contains("sluice_scrape_failures_total{"), "{text}");
     server.stop().await;
 }
