@@ -2,6 +2,8 @@
 
 mod access;
 mod events;
+mod metrics;
+mod permissions;
 mod policies;
 mod protocol;
 mod registry;
