@@ -4,6 +4,7 @@
 //! `docs/config/sluice.toml`; a test holds the two together. Nothing is read from the machine except through [`Sources`].
 
 mod load;
+mod metrics;
 mod notify;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::store::address::{Database, DatabaseError};
 pub use load::{ConfigError, Sources};
+pub use metrics::{MetricsAccess, MetricsConfig};
 pub use notify::{MailConfig, MailTransport, NoticesConfig, Secrets, WebhookEndpoint, WebhooksConfig};
 
 use crate::app::AppOptions;
@@ -68,6 +70,8 @@ pub struct Config {
     pub mail: MailConfig,
     /// Webhooks.
     pub webhooks: WebhooksConfig,
+    /// Metrics.
+    pub metrics: MetricsConfig,
     /// Read from the environment.
     #[serde(skip)]
     pub secrets: Secrets,
@@ -206,6 +210,7 @@ impl Default for Config {
             notices: NoticesConfig::default(),
             mail: MailConfig::default(),
             webhooks: WebhooksConfig::default(),
+            metrics: MetricsConfig::default(),
             secrets: Secrets::default(),
             limits: LimitsConfig::default(),
         }
@@ -313,6 +318,7 @@ impl Config {
             settings: self.settings(),
             notify: self.notify_options(mail),
             limits: self.limits(),
+            metrics: self.metrics.clone(),
             serving: false,
         })
     }
