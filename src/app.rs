@@ -208,11 +208,9 @@ impl App {
             Arc::new(move || late.get().map_or_else(crate::clock::real_now, |clock| clock.now()))
         };
         let store: Arc<dyn EventStore> = match &options.database {
-            Database::Sqlite(log) => {
-                Arc::new(SqliteStore::open(log, Arc::clone(&now), options.limits.clone()).await?)
-            }
+            Database::Sqlite(log) => Arc::new(SqliteStore::open(log, Arc::clone(&now), options.limits.clone()).await?),
             Database::Postgres(url) => {
-                Arc::new(PostgresStore::open(url, Arc::clone(&now), options.limits.clone()).await?)
+                Arc::new(Box::pin(PostgresStore::open(url, Arc::clone(&now), options.limits.clone())).await?)
             }
         };
         let beside = ReadDb::open_beside_log(&options.database, &options.limits).await?;
@@ -225,7 +223,7 @@ impl App {
         // Set once, right here.
         let _ = late.set(Arc::clone(&clock));
         let read = ReadDb::open_read(&options.database, &options.limits).await?;
-        Self::assemble(options, clock, clock_kind, store, read, beside, now).await
+        Box::pin(Self::assemble(options, clock, clock_kind, store, read, beside, now)).await
     }
 
     async fn assemble(

@@ -309,7 +309,8 @@ impl Config {
     pub fn app_options(&self) -> Result<AppOptions, ConfigError> {
         let database = self.database()?;
         // Beside a file stands a folder for mail; a database on a server has no place of its own.
-        let mail = if database.file().is_none() { self.data_dir.as_ref().map(|folder| folder.join("mail")) } else { None };
+        let mail =
+            if database.file().is_none() { self.data_dir.as_ref().map(|folder| folder.join("mail")) } else { None };
         let schedule = self.due_times().map_err(|error| ConfigError::Value(error.to_string()))?;
         Ok(AppOptions {
             database,

@@ -63,6 +63,12 @@ impl From<&Path> for Database {
     }
 }
 
+impl From<&PathBuf> for Database {
+    fn from(file: &PathBuf) -> Self {
+        Self::Sqlite(file.clone())
+    }
+}
+
 impl TryFrom<String> for Database {
     type Error = DatabaseError;
 

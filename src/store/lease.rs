@@ -47,12 +47,8 @@ impl Fence {
 
     /// Whether the lease is still held; keeps it so until the transaction ends.
     pub(super) async fn holds(&self, connection: &mut PgConnection) -> Result<bool, SqlError> {
-        let row = sqlx::query(CHECK)
-            .bind(self.name)
-            .bind(self.epoch)
-            .bind(self.holder)
-            .fetch_optional(connection)
-            .await?;
+        let row =
+            sqlx::query(CHECK).bind(self.name).bind(self.epoch).bind(self.holder).fetch_optional(connection).await?;
         Ok(row.is_some())
     }
 }

@@ -32,12 +32,12 @@ pub(super) async fn follow(
                 None => std::future::pending().await,
             }
         };
-        let heard = tokio::select! {
-            heard = notified => Some(heard),
+        let news = tokio::select! {
+            came = notified => Some(came),
             () = tokio::time::sleep(poll) => None,
             () = stop.cancelled() => break,
         };
-        if heard == Some(false) {
+        if news == Some(false) {
             // The connection is gone; whatever was said meanwhile is found by looking.
             listener = None;
             tokio::time::sleep(poll.min(Duration::from_millis(200))).await;

@@ -85,12 +85,7 @@ async fn exists(connection: &mut PgConnection, schema: Schema) -> Result<bool, s
 }
 
 /// A pool of reading connections; none is opened before it is needed.
-pub(in crate::store) fn read_pool(
-    url: &str,
-    schema: Schema,
-    max: u32,
-    limits: &Limits,
-) -> Result<PgPool, sqlx::Error> {
+pub(in crate::store) fn read_pool(url: &str, schema: Schema, max: u32, limits: &Limits) -> Result<PgPool, sqlx::Error> {
     let options = options(url, schema, limits)?.options([("default_transaction_read_only", "on")]);
     Ok(pool(max, limits).connect_lazy_with(options))
 }

@@ -169,8 +169,7 @@ pub(super) async fn read_stream(
     after: Version,
     limit: usize,
 ) -> Result<Vec<RecordedEvent>, StoreError> {
-    let query =
-        || sqlx::query(READ_STREAM).bind(stream.as_str()).bind(signed(after)).bind(signed(limit as u64));
+    let query = || sqlx::query(READ_STREAM).bind(stream.as_str()).bind(signed(after)).bind(signed(limit as u64));
     let rows = fetch(readers, query).await?;
     events(readers, kinds, rows, |_| Ok(stream.clone())).await
 }

@@ -194,8 +194,7 @@ impl Writer {
             if is_connection_loss(&error) { Failure::NobodyKnows(error) } else { Failure::NothingWritten(error) }
         })?;
         self.connection = Some(connection);
-        let mut answers: Vec<Answer> =
-            (0..group.len()).map(|_| Answer { outcome: -1, version: 0, last: 0 }).collect();
+        let mut answers: Vec<Answer> = (0..group.len()).map(|_| Answer { outcome: -1, version: 0, last: 0 }).collect();
         for row in rows {
             let read = || -> Result<(i64, Answer), sqlx::Error> {
                 let version = row.try_get::<i64, _>(2)?.unsigned_abs();
@@ -229,11 +228,7 @@ impl Writer {
                         let name = self.names.entry(event.event_type).or_insert_with(|| event.event_type.into());
                         events.push(event.record(stream.clone(), version, position, Arc::clone(name), recorded_at));
                     }
-                    Ok(Appended {
-                        version: answer.version,
-                        position: Position::seq(answer.last),
-                        duplicate: false,
-                    })
+                    Ok(Appended { version: answer.version, position: Position::seq(answer.last), duplicate: false })
                 }
                 0 => Err(StoreError::Conflict { stream, expected, actual: answer.version }),
                 2 => Err(StoreError::LeaseLost(fence.map_or("unknown", |fence| fence.name()))),

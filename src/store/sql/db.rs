@@ -73,7 +73,7 @@ impl ReadDb {
                 Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Sqlite(row))).collect())
             }
             Engine::Postgres { readers, statements, .. } => {
-                let rows = statements.read(readers, sql, values, true).await?;
+                let rows = Box::pin(statements.read(readers, sql, values, true)).await?;
                 Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Postgres(row))).collect())
             }
         }
@@ -87,7 +87,7 @@ impl ReadDb {
                 Ok(row.map(|row| SqlRow(EngineRow::Sqlite(row))))
             }
             Engine::Postgres { readers, statements, .. } => {
-                let rows = statements.read(readers, sql, values, false).await?;
+                let rows = Box::pin(statements.read(readers, sql, values, false)).await?;
                 Ok(rows.into_iter().next().map(|row| SqlRow(EngineRow::Postgres(row))))
             }
         }
@@ -108,7 +108,7 @@ impl ReadDb {
         let transaction = match &self.engine {
             Engine::Sqlite { writer, .. } => EngineTx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
             Engine::Postgres { writers, lock, statements, .. } => EngineTx::Postgres {
-                transaction: begin_postgres(writers, *lock).await?,
+                transaction: Box::pin(begin_postgres(writers, *lock)).await?,
                 statements: statements.clone(),
             },
         };
@@ -169,7 +169,7 @@ impl ReadTx {
                 Ok(bound(sql_for(sql, self.target), values).execute(&mut **transaction).await?.rows_affected())
             }
             EngineTx::Postgres { transaction, statements } => {
-                statements.execute(transaction, sql, self.target, values).await
+                Box::pin(statements.execute(transaction, sql, self.target, values)).await
             }
         }
     }
@@ -182,7 +182,7 @@ impl ReadTx {
                 Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Sqlite(row))).collect())
             }
             EngineTx::Postgres { transaction, statements } => {
-                let rows = statements.rows(transaction, sql, self.target, values).await?;
+                let rows = Box::pin(statements.rows(transaction, sql, self.target, values)).await?;
                 Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Postgres(row))).collect())
             }
         }
@@ -196,7 +196,7 @@ impl ReadTx {
                 Ok(row.map(|row| SqlRow(EngineRow::Sqlite(row))))
             }
             EngineTx::Postgres { transaction, statements } => {
-                let row = statements.row(transaction, sql, self.target, values).await?;
+                let row = Box::pin(statements.row(transaction, sql, self.target, values)).await?;
                 Ok(row.map(|row| SqlRow(EngineRow::Postgres(row))))
             }
         }
@@ -222,17 +222,18 @@ impl ReadTx {
                 insert_sqlite(transaction, texts, columns, rows).await
             }
             EngineTx::Postgres { transaction, statements } => {
-                statements.insert(transaction, (insert, suffix), self.target, columns, &rows).await
+                Box::pin(statements.insert(transaction, (insert, suffix), self.target, columns, &rows)).await
             }
         }
     }
 
     /// Makes it last and visible, all of it at once.
     pub async fn commit(self) -> Result<(), SqlError> {
-        Ok(match self.transaction {
+        match self.transaction {
             EngineTx::Sqlite(transaction) => transaction.commit().await?,
             EngineTx::Postgres { transaction, .. } => transaction.commit().await?,
-        })
+        }
+        Ok(())
     }
 
     /// Ends with an error if the lease has gone to somebody else; until this transaction ends nobody takes it over.
@@ -254,17 +255,6 @@ impl ReadTx {
     /// Removes the mark; what was done since stays part of the transaction.
     pub(in crate::store) async fn keep(&mut self) -> Result<(), SqlError> {
         self.execute("RELEASE one_consumer", &[]).await.map(drop)
-    }
-
-    /// Tells other processes, once this is committed, that checkpoints have moved.
-    pub(in crate::store) async fn announce(&mut self) -> Result<(), SqlError> {
-        match &mut self.transaction {
-            EngineTx::Sqlite(_) => Ok(()),
-            EngineTx::Postgres { transaction, .. } => {
-                sqlx::query("NOTIFY sluice_read").execute(&mut **transaction).await?;
-                Ok(())
-            }
-        }
     }
 
     /// Turns to the other generation of tables within the same transaction.

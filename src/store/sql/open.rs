@@ -27,7 +27,7 @@ impl ReadDb {
             Database::Sqlite(log) => Self::open(&DatabaseFiles::of(log).read, limits).await,
             Database::Postgres(url) => {
                 postgres::migrate(url, Schema::Read, limits).await?;
-                Self::postgres(url, Schema::Read, limits).await
+                Self::postgres(url, Schema::Read, limits)
             }
         }
     }
@@ -46,7 +46,7 @@ impl ReadDb {
                 let readers = read_pool(log, limits.log_readers_max, limits).await?;
                 Ok(Self { engine: Engine::Sqlite { path: Arc::new(log.clone()), readers, writer } })
             }
-            Database::Postgres(url) => Self::postgres(url, Schema::Log, limits).await,
+            Database::Postgres(url) => Self::postgres(url, Schema::Log, limits),
         }
     }
 
@@ -65,7 +65,7 @@ impl ReadDb {
         Ok(Self { engine: Engine::Sqlite { path: Arc::new(path.to_owned()), readers, writer } })
     }
 
-    async fn postgres(url: &str, schema: Schema, limits: &Limits) -> Result<Self, SqlError> {
+    fn postgres(url: &str, schema: Schema, limits: &Limits) -> Result<Self, SqlError> {
         let lock = match schema {
             Schema::Log => LOG_LOCK,
             Schema::Read => READ_LOCK,

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow, PgTypeInfo, Postgres};
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow, PgStatement, PgTypeInfo, Postgres};
 use sqlx::query::Query;
-use sqlx::{Either, Executor, Statement, TypeInfo};
+use sqlx::{AssertSqlSafe, Either, Executor, SqlSafeStr, Statement, TypeInfo};
 use uuid::Uuid;
 
 use super::texts::{postgres_insert, postgres_row, postgres_text};
@@ -16,6 +17,9 @@ use super::{SqlError, SqlValue, Target};
 
 /// Rows that one INSERT takes.
 const INSERT_ROWS_MAX: usize = 2_000;
+
+/// The type `text`, by the number that it has in every database.
+const TEXT_OID: Oid = Oid(25);
 
 /// What a placeholder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +75,7 @@ impl Statements {
         if let Some(kinds) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(sql) {
             return Ok(Arc::clone(kinds));
         }
-        let statement = connection.prepare(sqlx::SqlStr::from_static(sql)).await?;
+        let statement = describe(connection, sql).await?;
         let kinds: Arc<[Kind]> = match statement.parameters() {
             Some(Either::Left(infos)) => infos.iter().map(Kind::of).collect::<Result<_, _>>()?,
             Some(Either::Right(_)) | None => Arc::from([]),
@@ -88,7 +92,11 @@ impl Statements {
     ) -> Result<Bound, SqlError> {
         let kinds = self.kinds(connection, sql).await?;
         if kinds.len() > values.len() {
-            return Err(SqlError::Schema(format!("a statement has {} places for {} values", kinds.len(), values.len())));
+            return Err(SqlError::Schema(format!(
+                "a statement has {} places for {} values",
+                kinds.len(),
+                values.len()
+            )));
         }
         let mut query = sqlx::query(sql);
         // A value that the text does not use has no place: SQLite passes over it, and so does this.
@@ -185,6 +193,63 @@ impl Statements {
         }
         Ok(touched)
     }
+}
+
+/// Has the server say what the placeholders are. `$1 IS NULL` tells nothing of `$1` and keeps the server from finding out by
+/// the rest of the statement, so it is asked without; what then stands nowhere could be anything, and is a text.
+async fn describe(connection: &mut PgConnection, sql: &'static str) -> Result<PgStatement, SqlError> {
+    let telling = without_null_tests(sql);
+    let places = sql.split('$').skip(1).filter_map(leading_number).max().unwrap_or_default();
+    let open = PgTypeInfo::with_oid(Oid(0));
+    let mut declared = vec![open.clone(); places];
+    loop {
+        let text = AssertSqlSafe(telling.clone()).into_sql_str();
+        let error = match connection.prepare_with(text, &declared).await {
+            Ok(statement) => return Ok(statement),
+            Err(error) => error,
+        };
+        let untold = indeterminate(&error).and_then(|place| declared.get_mut(place.checked_sub(1)?));
+        match untold {
+            Some(place) if *place == open => *place = PgTypeInfo::with_oid(TEXT_OID),
+            _ => return Err(error.into()),
+        }
+    }
+}
+
+fn leading_number(text: &str) -> Option<usize> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().ok()
+}
+
+/// The statement with `$1 IS NULL` made a constant, which no type depends on.
+fn without_null_tests(sql: &str) -> String {
+    let mut done = String::with_capacity(sql.len());
+    let mut rest = sql;
+    while let Some((before, after)) = rest.split_once('$') {
+        done.push_str(before);
+        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let (number, then) = after.split_at(digits);
+        if let Some(then) = then.strip_prefix(" IS NULL") {
+            done.push_str("false");
+            rest = then;
+        } else if let Some(then) = then.strip_prefix(" IS NOT NULL") {
+            done.push_str("true");
+            rest = then;
+        } else {
+            done.push('$');
+            done.push_str(number);
+            rest = then;
+        }
+    }
+    done.push_str(rest);
+    done
+}
+
+/// The placeholder whose type the server cannot tell, from 1.
+fn indeterminate(error: &sqlx::Error) -> Option<usize> {
+    let sqlx::Error::Database(error) = error else { return None };
+    error.code().filter(|code| code == "42P18")?;
+    error.message().rsplit_once('$')?.1.trim().parse().ok()
 }
 
 fn misfit(index: usize, kind: Kind) -> SqlError {
@@ -286,5 +351,18 @@ pub(in crate::store) fn is_connection_loss(error: &sqlx::Error) -> bool {
             matches!(&*code, "57P01" | "57P02" | "57P03" | "57P05" | "25P03") || code.starts_with("08")
         }),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_null_tests;
+
+    #[test]
+    fn null_tests_of_placeholders_go_and_those_of_columns_stay() {
+        assert_eq!(
+            without_null_tests("($1 IS NULL OR a = $1) AND b IS NULL AND ($12 IS NOT NULL OR c < $2)"),
+            "(false OR a = $1) AND b IS NULL AND (true OR c < $2)"
+        );
     }
 }

@@ -31,21 +31,23 @@ impl std::fmt::Debug for EngineRow {
     }
 }
 
-fn sqlite<'r, T>(row: &'r SqliteRow, index: usize) -> Option<Option<T>>
+fn sqlite<'r, T>(row: &'r SqliteRow, index: usize) -> Result<Option<T>, sqlx::Error>
 where
     Option<T>: Decode<'r, Sqlite> + Type<Sqlite>,
 {
-    row.try_get(index).ok()
+    row.try_get(index)
 }
 
 fn postgres<'r, T: Decode<'r, Postgres>>(value: PgValueRef<'r>) -> Option<T> {
     T::decode(value).ok()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as every reader of a column")]
 fn raw_text<'r>(value: PgValueRef<'r>, name: &str) -> Option<&'r str> {
     matches!(name, "TEXT" | "VARCHAR" | "NAME" | "JSON").then(|| value.as_str().ok()).flatten()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as every reader of a column")]
 fn raw_bytes<'r>(value: PgValueRef<'r>, name: &str) -> Option<&'r [u8]> {
     matches!(name, "UUID" | "BYTEA").then(|| value.as_bytes().ok()).flatten()
 }
@@ -60,12 +62,12 @@ impl SqlRow {
         &'r self,
         index: usize,
         expected: &'static str,
-        of_sqlite: impl FnOnce(&'r SqliteRow) -> Option<Option<T>>,
+        of_sqlite: impl FnOnce(&'r SqliteRow) -> Result<Option<T>, sqlx::Error>,
         of_postgres: impl FnOnce(PgValueRef<'r>, &str) -> Option<T>,
     ) -> Result<Option<T>, SqlError> {
         let wrong = SqlError::Column { index, expected };
         match &self.0 {
-            EngineRow::Sqlite(row) => of_sqlite(row).ok_or(wrong),
+            EngineRow::Sqlite(row) => of_sqlite(row).map_err(|_| wrong),
             EngineRow::Postgres(row) => {
                 let Ok(value) = row.try_get_raw(index) else { return Err(wrong) };
                 if value.is_null() {
@@ -171,7 +173,7 @@ fn whole(bytes: &[u8]) -> Option<i64> {
     let mut words = bytes.chunks_exact(2).map(|two| i16::from_be_bytes([two[0], two[1]]));
     let (digits, weight, sign, _scale) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let mut number: i64 = 0;
-    for place in 0..i32::from(weight) + 1 {
+    for place in 0..=i32::from(weight) {
         let digit = if place < i32::from(digits) { words.next()? } else { 0 };
         number = number.checked_mul(10_000)?.checked_add(i64::from(digit))?;
     }

@@ -58,7 +58,8 @@ impl ReadTx {
     /// The indexes of a table in `PostgreSQL`, by name, with what each is but for its name; none in `SQLite`.
     async fn indexes(&mut self, table: &str) -> Result<Vec<(String, String)>, SqlError> {
         let EngineConnection::Postgres(connection) = self.connection() else { return Ok(Vec::new()) };
-        let sql = "SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = $1";
+        let sql =
+            "SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = $1";
         let rows = sqlx::query(sql).bind(table).fetch_all(connection).await?;
         let index = |row: sqlx::postgres::PgRow| -> Result<(String, String), sqlx::Error> {
             let (name, definition): (String, String) = (row.try_get(0)?, row.try_get(1)?);
@@ -88,10 +89,9 @@ async fn clone_sqlite(connection: &mut SqliteConnection, table: &str) -> Result<
     for object in objects {
         let sql = match object.kind.as_str() {
             "table" => rename(&object.sql, &[(&object.name, &building(&object.name))]),
-            "index" => rename(
-                &object.sql,
-                &[(&object.name, &other(&object.name)), (&object.table, &building(&object.table))],
-            ),
+            "index" => {
+                rename(&object.sql, &[(&object.name, &other(&object.name)), (&object.table, &building(&object.table))])
+            }
             kind => {
                 let message = format!("{kind} {} on {table} cannot be carried over", object.name);
                 return Err(SqlError::Schema(message));

@@ -132,7 +132,9 @@ mod tests {
     #[test]
     fn what_postgres_calls_otherwise_is_rewritten_and_nothing_else() {
         assert_eq!(
-            in_postgres("x IN (SELECT unhex(value) FROM json_each($5)) OR y IN (SELECT unhex(value) FROM json_each($6))"),
+            in_postgres(
+                "x IN (SELECT unhex(value) FROM json_each($5)) OR y IN (SELECT unhex(value) FROM json_each($6))"
+            ),
             "x IN (SELECT hexes.id::uuid FROM json_array_elements_text(CAST($5 AS json)) AS hexes (id)) \
              OR y IN (SELECT hexes.id::uuid FROM json_array_elements_text(CAST($6 AS json)) AS hexes (id))"
         );

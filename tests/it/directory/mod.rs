@@ -6,9 +6,9 @@ mod users;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use sluice::clock::real_now;
 use sluice::directory::{Directory, UserDetails};
 use sluice::domain::ids::{UserId, slug_uuid};
-use sluice::clock::real_now;
 use sluice::limits::Limits;
 use sluice::store::address::Database;
 use sluice::store::postgres::PostgresStore;
@@ -47,7 +47,9 @@ async fn open(folder: &TempDir) -> Directory {
     let database = database(&folder.path().join("sluice.db"));
     let limits = Limits::default();
     match &database {
-        Database::Sqlite(log) => SqliteStore::open(log, Arc::new(real_now), limits.clone()).await.unwrap().close().await,
+        Database::Sqlite(log) => {
+            SqliteStore::open(log, Arc::new(real_now), limits.clone()).await.unwrap().close().await;
+        }
         Database::Postgres(url) => {
             PostgresStore::open(url, Arc::new(real_now), limits.clone()).await.unwrap().close().await;
         }

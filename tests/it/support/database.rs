@@ -55,7 +55,7 @@ pub fn postgres(file: &Path) -> Database {
     let url = with_name(&server, &name);
     // Wherever a test stands, on a runtime or not.
     let made = std::thread::spawn(move || {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(make(&server, &name))
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(make(&server, &name));
     });
     made.join().expect("the database can be made");
     Database::Postgres(url)
@@ -75,7 +75,9 @@ async fn make(server: &str, name: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/postgres").join(folder);
         let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
-        files.iter().for_each(|file| std::fs::read(file).unwrap().hash(&mut hasher));
+        for file in &files {
+            std::fs::read(file).unwrap().hash(&mut hasher);
+        }
     }
     let template = format!("template_{:016x}", hasher.finish());
     run(&mut connection, &format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})")).await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use sluice::app::App;
+use sluice::app::{App, AppOptions};
 use sluice::commands::execute::CommandMeta;
 use sluice::domain::ids::slug_uuid;
 use sluice::http::{ApiState, router};
