@@ -11,12 +11,14 @@ mod hold;
 mod import;
 mod import_report;
 mod import_table;
+mod notices;
 mod output;
 mod projections;
 mod serve;
 mod session;
 mod status;
 mod token;
+mod users;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -91,6 +93,12 @@ enum Command {
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// List users, and erase somebody from the directory
+    #[command(subcommand)]
+    Users(users::Command),
+    /// List notices, and send again what could not be delivered
+    #[command(subcommand)]
+    Notices(notices::Command),
     /// Look after the read models
     #[command(subcommand)]
     Projections(projections::Command),
@@ -140,6 +148,8 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Cleanup(options) => cleanup::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Hold(command) => hold::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Token(command) => token::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Users(command) => users::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Notices(command) => notices::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Explain(options) => explain::run(&Session::open(&cli.globals).await?, &options, out).await,

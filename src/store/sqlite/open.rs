@@ -61,7 +61,9 @@ pub(in crate::store) fn options(path: &Path, access: Access, limits: &Limits) ->
         .disable_statement_logging();
     match access {
         Access::Read => options.pragma("query_only", "ON"),
+        // A person who is erased from the directory is overwritten, not only unlinked.
         Access::WriteDurably | Access::WriteRebuildable => options
+            .pragma("secure_delete", if access == Access::WriteDurably { "ON" } else { "OFF" })
             .journal_mode(SqliteJournalMode::Wal)
             .pragma("wal_autocheckpoint", "4000")
             .pragma("journal_size_limit", "67108864"),

@@ -4,6 +4,7 @@ mod commands;
 mod holds;
 mod import;
 mod logs;
+mod people;
 mod usage;
 
 use std::io::{BufRead, BufReader};

@@ -29,6 +29,8 @@ fn the_names_of_the_documentation_are_the_visible_ones() {
         "slurm_policy_status",
         "cleanup_slurm_logs",
         "token",
+        "users",
+        "notices",
         "projections",
         "import",
         "explain",
