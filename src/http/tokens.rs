@@ -103,7 +103,7 @@ async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
     }
     match role {
         Some(Role::Agent) if offering.is_none() => {
-            fields.errors.add("offering", "A token of an agent needs its offering.".to_owned())
+            fields.errors.add("offering", "A token of an agent needs its offering.".to_owned());
         }
         Some(Role::Agent) | None => {}
         Some(_) if offering.is_some() => {
