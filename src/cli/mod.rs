@@ -5,6 +5,7 @@
 mod apply;
 mod cleanup;
 mod demo;
+mod doctor;
 mod evaluate;
 mod explain;
 mod hold;
@@ -105,6 +106,8 @@ enum Command {
     /// Take in usage from elsewhere
     #[command(subcommand)]
     Import(import::Command),
+    /// Find what is wrong with the installation, and what to do about it
+    Doctor(doctor::Options),
     /// Show a resource's usage, allocation, carryover and thresholds term by term
     Explain(explain::Options),
 }
@@ -116,7 +119,7 @@ pub fn main() -> ExitCode {
 
 /// Runs a command line, its first word being the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(arguments.into_iter().map(dashed)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are errors to clap, with status 0; wrong usage has 2.
@@ -136,6 +139,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// A flag with dashes where it was written with underscores; both spellings are known, as of commands.
+fn dashed(argument: OsString) -> OsString {
+    match argument.to_str().and_then(|text| text.strip_prefix("--")) {
+        Some(flag) if !flag.is_empty() => {
+            let (name, value) = flag.split_at(flag.find('=').unwrap_or(flag.len()));
+            format!("--{}{value}", name.replace('_', "-")).into()
+        }
+        _ => argument,
+    }
+}
+
 fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
     runtime.block_on(async {
@@ -152,6 +166,7 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Notices(command) => notices::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Doctor(options) => doctor::run(&cli.globals, &options, out).await,
             Command::Explain(options) => explain::run(&Session::open(&cli.globals).await?, &options, out).await,
         }
     })

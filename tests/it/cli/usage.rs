@@ -30,6 +30,7 @@ fn the_names_of_the_documentation_are_the_visible_ones() {
         "cleanup_slurm_logs",
         "token",
         "users",
+        "doctor",
         "notices",
         "projections",
         "import",
