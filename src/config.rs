@@ -308,16 +308,13 @@ impl Config {
     /// There is no place for the database.
     pub fn app_options(&self) -> Result<AppOptions, ConfigError> {
         let database = self.database()?;
-        // Beside a file stands a folder for mail; a database on a server has no place of its own.
-        let mail =
-            if database.file().is_none() { self.data_dir.as_ref().map(|folder| folder.join("mail")) } else { None };
         let schedule = self.due_times().map_err(|error| ConfigError::Value(error.to_string()))?;
         Ok(AppOptions {
             database,
             simulated_clock: self.simulated_clock,
             schedule,
             settings: self.settings(),
-            notify: self.notify_options(mail),
+            notify: self.notify_options(),
             limits: self.limits(),
             metrics: self.metrics.clone(),
             serving: false,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, ConfigError, Sources};
 use crate::notify::{Endpoint, MailOptions, MailTransportOptions, NotifyOptions, RetryOptions, SmtpOptions, SmtpTls};
+use crate::store::address::Database;
 
 /// The page of a resource under the public address.
 const RESOURCE_PATH: &str = "/api/marketplace-provider-resources/{uuid}/";
@@ -177,8 +178,8 @@ impl Secrets {
 }
 
 impl Config {
-    /// How notices travel; a Maildir that nobody names is this folder, if any. The process that delivers says so itself.
-    pub(super) fn notify_options(&self, folder: Option<PathBuf>) -> NotifyOptions {
+    /// How notices travel. The process that delivers says so itself.
+    pub(crate) fn notify_options(&self) -> NotifyOptions {
         let mut missing = Vec::new();
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let endpoint = |e: &WebhookEndpoint, missing: &mut Vec<String>| Endpoint {
@@ -192,7 +193,7 @@ impl Config {
         NotifyOptions {
             delivers: false,
             mail: MailOptions {
-                transport: self.mail_transport(folder, &mut missing),
+                transport: self.mail_transport(&mut missing),
                 from: self.mail.from.clone(),
                 reply_to: self.mail.reply_to.clone(),
                 contact: notices.contact.clone(),
@@ -212,11 +213,17 @@ impl Config {
         }
     }
 
-    fn mail_transport(&self, folder: Option<PathBuf>, missing: &mut Vec<String>) -> MailTransportOptions {
+    /// Where mail goes that nobody names a folder for; none if it stands beside the file of the database.
+    fn mail_folder(&self) -> Option<PathBuf> {
+        let on_a_server = matches!(self.database, Some(Database::Postgres(_)));
+        self.data_dir.as_ref().filter(|_| on_a_server).map(|folder| folder.join("mail"))
+    }
+
+    fn mail_transport(&self, missing: &mut Vec<String>) -> MailTransportOptions {
         let mail = &self.mail;
         match mail.transport {
             MailTransport::None => MailTransportOptions::None,
-            MailTransport::Maildir => MailTransportOptions::Maildir(mail.folder.clone().or(folder)),
+            MailTransport::Maildir => MailTransportOptions::Maildir(mail.folder.clone().or_else(|| self.mail_folder())),
             MailTransport::Smtp => MailTransportOptions::Smtp(SmtpOptions {
                 host: mail.host.clone(),
                 port: mail.port,

@@ -59,8 +59,6 @@ const EMAILS_BY_IDS: &str = "SELECT user_id, email FROM directory_entries \
 const FIND_ADDRESS: &str = "SELECT user_id FROM directory_entries WHERE kind = 'address' AND lower(email) = lower($1)";
 const INSERT_ADDRESS: &str = "INSERT INTO directory_entries (user_id, kind, email, created_at, modified_at) \
     VALUES ($1, 'address', $2, $3, $3)";
-const DELETE_ENTRY: &str = "DELETE FROM directory_entries WHERE user_id = $1";
-const REVOKE_TOKENS: &str = "UPDATE tokens SET revoked_at = coalesce(revoked_at, $2), label = NULL WHERE user_id = $1";
 
 fn user(row: &SqlRow) -> Result<UserRecord, DirectoryError> {
     Ok(UserRecord {
@@ -157,16 +155,6 @@ impl Directory {
             emails.insert(row.uuid(0)?.into(), row.text(1)?.to_owned());
         }
         Ok(ids.iter().filter_map(|id| emails.remove(id)).collect())
-    }
-
-    /// Erases a user or an address: the entry goes, the tokens are revoked and lose their labels; the opaque id in old
-    /// events then stands for nobody. Says whether there was an entry.
-    pub async fn erase_user(&self, id: UserId, now: DateTime<Utc>) -> Result<bool, DirectoryError> {
-        let mut tx = self.db.begin().await?;
-        let gone = tx.execute(DELETE_ENTRY, &[id.as_uuid().into()]).await?;
-        tx.execute(REVOKE_TOKENS, &[id.as_uuid().into(), now.into()]).await?;
-        tx.commit().await?;
-        Ok(gone > 0)
     }
 }
 

@@ -93,6 +93,14 @@ impl ReadDb {
         }
     }
 
+    /// Overwrites what was deleted in the journal of a file; a server keeps its own.
+    pub async fn overwrite_journal(&self) -> Result<(), SqlError> {
+        if let Engine::Sqlite { writer, .. } = &self.engine {
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await?;
+        }
+        Ok(())
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), SqlError> {
         self.query_one("SELECT 1", &[]).await.map(drop)

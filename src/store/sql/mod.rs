@@ -13,6 +13,7 @@ mod texts;
 mod value;
 
 pub use db::{ReadDb, ReadTx};
+pub(in crate::store) use open::READ_MODELS;
 pub(in crate::store) use postgres::is_connection_loss;
 pub use row::SqlRow;
 pub use texts::sql_for;

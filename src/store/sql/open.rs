@@ -14,7 +14,7 @@ use crate::store::address::Database;
 use crate::store::postgres::{self, Schema};
 use crate::store::sqlite::{Access, DatabaseFiles, options, read_pool, run_migrations};
 
-static READ_MODELS: Migrator = sqlx::migrate!("migrations/sqlite/read");
+pub(in crate::store) static READ_MODELS: Migrator = sqlx::migrate!("migrations/sqlite/read");
 
 /// The locks of those who write tables, one writer at a time: the read models, and what stands beside the log.
 const READ_LOCK: i64 = 7_305_804_402_333_419;

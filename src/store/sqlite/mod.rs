@@ -4,6 +4,7 @@
 //! transaction, readers see it on their next read, and `wait_beyond` polls for it.
 
 mod heads;
+mod inspect;
 mod open;
 mod rows;
 mod writer;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use inspect::{Inspection, inspect_log, inspect_read};
 pub use open::DatabaseFiles;
 pub(super) use open::{Access, options, read_pool, run_migrations};
 

@@ -1,10 +1,13 @@
 //! The command line, as a user meets it: the built binary, its output, its status.
 
 mod commands;
+mod doctor;
 mod holds;
 mod import;
 mod logs;
+mod people;
 mod usage;
+mod why;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
