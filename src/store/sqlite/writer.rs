@@ -210,8 +210,10 @@ impl Writer {
         if group.rows.is_empty() {
             transaction.rollback()?;
         } else {
+            let begun = std::time::Instant::now();
             insert(&transaction, &group)?;
             transaction.commit().map_err(Failure::NobodyKnows)?;
+            crate::telemetry::metrics::committed(group.rows.len(), begun.elapsed());
         }
         self.connection = Some(connection);
         Ok(self.committed(known, group))
