@@ -13,6 +13,7 @@ mod health;
 mod json;
 mod layers;
 mod metrics;
+mod notices;
 mod number;
 mod openapi;
 mod paging;
@@ -25,6 +26,7 @@ mod resources;
 mod settings;
 mod sight;
 mod state;
+mod tokens;
 mod usages;
 mod users;
 mod version;
@@ -52,6 +54,8 @@ fn routes(state: &ApiState) -> Routes {
         resources::routes,
         registry::routes,
         users::routes,
+        tokens::routes,
+        notices::routes,
         settings::routes,
         events::routes,
         clock::routes,

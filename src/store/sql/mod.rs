@@ -10,6 +10,7 @@ mod sqlite;
 mod texts;
 mod value;
 
+pub(in crate::store) use db::READ_MODELS;
 pub use db::{ReadDb, ReadTx};
 pub use row::SqlRow;
 pub use texts::sql_for;

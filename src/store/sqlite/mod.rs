@@ -5,6 +5,7 @@
 
 mod connection;
 mod heads;
+mod inspect;
 mod meta;
 mod open;
 mod rows;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(super) use connection::connect;
+pub use inspect::{Inspection, inspect_log, inspect_read};
 pub use meta::Meta;
 pub use open::DatabaseFiles;
 pub(crate) use open::beside_the_log;
