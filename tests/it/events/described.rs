@@ -6,9 +6,10 @@ use std::path::Path;
 
 use super::golden::payload;
 
-const FAMILIES: [(&str, &str); 3] = [
+const FAMILIES: [(&str, &str); 4] = [
     ("allocation", include_str!("../../../src/events/allocation.rs")),
     ("registry", include_str!("../../../src/events/registry.rs")),
+    ("agent", include_str!("../../../src/events/agent.rs")),
     ("site", include_str!("../../../src/events/site.rs")),
 ];
 

@@ -1,6 +1,7 @@
 //! The HTTP API as a black box over a real listener; the tree mirrors that of the addresses.
 
 mod access;
+mod agents;
 mod events;
 mod policies;
 mod protocol;
