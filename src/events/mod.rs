@@ -11,6 +11,7 @@ mod recorded;
 pub mod registry;
 pub mod resolve;
 pub mod site;
+pub mod site_answer;
 
 use agent::AgentEvent;
 use allocation::AllocationEvent;

@@ -84,6 +84,13 @@ pub enum AllocationCommand {
         /// What it says.
         report: CommandReport,
     },
+    /// What the agent says of the account's class of service.
+    ConfirmQos {
+        /// The name in SLURM.
+        qos: String,
+    },
+    /// Limits that the agent read back from SLURM; they change nothing.
+    EchoLimits(Amounts),
     /// How the delivery of a notice ended.
     RecordNotice {
         /// Which notice.

@@ -4,6 +4,7 @@
 //! offering, staff for any; who sees the offering sees its agents.
 
 mod identities;
+mod nothing;
 mod processors;
 mod queues;
 mod services;
@@ -48,6 +49,12 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::SignedIn, routes!(subscriptions::list))
         .add(Access::SignedIn, routes!(subscriptions::retrieve))
         .add(Access::Reporting, routes!(subscriptions::create_queue))
+        .add(Access::SignedIn, routes!(nothing::orders))
+        .add(Access::SignedIn, routes!(nothing::user_limits))
+        .add(Access::SignedIn, routes!(nothing::resource_keys))
+        .add(Access::SignedIn, routes!(nothing::service_accounts))
+        .add(Access::SignedIn, routes!(nothing::course_accounts))
+        .add(Access::SignedIn, routes!(nothing::user_attribute_config))
 }
 
 /// Offerings whose agents the caller sees; none: all.

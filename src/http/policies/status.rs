@@ -9,15 +9,18 @@ use utoipa::ToSchema;
 
 use super::TAG;
 use super::run::State;
+use super::site::SiteStatus;
 use crate::domain::decimal::rounded;
 use crate::domain::ids::{CustomerId, OfferingId, PolicyId};
 use crate::domain::period::{Period, site_date};
 use crate::domain::policy::Action;
+use crate::domain::qos::QosNames;
 use crate::http::context::{Context, Id};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields::REQUIRED;
 use crate::http::number::Num;
 use crate::http::paging::{Page, PageParams, RESULT_COUNT};
+use crate::projections::site_answers::{self, Disagreements, SiteAnswer};
 use crate::projections::status_summary::{self, OwnerStatus, StatusFilter, StatusRow};
 use crate::site_settings::BlockCreationScope;
 
@@ -38,6 +41,12 @@ pub struct Counts {
     /// Resources by what the agent made of their newest commands.
     agent: BTreeMap<&'static str, i64>,
     last_evaluated_at: Option<DateTime<Utc>>,
+    /// Resources of the offering on which other commands were run than were meant.
+    commands_differ: i64,
+    /// Resources of the offering whose account has, as the site said last, another class of service than is meant.
+    qos_differs: i64,
+    /// Resources of the offering whose limits in SLURM are not those that were sent.
+    limits_differ: i64,
 }
 
 impl From<OwnerStatus> for Counts {
@@ -54,7 +63,16 @@ impl From<OwnerStatus> for Counts {
             over_thresholds: status.over_thresholds.iter().map(|(p, n)| (p.normalize().to_string(), *n)).collect(),
             agent: status.agent.iter().map(|(status, n)| (status.as_str(), *n)).collect(),
             last_evaluated_at: status.last_evaluated_at,
+            commands_differ: 0,
+            qos_differs: 0,
+            limits_differ: 0,
         }
+    }
+}
+
+impl Counts {
+    fn with(self, found: Disagreements) -> Self {
+        Self { commands_differ: found.commands, qos_differs: found.qos, limits_differ: found.limits, ..self }
     }
 }
 
@@ -76,13 +94,16 @@ pub struct ResourceStatus {
     failed_at: Option<DateTime<Utc>>,
     /// `not_needed`, `queued`, `sent`, `confirmed`, `failed` or `no_answer`.
     agent_status: &'static str,
+    /// The account as the site says it is, beside what it should be.
+    site: SiteStatus,
 }
 
-impl From<StatusRow> for ResourceStatus {
-    fn from(row: StatusRow) -> Self {
+impl ResourceStatus {
+    fn of(row: &StatusRow, answer: Option<&SiteAnswer>, names: &QosNames) -> Self {
         Self {
+            site: SiteStatus::of(row, answer, names),
             resource_uuid: row.resource.to_string(),
-            resource_name: row.resource_name,
+            resource_name: row.resource_name.clone(),
             customer_uuid: row.customer.to_string(),
             billing_period: row.period.map(|p| p.to_string()),
             usage_percentage: row.percentage.map(|p| Num(rounded(p, 2))),
@@ -118,8 +139,14 @@ pub struct Status {
 pub async fn status(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
     let customers = super::logs::rows_for(&ctx, policy).await?;
     let known = ctx.app.registry.read().policy(policy).cloned().ok_or(ApiError::NotFound)?;
+    let offering = known.facts.offering;
+    let names = ctx.app.registry.read().offering(offering).map(|o| o.facts.facts.qos.clone()).unwrap_or_default();
     let counts = match &customers {
-        None => Some(status_summary::policy_status(&ctx.app.read, policy).await?.unwrap_or_default().into()),
+        None => {
+            let status = status_summary::policy_status(&ctx.app.read, policy).await?.unwrap_or_default();
+            let found = site_answers::disagreements(&ctx.app.read, offering, &names).await?;
+            Some(Counts::from(status).with(found))
+        }
         Some(_) => None,
     };
     let filter = StatusFilter {
@@ -131,12 +158,13 @@ pub async fn status(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
     let page = Page::of(&ctx.query)?;
     let (rows, total) = status_summary::list(&ctx.app.read, &filter, page.of_rows()?).await?;
     page.within(total.unsigned_abs())?;
+    let answers = site_answers::of_resources(&ctx.app.read, rows.iter().map(|row| row.resource)).await?;
     let today = site_date(ctx.app.clock.now(), ctx.app.allocations.rules().zone);
     let shown = Status {
         policy_uuid: policy.to_string(),
         billing_period: Period::containing(known.period, today).to_string(),
         counts,
-        resources: rows.into_iter().map(Into::into).collect(),
+        resources: rows.into_iter().map(|row| ResourceStatus::of(&row, answers.get(&row.resource), &names)).collect(),
     };
     let mut response = ctx.one(StatusCode::OK, &shown)?;
     response.headers_mut().insert(RESULT_COUNT, HeaderValue::from(total));
