@@ -16,6 +16,7 @@ use crate::clock::{Clock, SimulatedClock, SystemClock};
 use crate::commands::allocation::SiteRules;
 use crate::commands::execute::Allocations;
 use crate::commands::registry::RegistryCommands;
+use crate::config::MetricsConfig;
 use crate::directory::{Directory, DirectoryError};
 use crate::events::Event;
 use crate::events::envelope::Position;
@@ -23,7 +24,7 @@ use crate::limits::Limits;
 use crate::notify::{Notifier, NotifierParts, NotifyConsumer, NotifyError, NotifyOptions};
 use crate::operations::Operations;
 use crate::projections::{self, registry as tables};
-use crate::reactions::{self, DueHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
+use crate::reactions::{self, ManualHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
 use crate::registry::{
     At, FollowError, Follower, PolicyRow, Registry, ResourceEntry, Served, Snapshot, served_position,
 };
@@ -34,6 +35,7 @@ use crate::store::consumer::{ConsumerLoop, LoopError};
 use crate::store::sql::{ReadDb, SqlError};
 use crate::store::sqlite::{DatabaseFiles, Meta, SqliteStore};
 use crate::store::{EventStore, Now, StoreError};
+use crate::telemetry::metrics;
 
 /// The key under which a database keeps what clock it lives by.
 const CLOCK_KIND: &str = "clock";
@@ -59,6 +61,8 @@ pub struct AppOptions {
     pub notify: NotifyOptions,
     /// Bounds.
     pub limits: Limits,
+    /// Whether metrics are collected, and who may read them.
+    pub metrics: MetricsConfig,
     /// This process is the server: it says how far it has followed the log.
     pub serving: bool,
 }
@@ -73,6 +77,7 @@ impl AppOptions {
             settings: SiteSettings::default(),
             notify: NotifyOptions::default(),
             limits: Limits::default(),
+            metrics: MetricsConfig::default(),
             serving: false,
         }
     }
@@ -181,6 +186,9 @@ pub struct App {
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
     pub settings: Arc<Settings>,
+    /// Held while a resource is registered or gets another account: what must be unique is looked up and recorded by one
+    /// caller at a time.
+    pub registering: tokio::sync::Mutex<()>,
     /// Cancelled when the server goes down: what would answer for ever ends.
     pub stopping: CancellationToken,
 }
@@ -251,7 +259,7 @@ impl App {
             Arc::clone(&allocations),
         ));
         let feed = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone());
-        let consumers = projections::consumers(feed).with(ReactionConsumer::new(&reactions)).with(DueHoldsConsumer);
+        let consumers = projections::consumers(feed).with(ReactionConsumer::new(&reactions)).with(ManualHoldsConsumer);
         let consumers = if options.serving { consumers.with(Served::new(Arc::clone(&follower))) } else { consumers };
         let notify = NotifyOptions { delivers: options.notify.delivers || options.serving, ..options.notify.clone() };
         let wake = Arc::new(tokio::sync::Notify::new());
@@ -305,6 +313,7 @@ impl App {
             notifier,
             scheduler,
             settings,
+            registering: tokio::sync::Mutex::new(()),
             stopping: CancellationToken::new(),
         }))
     }
@@ -371,6 +380,15 @@ impl App {
         tasks.spawn(async move { reactions.run(stops.2).await });
         let (allocations, rest) = (Arc::clone(&self.allocations), stop.clone());
         tasks.spawn(async move { allocations.rest(rest).await });
+        if self.options.metrics.wanted() {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                while !stop.is_cancelled() {
+                    metrics::upkeep();
+                    tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(metrics::UPKEEP_EVERY) => {} }
+                }
+            });
+        }
         if matches!(self.clock_kind, AppClock::Real) {
             let (scheduler, stop) = (Arc::clone(&self.scheduler), stop.clone());
             tasks.spawn(async move { scheduler.run(stop).await });

@@ -14,14 +14,15 @@ use crate::domain::decimal::rounded;
 use crate::domain::ids::{CustomerId, OfferingId, PolicyId};
 use crate::domain::period::{Period, site_date};
 use crate::domain::policy::Action;
-use crate::domain::qos::QosNames;
+use crate::events::allocation::HoldPlaced;
 use crate::http::context::{Context, Id};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields::REQUIRED;
 use crate::http::number::Num;
 use crate::http::paging::{Page, PageParams, RESULT_COUNT};
-use crate::projections::site_answers::{self, Disagreements, SiteAnswer};
+use crate::projections::site_answers::{self, Disagreements};
 use crate::projections::status_summary::{self, OwnerStatus, StatusFilter, StatusRow};
+use crate::reactions::holds_on;
 use crate::site_settings::BlockCreationScope;
 
 /// Numbers over the resources of a policy, each counted once.
@@ -94,14 +95,33 @@ pub struct ResourceStatus {
     failed_at: Option<DateTime<Utc>>,
     /// `not_needed`, `queued`, `sent`, `confirmed`, `failed` or `no_answer`.
     agent_status: &'static str,
+    /// Manual holds in force on it, which no policy releases.
+    manual_holds: Vec<HeldByHand>,
     /// The account as the site says it is, beside what it should be.
     site: SiteStatus,
 }
 
+/// A manual hold, in short.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HeldByHand {
+    uuid: String,
+    /// `pause`, `downscale` or `exemption`.
+    kind: &'static str,
+    reason: String,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+impl From<&HoldPlaced> for HeldByHand {
+    fn from(hold: &HoldPlaced) -> Self {
+        let (uuid, kind, reason) = (hold.hold.to_string(), hold.kind.as_str(), hold.reason.clone());
+        Self { uuid, kind, reason, expires_at: hold.expires_at }
+    }
+}
+
 impl ResourceStatus {
-    fn of(row: &StatusRow, answer: Option<&SiteAnswer>, names: &QosNames) -> Self {
+    fn of(row: &StatusRow, holds: &[HoldPlaced], site: SiteStatus) -> Self {
         Self {
-            site: SiteStatus::of(row, answer, names),
+            site,
             resource_uuid: row.resource.to_string(),
             resource_name: row.resource_name.clone(),
             customer_uuid: row.customer.to_string(),
@@ -114,6 +134,7 @@ impl ResourceStatus {
             evaluated_at: row.evaluated_at,
             failed_at: row.failed_at,
             agent_status: row.agent.as_str(),
+            manual_holds: holds.iter().map(HeldByHand::from).collect(),
         }
     }
 }
@@ -160,11 +181,17 @@ pub async fn status(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
     page.within(total.unsigned_abs())?;
     let answers = site_answers::of_resources(&ctx.app.read, rows.iter().map(|row| row.resource)).await?;
     let today = site_date(ctx.app.clock.now(), ctx.app.allocations.rules().zone);
+    let mut resources = Vec::with_capacity(rows.len());
+    for row in rows {
+        let holds = holds_on(&ctx.app.read, row.resource).await?;
+        let site = SiteStatus::of(&row, answers.get(&row.resource), &names);
+        resources.push(ResourceStatus::of(&row, &holds, site));
+    }
     let shown = Status {
         policy_uuid: policy.to_string(),
         billing_period: Period::containing(known.period, today).to_string(),
         counts,
-        resources: rows.into_iter().map(|row| ResourceStatus::of(&row, answers.get(&row.resource), &names)).collect(),
+        resources,
     };
     let mut response = ctx.one(StatusCode::OK, &shown)?;
     response.headers_mut().insert(RESULT_COUNT, HeaderValue::from(total));

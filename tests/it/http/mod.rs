@@ -3,6 +3,8 @@
 mod access;
 mod agents;
 mod events;
+mod metrics;
+mod permissions;
 mod policies;
 mod protocol;
 mod registry;
