@@ -2,6 +2,7 @@
 
 mod access;
 mod agents;
+mod answers;
 mod events;
 mod metrics;
 mod permissions;
