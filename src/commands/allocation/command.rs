@@ -114,6 +114,8 @@ impl AllocationCommand {
             Self::PlaceHold { .. } => "place_hold",
             Self::ReleaseHold { .. } => "release_hold",
             Self::ReportCommandResult { .. } => "report_command_result",
+            Self::ConfirmQos { .. } => "confirm_qos",
+            Self::EchoLimits(_) => "echo_limits",
             Self::RecordNotice { .. } => "record_notice",
         }
     }

@@ -152,10 +152,6 @@ pub async fn retrieve(ctx: Context, Id(id): Id<SubscriptionId>) -> ApiResult {
 pub async fn create_queue(ctx: Context, Id(id): Id<SubscriptionId>, Body(mut fields): Body) -> ApiResult {
     let subscription = seen_subscription(&ctx, id)?.facts;
     let agent = own(&ctx, subscription.agent)?;
-    if subscription.owner != ctx.caller.user {
-        // The login is the subscription, the password the subscriber's token.
-        return Err(ApiError::Forbidden);
-    }
     let offering = fields.required("offering_uuid", |value| {
         let id = resolve::offering(value, &ctx.app.registry.read())?;
         if id == agent.facts.offering { Ok(id) } else { Err(resolve::NO_SUCH_OBJECT.to_owned()) }
@@ -166,6 +162,10 @@ pub async fn create_queue(ctx: Context, Id(id): Id<SubscriptionId>, Body(mut fie
         fields.errors.add("object_type", format!("{object_type:?} was not subscribed to: {known:?} was."));
     }
     fields.check()?;
+    if subscription.owner != ctx.caller.user {
+        // The login is the subscription, and the password the token of whoever subscribed.
+        return Err(ApiError::field("non_field_errors", "Only who subscribed makes the queue of a subscription."));
+    }
     let offering: OfferingId = offering.unwrap_or(agent.facts.offering);
     let done = ctx.app.registry_commands.create_queue(&subscription, offering, &ctx.meta(None)).await?;
     ctx.visible(done.position).await;

@@ -14,7 +14,7 @@ async fn event_count(server: &TestServer, kind: &str) -> usize {
 #[tokio::test]
 async fn limits_that_are_read_back_are_answered_and_kept_and_change_nothing() {
     let server = TestServer::start().await;
-    let (path, _) = server.policy(|_| ()).await;
+    let (path, _) = server.policy(|body| body["carryover_enabled"] = json!(false)).await;
     server.report("climate-hpc1", "900", "2026-03-01").await;
     let resource = resource_path("climate-hpc1");
     let before = server.get(Who::Agent, &resource).await.expect(200);
@@ -44,7 +44,7 @@ async fn limits_that_are_read_back_are_answered_and_kept_and_change_nothing() {
 #[tokio::test]
 async fn the_class_of_service_that_an_account_has_stands_beside_the_one_it_should_have() {
     let server = TestServer::start().await;
-    let (path, _) = server.policy(|_| ()).await;
+    let (path, _) = server.policy(|body| body["carryover_enabled"] = json!(false)).await;
     server.report("climate-hpc1", "1100", "2026-03-01").await;
     let resource = resource_path("climate-hpc1");
     let say = async |qos: &str| {
@@ -78,7 +78,7 @@ async fn the_class_of_service_that_an_account_has_stands_beside_the_one_it_shoul
 #[tokio::test]
 async fn commands_that_were_not_meant_are_named_in_the_status_until_a_report_agrees() {
     let server = TestServer::start().await;
-    let (path, _) = server.policy(|_| ()).await;
+    let (path, _) = server.policy(|body| body["carryover_enabled"] = json!(false)).await;
     let resource = id("resource", "climate-hpc1");
     let history = server.get(Who::Staff, &format!("{path}command-history/?resource_uuid={resource}")).await.expect(200);
     let intended: Vec<String> = history
