@@ -2,9 +2,11 @@
 
 mod agent_config;
 mod commands;
+mod doctor;
 mod holds;
 mod import;
 mod logs;
+mod people;
 mod usage;
 
 use std::io::{BufRead, BufReader};

@@ -3,8 +3,10 @@
 mod access;
 mod agents;
 mod answers;
+mod erasure;
 mod events;
 mod metrics;
+mod notices;
 mod permissions;
 mod policies;
 mod protocol;
@@ -12,4 +14,5 @@ mod registry;
 mod resources;
 mod schema;
 mod service;
+mod tokens;
 mod usages;
