@@ -8,6 +8,7 @@ mod import;
 mod logs;
 mod people;
 mod usage;
+mod why;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
