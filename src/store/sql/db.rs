@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use sqlx::postgres::{PgPool, Postgres};
-use sqlx::sqlite::Sqlite;
 use sqlx::{SqlitePool, Transaction};
 
 use super::postgres::{Statements, is_connection_loss};
 use super::row::EngineRow;
-use super::texts::{chunk, insert_text, sql_for};
+use super::sqlite::{SqliteTx, SqliteWriter};
+use super::texts::sql_for;
 use super::{SqlError, SqlRow, SqlValue, Target};
 use crate::store::lease::Fence;
 
@@ -25,8 +25,7 @@ pub(super) enum Engine {
     Sqlite {
         path: Arc<std::path::PathBuf>,
         readers: SqlitePool,
-        /// Holds one connection, so whoever writes waits for whoever is writing.
-        writer: SqlitePool,
+        writer: SqliteWriter,
     },
     Postgres {
         readers: PgPool,
@@ -70,7 +69,7 @@ impl ReadDb {
         match &self.engine {
             Engine::Sqlite { readers, .. } => {
                 let rows = bound(sql_for(sql, Target::Live), values).fetch_all(readers).await?;
-                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Sqlite(row))).collect())
+                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Pool(row))).collect())
             }
             Engine::Postgres { readers, statements, .. } => {
                 let rows = Box::pin(statements.read(readers, sql, values, true)).await?;
@@ -84,7 +83,7 @@ impl ReadDb {
         match &self.engine {
             Engine::Sqlite { readers, .. } => {
                 let row = bound(sql_for(sql, Target::Live), values).fetch_optional(readers).await?;
-                Ok(row.map(|row| SqlRow(EngineRow::Sqlite(row))))
+                Ok(row.map(|row| SqlRow(EngineRow::Pool(row))))
             }
             Engine::Postgres { readers, statements, .. } => {
                 let rows = Box::pin(statements.read(readers, sql, values, false)).await?;
@@ -96,9 +95,17 @@ impl ReadDb {
     /// Overwrites what was deleted in the journal of a file; a server keeps its own.
     pub async fn overwrite_journal(&self) -> Result<(), SqlError> {
         if let Engine::Sqlite { writer, .. } = &self.engine {
-            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await?;
+            writer.truncate_journal().await?;
         }
         Ok(())
+    }
+
+    /// Lets go of memory that is held for speed alone; called when nothing happens for a while.
+    pub fn rest(&self) -> Result<(), SqlError> {
+        match &self.engine {
+            Engine::Sqlite { writer, .. } => writer.rest(),
+            Engine::Postgres { .. } => Ok(()),
+        }
     }
 
     /// Whether the database answers.
@@ -114,7 +121,7 @@ impl ReadDb {
     /// Starts a transaction on one generation of tables. What runs under a lease goes no further once that is lost.
     pub async fn begin_on(&self, target: Target) -> Result<ReadTx, SqlError> {
         let transaction = match &self.engine {
-            Engine::Sqlite { writer, .. } => EngineTx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Engine::Sqlite { writer, .. } => EngineTx::Sqlite(writer.begin().await?),
             Engine::Postgres { writers, lock, statements, .. } => EngineTx::Postgres {
                 transaction: Box::pin(begin_postgres(writers, *lock)).await?,
                 statements: statements.clone(),
@@ -154,13 +161,13 @@ pub struct ReadTx {
 
 #[derive(Debug)]
 enum EngineTx {
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(SqliteTx),
     Postgres { transaction: Transaction<'static, Postgres>, statements: Statements },
 }
 
 /// The connection of a transaction, for statements about the schema.
 pub(super) enum EngineConnection<'c> {
-    Sqlite(&'c mut sqlx::SqliteConnection),
+    Sqlite(&'c mut SqliteTx),
     Postgres(&'c mut sqlx::PgConnection),
 }
 
@@ -173,9 +180,7 @@ impl ReadTx {
     /// Runs a statement and says how many rows it touched.
     pub async fn execute(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<u64, SqlError> {
         match &mut self.transaction {
-            EngineTx::Sqlite(transaction) => {
-                Ok(bound(sql_for(sql, self.target), values).execute(&mut **transaction).await?.rows_affected())
-            }
+            EngineTx::Sqlite(transaction) => transaction.execute(sql, self.target, values),
             EngineTx::Postgres { transaction, statements } => {
                 Box::pin(statements.execute(transaction, sql, self.target, values)).await
             }
@@ -186,8 +191,8 @@ impl ReadTx {
     pub async fn query(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
         match &mut self.transaction {
             EngineTx::Sqlite(transaction) => {
-                let rows = bound(sql_for(sql, self.target), values).fetch_all(&mut **transaction).await?;
-                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Sqlite(row))).collect())
+                let rows = transaction.query(sql, self.target, values)?;
+                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Writer(row))).collect())
             }
             EngineTx::Postgres { transaction, statements } => {
                 let rows = Box::pin(statements.rows(transaction, sql, self.target, values)).await?;
@@ -200,8 +205,8 @@ impl ReadTx {
     pub async fn query_one(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<Option<SqlRow>, SqlError> {
         match &mut self.transaction {
             EngineTx::Sqlite(transaction) => {
-                let row = bound(sql_for(sql, self.target), values).fetch_optional(&mut **transaction).await?;
-                Ok(row.map(|row| SqlRow(EngineRow::Sqlite(row))))
+                let rows = transaction.query(sql, self.target, values)?;
+                Ok(rows.into_iter().next().map(|row| SqlRow(EngineRow::Writer(row))))
             }
             EngineTx::Postgres { transaction, statements } => {
                 let row = Box::pin(statements.row(transaction, sql, self.target, values)).await?;
@@ -225,10 +230,7 @@ impl ReadTx {
             return Ok(0);
         }
         match &mut self.transaction {
-            EngineTx::Sqlite(transaction) => {
-                let texts = (sql_for(insert, self.target), sql_for(suffix, self.target));
-                insert_sqlite(transaction, texts, columns, rows).await
-            }
+            EngineTx::Sqlite(transaction) => transaction.insert((insert, suffix), self.target, columns, &rows),
             EngineTx::Postgres { transaction, statements } => {
                 Box::pin(statements.insert(transaction, (insert, suffix), self.target, columns, &rows)).await
             }
@@ -277,27 +279,6 @@ impl ReadTx {
             EngineTx::Postgres { transaction, .. } => EngineConnection::Postgres(transaction),
         }
     }
-}
-
-async fn insert_sqlite(
-    transaction: &mut Transaction<'static, Sqlite>,
-    (insert, suffix): (&'static str, &'static str),
-    columns: usize,
-    rows: Vec<SqlValue>,
-) -> Result<u64, SqlError> {
-    let mut left = rows.len() / columns;
-    let mut values = rows.into_iter();
-    let mut touched = 0;
-    while left > 0 {
-        let some = chunk(left, columns);
-        let mut query = sqlx::query(insert_text(insert, columns, some, suffix));
-        for value in values.by_ref().take(some * columns) {
-            query = value.bind(query);
-        }
-        touched += query.execute(&mut **transaction).await?.rows_affected();
-        left -= some;
-    }
-    Ok(touched)
 }
 
 fn bound(sql: &'static str, values: &[SqlValue]) -> super::value::Bound {

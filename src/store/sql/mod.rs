@@ -9,6 +9,7 @@ mod open;
 mod postgres;
 mod row;
 mod schema;
+mod sqlite;
 mod texts;
 mod value;
 
@@ -17,7 +18,6 @@ pub(in crate::store) use open::READ_MODELS;
 pub(in crate::store) use postgres::is_connection_loss;
 pub use row::SqlRow;
 pub use texts::sql_for;
-pub(in crate::store) use texts::{chunk, insert_text};
 pub use value::SqlValue;
 
 /// Which generation of a read model's tables a statement is for.
@@ -45,6 +45,15 @@ pub enum SqlError {
     /// The engine failed or refused.
     #[error("the database of tables failed")]
     Database(#[from] sqlx::Error),
+    /// The same, said by the connection that writes a file.
+    #[error("the database of tables failed")]
+    Writer(#[from] rusqlite::Error),
+    /// Others kept writing for too long.
+    #[error("the database of tables is busy")]
+    Busy,
+    /// It was closed.
+    #[error("the database of tables is closed")]
+    Closed,
     /// A column does not hold what the reader expects.
     #[error("column {index} is not {expected}")]
     Column {
@@ -72,6 +81,10 @@ pub enum SqlError {
 impl SqlError {
     /// Whether two rows were to have the same key.
     pub fn is_unique_violation(&self) -> bool {
-        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.is_unique_violation(),
+            Self::Writer(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation),
+            _ => false,
+        }
     }
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use super::db::Engine;
 use super::postgres::Statements;
+use super::sqlite::SqliteWriter;
 use super::{ReadDb, SqlError};
 use crate::limits::Limits;
 use crate::store::address::Database;
@@ -37,12 +38,7 @@ impl ReadDb {
     pub async fn open_beside_log(database: &Database, limits: &Limits) -> Result<Self, SqlError> {
         match database {
             Database::Sqlite(log) => {
-                let writer = SqlitePoolOptions::new()
-                    .max_connections(1)
-                    .test_before_acquire(false)
-                    .acquire_timeout(limits.lock_wait)
-                    .connect_with(options(log, Access::WriteDurably, limits))
-                    .await?;
+                let writer = SqliteWriter::new(log, Access::WriteDurably, limits);
                 let readers = read_pool(log, limits.log_readers_max, limits).await?;
                 Ok(Self { engine: Engine::Sqlite { path: Arc::new(log.clone()), readers, writer } })
             }
@@ -52,15 +48,10 @@ impl ReadDb {
 
     /// Opens read models in a file and makes or upgrades their tables.
     pub async fn open(path: &Path, limits: &Limits) -> Result<Self, SqlError> {
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .test_before_acquire(false)
-            .acquire_timeout(limits.lock_wait * 6) // a rebuild's last step may hold the connection for a while
-            .connect_with(options(path, Access::WriteRebuildable, limits))
-            .await?;
-        let mut connection = writer.acquire().await?;
+        let mut connection = options(path, Access::WriteRebuildable, limits).connect().await?;
         run_migrations(&READ_MODELS, &mut connection).await?;
-        drop(connection);
+        connection.close().await?;
+        let writer = SqliteWriter::new(path, Access::WriteRebuildable, limits);
         let readers = read_pool(path, limits.read_model_readers_max, limits).await?;
         Ok(Self { engine: Engine::Sqlite { path: Arc::new(path.to_owned()), readers, writer } })
     }

@@ -4,6 +4,7 @@
 //! the other way round.
 
 use chrono::{DateTime, Utc};
+use rusqlite::types::Value;
 use rust_decimal::Decimal;
 use sqlx::postgres::{PgRow, PgValueRef, Postgres};
 use sqlx::sqlite::{Sqlite, SqliteRow};
@@ -16,26 +17,33 @@ use super::SqlError;
 #[derive(Debug)]
 pub struct SqlRow(pub(super) EngineRow);
 
-/// A row as an engine gives it.
+/// A row as its source gives it: `SQLite`'s pool that reads, its connection that writes, or `PostgreSQL`.
 pub(super) enum EngineRow {
-    Sqlite(SqliteRow),
+    Pool(SqliteRow),
+    Writer(Box<[Value]>),
     Postgres(PgRow),
+}
+
+fn written_number(value: &Value) -> Option<i64> {
+    if let Value::Integer(number) = value { Some(*number) } else { None }
+}
+
+fn written_text(value: &Value) -> Option<&str> {
+    if let Value::Text(text) = value { Some(text) } else { None }
+}
+
+fn written_bytes(value: &Value) -> Option<&[u8]> {
+    if let Value::Blob(bytes) = value { Some(bytes) } else { None }
+}
+
+fn written_id(value: &Value) -> Option<Uuid> {
+    Uuid::from_slice(written_bytes(value)?).ok()
 }
 
 impl std::fmt::Debug for EngineRow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Sqlite(_) => "a row of SQLite",
-            Self::Postgres(_) => "a row of PostgreSQL",
-        })
+        f.write_str("a row")
     }
-}
-
-fn sqlite<'r, T>(row: &'r SqliteRow, index: usize) -> Result<Option<T>, sqlx::Error>
-where
-    Option<T>: Decode<'r, Sqlite> + Type<Sqlite>,
-{
-    row.try_get(index)
 }
 
 fn postgres<'r, T: Decode<'r, Postgres>>(value: PgValueRef<'r>) -> Option<T> {
@@ -62,12 +70,20 @@ impl SqlRow {
         &'r self,
         index: usize,
         expected: &'static str,
-        of_sqlite: impl FnOnce(&'r SqliteRow) -> Result<Option<T>, sqlx::Error>,
+        of_writer: impl FnOnce(&'r Value) -> Option<T>,
         of_postgres: impl FnOnce(PgValueRef<'r>, &str) -> Option<T>,
-    ) -> Result<Option<T>, SqlError> {
+    ) -> Result<Option<T>, SqlError>
+    where
+        Option<T>: Decode<'r, Sqlite> + Type<Sqlite>,
+    {
         let wrong = SqlError::Column { index, expected };
         match &self.0 {
-            EngineRow::Sqlite(row) => of_sqlite(row).map_err(|_| wrong),
+            EngineRow::Pool(row) => row.try_get(index).map_err(|_| wrong),
+            EngineRow::Writer(values) => match values.get(index) {
+                Some(Value::Null) => Ok(None),
+                Some(value) => of_writer(value).map(Some).ok_or(wrong),
+                None => Err(wrong),
+            },
             EngineRow::Postgres(row) => {
                 let Ok(value) = row.try_get_raw(index) else { return Err(wrong) };
                 if value.is_null() {
@@ -94,7 +110,7 @@ impl SqlRow {
             "NUMERIC" => whole(value.as_bytes().ok()?),
             _ => None,
         };
-        self.get(index, "a whole number or NULL", |row| sqlite(row, index), of_postgres)
+        self.get(index, "a whole number or NULL", written_number, of_postgres)
     }
 
     /// A truth value.
@@ -114,7 +130,7 @@ impl SqlRow {
 
     /// A text or nothing.
     pub fn opt_text(&self, index: usize) -> Result<Option<&str>, SqlError> {
-        self.get(index, "a text or NULL", |row| sqlite(row, index), raw_text)
+        self.get(index, "a text or NULL", written_text, raw_text)
     }
 
     /// A decimal number.
@@ -139,7 +155,7 @@ impl SqlRow {
             "UUID" | "BYTEA" => Uuid::from_slice(value.as_bytes().ok()?).ok(),
             _ => None,
         };
-        self.get(index, "an id or NULL", |row| sqlite(row, index), of_postgres)
+        self.get(index, "an id or NULL", written_id, of_postgres)
     }
 
     /// An instant.
@@ -163,7 +179,7 @@ impl SqlRow {
 
     /// Bytes or nothing.
     pub fn opt_bytes(&self, index: usize) -> Result<Option<&[u8]>, SqlError> {
-        self.get(index, "bytes or NULL", |row| sqlite(row, index), raw_bytes)
+        self.get(index, "bytes or NULL", written_bytes, raw_bytes)
     }
 }
 

@@ -3,10 +3,12 @@
 //! The new tables are made from the schema of the ones in use, whatever migrations made of it. `SQLite` cannot rename an
 //! index, so its name changes with every rebuild: `x` and `x_next` take turns. In `PostgreSQL` names stay.
 
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::db::EngineConnection;
-use super::{ReadTx, SqlError, Target};
+use super::row::EngineRow;
+use super::sqlite::SqliteTx;
+use super::{ReadTx, SqlError, SqlRow, Target};
 
 /// A table or index as the database describes it.
 struct Object {
@@ -22,7 +24,7 @@ impl ReadTx {
         self.drop_building(tables).await?;
         for table in tables {
             match self.connection() {
-                EngineConnection::Sqlite(connection) => clone_sqlite(connection, table).await?,
+                EngineConnection::Sqlite(transaction) => clone_sqlite(transaction, table)?,
                 EngineConnection::Postgres(_) => {
                     self.run(format!("CREATE TABLE \"{}\" (LIKE \"{table}\" INCLUDING ALL)", building(table))).await?;
                 }
@@ -72,7 +74,7 @@ impl ReadTx {
     /// The only texts that come here are made from names in the program and in the database's own schema.
     async fn run(&mut self, sql: String) -> Result<(), SqlError> {
         match self.connection() {
-            EngineConnection::Sqlite(connection) => run_sqlite(connection, sql).await,
+            EngineConnection::Sqlite(transaction) => transaction.run(&sql),
             EngineConnection::Postgres(connection) => {
                 sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection).await?;
                 Ok(())
@@ -81,8 +83,8 @@ impl ReadTx {
     }
 }
 
-async fn clone_sqlite(connection: &mut SqliteConnection, table: &str) -> Result<(), SqlError> {
-    let objects = objects_of(connection, table).await?;
+fn clone_sqlite(transaction: &mut SqliteTx, table: &str) -> Result<(), SqlError> {
+    let objects = objects_of(transaction, table)?;
     if !objects.iter().any(|object| object.kind == "table") {
         return Err(SqlError::Schema(format!("there is no table {table}")));
     }
@@ -97,25 +99,21 @@ async fn clone_sqlite(connection: &mut SqliteConnection, table: &str) -> Result<
                 return Err(SqlError::Schema(message));
             }
         };
-        run_sqlite(connection, sql).await?;
+        transaction.run(&sql)?;
     }
     Ok(())
 }
 
 /// The table and what hangs on it, but for the indexes that `SQLite` makes itself; the table first.
-async fn objects_of(connection: &mut SqliteConnection, table: &str) -> Result<Vec<Object>, SqlError> {
+fn objects_of(transaction: &mut SqliteTx, table: &str) -> Result<Vec<Object>, SqlError> {
     let sql = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name = $1 AND sql IS NOT NULL \
                ORDER BY type <> 'table', name";
-    let rows = sqlx::query(sql).bind(table.to_owned()).fetch_all(connection).await?;
-    let object = |row: sqlx::sqlite::SqliteRow| {
-        Ok(Object { kind: row.try_get(0)?, name: row.try_get(1)?, table: row.try_get(2)?, sql: row.try_get(3)? })
+    let object = |values| {
+        let row = SqlRow(EngineRow::Writer(values));
+        let text = |index| row.text(index).map(str::to_owned);
+        Ok(Object { kind: text(0)?, name: text(1)?, table: text(2)?, sql: text(3)? })
     };
-    rows.into_iter().map(object).collect()
-}
-
-async fn run_sqlite(connection: &mut SqliteConnection, sql: String) -> Result<(), SqlError> {
-    sqlx::query(AssertSqlSafe(sql)).execute(connection).await?;
-    Ok(())
+    transaction.query(sql, Target::Live, &[table.into()])?.into_iter().map(object).collect()
 }
 
 fn building(table: &str) -> String {

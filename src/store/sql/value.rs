@@ -1,4 +1,4 @@
-//! Values that go into statements, whatever the engine, and how `SQLite` takes them.
+//! Values that go into statements.
 
 use std::sync::Arc;
 

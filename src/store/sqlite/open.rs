@@ -32,6 +32,12 @@ impl DatabaseFiles {
     }
 }
 
+/// Pages of the write-ahead log after which what is in it is copied to the file.
+pub(super) const PAGES_IN_WAL_MAX: i64 = 4_000;
+
+/// Bytes that the file of the write-ahead log keeps once it was larger.
+pub(super) const JOURNAL_BYTES_MAX: i64 = 64 << 20;
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Access {
@@ -65,8 +71,8 @@ pub(in crate::store) fn options(path: &Path, access: Access, limits: &Limits) ->
         Access::WriteDurably | Access::WriteRebuildable => options
             .pragma("secure_delete", if access == Access::WriteDurably { "ON" } else { "OFF" })
             .journal_mode(SqliteJournalMode::Wal)
-            .pragma("wal_autocheckpoint", "4000")
-            .pragma("journal_size_limit", "67108864"),
+            .pragma("wal_autocheckpoint", PAGES_IN_WAL_MAX.to_string())
+            .pragma("journal_size_limit", JOURNAL_BYTES_MAX.to_string()),
     }
 }
 
@@ -102,11 +108,6 @@ pub(in crate::store) async fn run_migrations(
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     migrator.run_direct(None, &mut *transaction, false).await?;
     transaction.commit().await
-}
-
-/// The pool that reads the log.
-pub(super) async fn readers(path: &Path, limits: &Limits) -> Result<SqlitePool, StoreError> {
-    read_pool(path, limits.log_readers_max, limits).await.map_err(|error| StoreError::Unavailable(Arc::new(error)))
 }
 
 /// A pool of reading connections; none is opened before it is needed.
