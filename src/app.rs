@@ -460,6 +460,7 @@ fn rules(options: &AppOptions, settings: &SiteSettings) -> SiteRules {
         zone: options.schedule.zone(),
         fairshare_divisor: settings.fairshare_divisor,
         reset_total_at_takeover: settings.reset_total_at_takeover,
+        reset_resend: chrono::TimeDelta::minutes(settings.reset_resend_minutes.into()),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::domain::sacctmgr::Command;
 use crate::domain::settings::AgentSettings;
 use crate::domain::tres::Amounts;
 use crate::event_family;
+use crate::events::dispatch::{DispatchResendRequested, DispatchUnanswered, StompMessageFailed, StompMessageSent};
 use crate::events::notice::{NoticeFailed, NoticeSent};
 
 pub use super::recorded::{Recorded, RecordedBasis};
@@ -528,6 +529,12 @@ pub struct OpenDispatch {
     /// The dispatch for which that reset was decided, until it is known to be done: who supersedes this one inherits it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reset_of: Option<DispatchId>,
+    /// When a queue first took a message that carried this reset.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reset_since: Option<DateTime<Utc>>,
+    /// It was sent again without the reset; the report may be on either.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub reset_dropped: bool,
     /// How it stands.
     pub state: DispatchState,
     /// When it was commanded.
@@ -567,6 +574,14 @@ event_family! {
         RestrictionChanged(RestrictionChanged) = "restriction_changed.v1",
         /// The agent is to be told.
         SettingsCommanded(Box<SettingsCommanded>) = "settings_commanded.v1",
+        /// A queue took messages to the agent.
+        StompMessageSent(StompMessageSent) = "stomp_message_sent.v1",
+        /// No queue took them.
+        StompMessageFailed(StompMessageFailed) = "stomp_message_failed.v1",
+        /// Nobody answered in time.
+        DispatchUnanswered(DispatchUnanswered) = "dispatch_unanswered.v1",
+        /// An operator has a dispatch sent again.
+        DispatchResendRequested(DispatchResendRequested) = "dispatch_resend_requested.v1",
         /// The agent reported on a dispatch.
         CommandResultReported(CommandResultReported) = "command_result_reported.v1",
         /// The agent reported on nothing known.

@@ -3,6 +3,7 @@
 //! Type names are never renamed; every name ever written stays decodable.
 
 pub mod allocation;
+pub mod dispatch;
 pub mod envelope;
 mod family;
 pub mod notice;

@@ -1,0 +1,89 @@
+//! What the book of a resource keeps of messages to the site agent: that a queue took them, that none did, that nobody
+//! answered, that an operator has one sent again.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::domain::evaluate::Flags;
+use crate::domain::ids::DispatchId;
+
+/// What a message to the agent is about, in its own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum AgentMessage {
+    /// The settings of a dispatch.
+    #[serde(rename = "resource_periodic_limits")]
+    Settings,
+    /// The resource's restrictions.
+    #[serde(rename = "resource")]
+    Resource,
+}
+
+impl AgentMessage {
+    /// The word on the wire, `object_type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Settings => "resource_periodic_limits",
+            Self::Resource => "resource",
+        }
+    }
+}
+
+/// A registered queue has taken messages: from here on they wait for the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StompMessageSent {
+    /// The dispatch, if its settings are among them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dispatch: Option<DispatchId>,
+    /// What was sent, in order.
+    pub messages: Vec<AgentMessage>,
+    /// Restrictions that a message on the resource told of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub flags: Option<Flags>,
+    /// The settings asked for a reset of raw usage.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub reset: bool,
+    /// How often the dispatch had been sent before.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub resend: u32,
+    /// The registrations whose queues took them.
+    pub consumers: Vec<Uuid>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// A dispatch was given up before any queue took it: the broker answered, and refused it each time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StompMessageFailed {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// Attempts made.
+    pub attempts: u32,
+    /// What the broker said last.
+    pub error: String,
+}
+
+/// Nobody answered a dispatch in time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DispatchUnanswered {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// How often it had been sent again.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub resends: u32,
+    /// It is not sent again by itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub given_up: bool,
+}
+
+/// An operator has a dispatch sent again that was given up, failed or unanswered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DispatchResendRequested {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+}
