@@ -23,7 +23,7 @@ use crate::limits::Limits;
 use crate::notify::{Notifier, NotifierParts, NotifyConsumer, NotifyError, NotifyOptions};
 use crate::operations::Operations;
 use crate::projections::{self, registry as tables};
-use crate::reactions::{self, DueHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
+use crate::reactions::{self, ManualHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
 use crate::registry::{FollowError, Follower, PolicyRow, Registry, ResourceEntry, Served, Snapshot, served_position};
 use crate::retention::Retention;
 use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError};
@@ -179,6 +179,9 @@ pub struct App {
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
     pub settings: Arc<Settings>,
+    /// Held while a resource is registered or gets another account: what must be unique is looked up and recorded by one
+    /// caller at a time.
+    pub registering: tokio::sync::Mutex<()>,
     /// Cancelled when the server goes down: what would answer for ever ends.
     pub stopping: CancellationToken,
 }
@@ -249,7 +252,7 @@ impl App {
             Arc::clone(&allocations),
         ));
         let feed = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone());
-        let consumers = projections::consumers(feed).with(ReactionConsumer::new(&reactions)).with(DueHoldsConsumer);
+        let consumers = projections::consumers(feed).with(ReactionConsumer::new(&reactions)).with(ManualHoldsConsumer);
         let consumers = if options.serving { consumers.with(Served::new(Arc::clone(&follower))) } else { consumers };
         let notify = NotifyOptions { delivers: options.notify.delivers || options.serving, ..options.notify.clone() };
         let wake = Arc::new(tokio::sync::Notify::new());
@@ -303,6 +306,7 @@ impl App {
             notifier,
             scheduler,
             settings,
+            registering: tokio::sync::Mutex::new(()),
             stopping: CancellationToken::new(),
         }))
     }

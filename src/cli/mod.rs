@@ -7,6 +7,7 @@ mod cleanup;
 mod demo;
 mod evaluate;
 mod explain;
+mod hold;
 mod import;
 mod import_report;
 mod import_table;
@@ -84,6 +85,9 @@ enum Command {
     /// Prune old rows of the evaluation log and the command history
     #[command(name = "cleanup_slurm_logs", alias = "cleanup-slurm-logs")]
     Cleanup(cleanup::Options),
+    /// Place, list and release manual holds
+    #[command(subcommand)]
+    Hold(hold::Command),
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(token::Command),
@@ -134,6 +138,7 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Evaluate(options) => evaluate::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Status(options) => status::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Cleanup(options) => cleanup::run(&Session::open(&cli.globals).await?, &options, out).await,
+            Command::Hold(command) => hold::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Token(command) => token::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,

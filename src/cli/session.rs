@@ -167,4 +167,11 @@ impl Session {
         let row = rows.first().map(|row| row.resource);
         row.ok_or_else(|| CliError::Failed(format!("there is no resource {name:?} (by id or slug)")))
     }
+
+    /// The slug of a resource, as far as the read models know it; else its id.
+    pub(super) async fn resource_name(&self, resource: ResourceId) -> Result<String, CliError> {
+        let found = crate::projections::registry::resource(&self.app.read, resource).await;
+        let row = found.map_err(|error| CliError::because("the registry's tables cannot be read", error))?;
+        Ok(row.map_or_else(|| resource.to_string(), |row| row.slug))
+    }
 }

@@ -7,7 +7,9 @@ use super::output::{Out, amount, count, flags, percent, time};
 use super::session::{CliError, Session};
 use crate::domain::decimal::number;
 use crate::domain::ids::{PolicyId, ResourceId};
+use crate::events::allocation::HoldPlaced;
 use crate::projections::{Page, command_history, evaluation_log, status_summary};
+use crate::reactions::holds_on;
 use crate::store::sql::SqlError;
 
 /// Resources that are listed per policy.
@@ -138,24 +140,30 @@ async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value,
         let state = session.app.registry.read();
         state.policy(id).map(|p| p.facts.slug.clone()).filter(|slug| !slug.is_empty()).unwrap_or_else(|| id.to_string())
     };
-    let document = found.iter().map(|row| {
+    let mut by_hand = Vec::with_capacity(found.len());
+    for row in &found {
+        by_hand.push(holds_on(&session.app.read, row.resource).await?);
+    }
+    let document = found.iter().zip(&by_hand).map(|(row, holds)| {
         json!({
             "policy_uuid": row.policy, "resource_uuid": row.resource, "resource_name": row.resource_name,
-            "billing_period": row.period, "usage_percentage": row.percentage.map(number), "paused": row.flags.paused,
+            "manual_holds": holds, "billing_period": row.period, "usage_percentage": row.percentage.map(number), "paused": row.flags.paused,
             "downscaled": row.flags.downscaled, "held_by_policy": row.held, "evaluated_at": time(row.evaluated_at),
             "site_agent_status": row.agent.as_str(),
         })
     });
     let document: Vec<Value> = document.collect();
-    let rows: Vec<[String; 7]> = found
+    let rows: Vec<[String; 8]> = found
         .iter()
-        .map(|row| {
+        .zip(&by_hand)
+        .map(|(row, holds)| {
             [
                 row.resource_name.clone(),
                 names(row.policy),
                 row.period.map(|p| p.to_string()).unwrap_or_default(),
                 row.percentage.map_or_else(|| "failed".to_owned(), percent),
                 flags(row.flags).into_owned(),
+                held_by_hand(holds),
                 time(row.evaluated_at),
                 row.agent.as_str().to_owned(),
             ]
@@ -163,7 +171,7 @@ async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value,
         .collect();
     if !rows.is_empty() {
         out.text("");
-        out.table(["resource", "policy", "period", "usage", "restricted", "evaluated", "agent"], rows);
+        out.table(["resource", "policy", "period", "usage", "restricted", "by hand", "evaluated", "agent"], rows);
         let more = total - i64::try_from(found.len()).unwrap_or_default();
         if more > 0 {
             out.text(format!(
@@ -234,6 +242,15 @@ async fn commands(session: &Session, asked: &Asked, rows: u32, out: &Out) -> Res
     out.text("\nnewest commands");
     out.table(["queued", "resource", "status", "command", "error"], table.collect());
     Ok(Value::Array(document))
+}
+
+/// Manual holds in a few words.
+fn held_by_hand(holds: &[HoldPlaced]) -> String {
+    let shown = |hold: &HoldPlaced| match hold.expires_at {
+        Some(end) => format!("{} until {}: {}", hold.kind.as_str(), time(end), hold.reason),
+        None => format!("{}: {}", hold.kind.as_str(), hold.reason),
+    };
+    if holds.is_empty() { "-".to_owned() } else { holds.iter().map(shown).collect::<Vec<_>>().join("; ") }
 }
 
 /// An amount, or a dash.

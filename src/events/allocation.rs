@@ -275,6 +275,16 @@ impl HoldKind {
             Self::Exemption => "exemption",
         }
     }
+
+    /// The kind of a word; `slowdown` is another name of `downscale`.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "pause" => Some(Self::Pause),
+            "downscale" | "slowdown" => Some(Self::Downscale),
+            "exemption" => Some(Self::Exemption),
+            _ => None,
+        }
+    }
 }
 
 /// An operator's hold; no policy releases it.

@@ -3,10 +3,10 @@
 //! The consumer only writes down what is to be done; a worker does it in batches and moves a cursor, so that a restart in
 //! the middle goes on where it stopped.
 
-mod due;
+mod holds;
 mod work;
 
-pub use due::{DueHoldsConsumer, due_holds, next_expiry};
+pub use holds::{ManualHoldsConsumer, due_holds, held_resource, holds_on, manual_holds, next_expiry};
 pub use work::{ReactionError, ReactionProgress, Reactions};
 
 use std::sync::Arc;

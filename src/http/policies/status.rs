@@ -13,12 +13,14 @@ use crate::domain::decimal::rounded;
 use crate::domain::ids::{CustomerId, OfferingId, PolicyId};
 use crate::domain::period::{Period, site_date};
 use crate::domain::policy::Action;
+use crate::events::allocation::HoldPlaced;
 use crate::http::context::{Context, Id};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields::REQUIRED;
 use crate::http::number::Num;
 use crate::http::paging::{Page, PageParams, RESULT_COUNT};
 use crate::projections::status_summary::{self, OwnerStatus, StatusFilter, StatusRow};
+use crate::reactions::holds_on;
 use crate::site_settings::BlockCreationScope;
 
 /// Numbers over the resources of a policy, each counted once.
@@ -76,10 +78,29 @@ pub struct ResourceStatus {
     failed_at: Option<DateTime<Utc>>,
     /// `not_needed`, `queued`, `sent`, `confirmed`, `failed` or `no_answer`.
     agent_status: &'static str,
+    /// Manual holds in force on it, which no policy releases.
+    manual_holds: Vec<HeldByHand>,
 }
 
-impl From<StatusRow> for ResourceStatus {
-    fn from(row: StatusRow) -> Self {
+/// A manual hold, in short.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HeldByHand {
+    uuid: String,
+    /// `pause`, `downscale` or `exemption`.
+    kind: &'static str,
+    reason: String,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+impl From<&HoldPlaced> for HeldByHand {
+    fn from(hold: &HoldPlaced) -> Self {
+        let (uuid, kind, reason) = (hold.hold.to_string(), hold.kind.as_str(), hold.reason.clone());
+        Self { uuid, kind, reason, expires_at: hold.expires_at }
+    }
+}
+
+impl ResourceStatus {
+    fn of(row: StatusRow, holds: &[HoldPlaced]) -> Self {
         Self {
             resource_uuid: row.resource.to_string(),
             resource_name: row.resource_name,
@@ -93,6 +114,7 @@ impl From<StatusRow> for ResourceStatus {
             evaluated_at: row.evaluated_at,
             failed_at: row.failed_at,
             agent_status: row.agent.as_str(),
+            manual_holds: holds.iter().map(HeldByHand::from).collect(),
         }
     }
 }
@@ -132,11 +154,16 @@ pub async fn status(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
     let (rows, total) = status_summary::list(&ctx.app.read, &filter, page.of_rows()?).await?;
     page.within(total.unsigned_abs())?;
     let today = site_date(ctx.app.clock.now(), ctx.app.allocations.rules().zone);
+    let mut resources = Vec::with_capacity(rows.len());
+    for row in rows {
+        let holds = holds_on(&ctx.app.read, row.resource).await?;
+        resources.push(ResourceStatus::of(row, &holds));
+    }
     let shown = Status {
         policy_uuid: policy.to_string(),
         billing_period: Period::containing(known.period, today).to_string(),
         counts,
-        resources: rows.into_iter().map(Into::into).collect(),
+        resources,
     };
     let mut response = ctx.one(StatusCode::OK, &shown)?;
     response.headers_mut().insert(RESULT_COUNT, HeaderValue::from(total));

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use utoipa::ToSchema;
 
 use super::shape::Resource;
-use super::{TAG, managed, one};
+use super::{TAG, free_account, managed, one};
 use crate::commands::allocation::{AllocationCommand, Refusal};
 use crate::commands::execute::CommandError;
 use crate::domain::ids::ResourceId;
@@ -59,6 +59,14 @@ pub async fn change(ctx: Context, Id(resource): Id<ResourceId>, Body(mut fields)
     let backend_id = fields.optional("backend_id", fields::maybe_words(255));
     let meta = ctx.meta(reason(&mut fields));
     fields.check()?;
+    let _alone = match &backend_id {
+        Some(account) if *account != book.facts.backend_id => {
+            let alone = ctx.app.registering.lock().await;
+            free_account(&ctx, book.facts.offering, account, Some(resource)).await?;
+            Some(alone)
+        }
+        _ => None,
+    };
     let mut position = None;
     // Limits first: they are what can be refused, and then nothing is half done.
     if let Some(limits) = limits {

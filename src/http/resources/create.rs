@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::change::limits;
 use super::shape::Resource;
-use super::{TAG, one};
+use super::{TAG, free_account, one};
 use crate::commands::allocation::{AllocationCommand, Refusal};
 use crate::commands::execute::CommandError;
 use crate::domain::ids::{OfferingId, ProjectId, ResourceId};
@@ -82,11 +82,14 @@ pub async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
     let why = reason(f);
     f.check()?;
     let (Some(new), Some(offering), Some(project)) = (new, offering, project) else { return Err(ApiError::NotFound) };
+    // One registration after the other: what is looked up here stands until it is recorded and shown.
+    let _alone = ctx.app.registering.lock().await;
     let customer = ctx.app.registry.read().project(project).map(|p| p.facts.customer).ok_or(ApiError::NotFound)?;
     let same_slug = ResourceFilter { slug: Some(new.slug.clone()), ..ResourceFilter::default() };
     if count_resources(&ctx.app.read, &same_slug).await? > 0 {
         return Err(ApiError::Invalid(exists("resource", &new)));
     }
+    free_account(&ctx, offering, &backend_id, None).await?;
     let answer = creation_allowed(&ctx, offering, None, customer).await?;
     if let Some(why_not) = answer.reason.filter(|_| !answer.allowed) {
         return Err(ApiError::field("non_field_errors", why_not));

@@ -15,8 +15,9 @@ use crate::events::allocation::{HoldKind, HoldPlaced};
 use crate::http::context::{Body, Context, Id};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields;
-use crate::http::paging::{PageParams, paged};
+use crate::http::paging::{Page, PageParams, listed, paged};
 use crate::http::reference::parse_uuid;
+use crate::reactions::manual_holds;
 
 /// A manual hold in force.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,7 +36,7 @@ pub struct Hold {
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct HoldRequest {
-    /// `pause`, `downscale` or `exemption` (lifts every restriction).
+    /// `pause`, `downscale` (or `slowdown`) or `exemption` (lifts every restriction).
     kind: String,
     /// Why.
     reason: String,
@@ -57,10 +58,6 @@ fn show(resource: ResourceId, hold: &HoldPlaced) -> Hold {
     }
 }
 
-fn kind(word: &str) -> Option<HoldKind> {
-    [HoldKind::Pause, HoldKind::Downscale, HoldKind::Exemption].into_iter().find(|kind| kind.as_str() == word)
-}
-
 /// Manual holds in force on a resource.
 #[utoipa::path(get, path = "/api/marketplace-provider-resources/{uuid}/holds/", tag = TAG,
     params(("uuid" = String, Path), PageParams),
@@ -71,6 +68,21 @@ pub async fn list(ctx: Context, Id(resource): Id<ResourceId>) -> ApiResult {
     paged(&ctx, book.holds.clone(), |hold| show(resource, &hold))
 }
 
+/// Manual holds in force on all resources, oldest first.
+#[utoipa::path(get, path = "/api/manual-holds/", tag = TAG,
+    params(PageParams, ("resource_uuid" = Option<String>, Query, description = "Only on this resource"),
+        ("kind" = Option<String>, Query, description = "`pause`, `downscale` or `exemption`")),
+    responses((status = 200, body = [Hold], headers(("X-Result-Count" = u64, description = "Number of rows"))),
+        (status = 403, body = ErrorDetail)))]
+pub async fn list_all(ctx: Context) -> ApiResult {
+    let page = Page::of(&ctx.query)?;
+    let kind = ctx.query.read("kind", "pause, downscale, exemption", HoldKind::parse)?;
+    let resource = ctx.query.uuid("resource_uuid")?;
+    let (rows, total) = manual_holds(&ctx.app.read, resource, kind, page.of_rows()?).await?;
+    let page = page.within(total.unsigned_abs())?;
+    listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|(on, hold)| show(*on, hold)).collect::<Vec<_>>())
+}
+
 /// Place a manual hold.
 #[utoipa::path(post, path = "/api/marketplace-provider-resources/{uuid}/holds/", tag = TAG,
     params(("uuid" = String, Path)), request_body = HoldRequest,
@@ -78,7 +90,7 @@ pub async fn list(ctx: Context, Id(resource): Id<ResourceId>) -> ApiResult {
         (status = 404, body = ErrorDetail)))]
 pub async fn place(ctx: Context, Id(resource): Id<ResourceId>, Body(mut fields): Body) -> ApiResult {
     managed(&ctx, resource)?;
-    let kind = fields.required("kind", fields::choice(kind, "pause, downscale, exemption"));
+    let kind = fields.required("kind", fields::choice(HoldKind::parse, "pause, downscale, exemption"));
     let reason = fields.required("reason", fields::words(2_000));
     let ticket = fields.nullable("ticket", fields::words(255)).flatten();
     let expires_at = fields.nullable("expires_at", fields::instant).flatten();

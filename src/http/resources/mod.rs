@@ -38,6 +38,7 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::SignedIn, routes!(team::team))
         .add(Access::SignedIn, routes!(holds::list, holds::place))
         .add(Access::SignedIn, routes!(holds::release))
+        .add(Access::Support, routes!(holds::list_all))
 }
 
 /// A resource that the caller may see.
@@ -61,6 +62,36 @@ async fn one(ctx: &Context, resource: ResourceId) -> Result<Resource, ApiError> 
     let book: Arc<Book> = ctx.app.allocations.book(resource).await?;
     let row = crate::projections::registry::resource(&ctx.app.read, resource).await?;
     Ok(shape::of_book(ctx, &book, row.map(|row| row.modified)))
+}
+
+/// Refuses a SLURM account that another live resource of the offering has: the two would fight over its limits.
+async fn free_account(
+    ctx: &Context,
+    offering: OfferingId,
+    account: &str,
+    but: Option<ResourceId>,
+) -> Result<(), ApiError> {
+    if account.is_empty() {
+        return Ok(());
+    }
+    let live = ResourceState::ALL.iter().copied().filter(|state| state.is_live());
+    let filter = ResourceFilter {
+        offering: Some(offering),
+        backend_id: Some(account.to_owned()),
+        states: live.collect(),
+        ..ResourceFilter::default()
+    };
+    let (rows, _) = resources(&ctx.app.read, &filter, crate::projections::Page::first(2)).await?;
+    match rows.iter().find(|row| Some(row.resource) != but) {
+        Some(other) => {
+            let message = format!(
+                "{account:?} is the account of the resource {:?} ({}) of this offering already; choose another.",
+                other.name, other.resource
+            );
+            Err(ApiError::field("backend_id", message))
+        }
+        None => Ok(()),
+    }
 }
 
 fn filter(ctx: &Context) -> Result<ResourceFilter, ApiError> {

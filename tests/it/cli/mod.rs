@@ -1,6 +1,7 @@
 //! The command line, as a user meets it: the built binary, its output, its status.
 
 mod commands;
+mod holds;
 mod import;
 mod usage;
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod events;
+mod permissions;
 mod policies;
 mod protocol;
 mod registry;

@@ -136,3 +136,52 @@ async fn a_terminated_resource_stays_readable_and_takes_no_limits() {
     );
     server.stop().await;
 }
+
+#[tokio::test]
+async fn an_account_belongs_to_one_live_resource_of_an_offering() {
+    let server = TestServer::start().await;
+    let body = |slug: &str, offering: &str, account: &str| json!({"name": slug, "slug": slug, "offering": offering, "project": "bio", "backend_id": account});
+    let refusal = server.post(Who::Staff, RESOURCES, &body("second", "hpc1", "hpc_bio")).await.refusal("backend_id");
+    assert!(refusal.contains("\"hpc_bio\"") && refusal.contains("bio on hpc1"), "{refusal}");
+    server.post(Who::Staff, RESOURCES, &body("elsewhere", "hpc2", "hpc_bio")).await.expect(201);
+    for slug in ["nameless", "nameless-too"] {
+        server.post(Who::Staff, RESOURCES, &body(slug, "hpc1", "")).await.expect(201);
+    }
+    let path = resource_path("climate-hpc1");
+    server.patch(Who::Staff, &path, &json!({"backend_id": "hpc_bio", "name": "x"})).await.refusal("backend_id");
+    assert_eq!(server.get(Who::Staff, &path).await.expect(200)["name"], "climate on hpc1", "nothing of it was done");
+    server.patch(Who::Staff, &path, &json!({"backend_id": "hpc_climate"})).await.expect(200);
+    server.post(Who::Staff, &format!("{}terminate/", resource_path("bio-hpc1")), &json!({})).await.expect(200);
+    server.post(Who::Staff, RESOURCES, &body("second", "hpc1", "hpc_bio")).await.expect(201);
+    // Two at once: one of them is too late.
+    let (one, other) = (body("race-a", "hpc1", "race"), body("race-b", "hpc1", "race"));
+    let (one, other) =
+        tokio::join!(server.post(Who::Staff, RESOURCES, &one), server.post(Who::Staff, RESOURCES, &other));
+    let mut answers = [one.status.as_u16(), other.status.as_u16()];
+    answers.sort_unstable();
+    assert_eq!(answers, [201, 400]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn holds_of_all_resources_are_listed_for_staff_and_support() {
+    let server = TestServer::start().await;
+    let place = async |slug: &str, kind: &str| {
+        let body = json!({"kind": kind, "reason": "maintenance"});
+        server.post(Who::Staff, &format!("{}holds/", resource_path(slug)), &body).await.expect(201)
+    };
+    let slow = place("bio-hpc1", "slowdown").await;
+    assert_eq!(slow["kind"], "downscale", "slowdown is another name of it");
+    let exempt = place("climate-hpc1", "exemption").await;
+    let both: Vec<String> = [&slow, &exempt].map(|hold| hold["uuid"].as_str().unwrap().to_owned()).to_vec();
+    let all = "/api/manual-holds/";
+    let listed = server.get(Who::Support, all).await;
+    assert_eq!((listed.ids(), listed.header("x-result-count")), (both.clone(), "2"));
+    assert_eq!(server.get(Who::Staff, &format!("{all}?kind=exemption")).await.ids(), both[1..]);
+    let on = format!("{all}?resource_uuid={}", id("resource", "bio-hpc1"));
+    assert_eq!(server.get(Who::Staff, &on).await.ids(), both[..1]);
+    server.get(Who::Staff, &format!("{all}?kind=stop")).await.refusal("kind");
+    server.delete(Who::Staff, &format!("{}holds/{}/", resource_path("bio-hpc1"), both[0])).await.expect(204);
+    assert_eq!(server.get(Who::Staff, all).await.ids(), both[1..]);
+    server.stop().await;
+}

@@ -1,0 +1,132 @@
+//! Manual holds in force: listed, and ended by themselves when their time is over, so that nobody has to search for them.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::domain::ids::{HoldId, ResourceId};
+use crate::events::Event;
+use crate::events::allocation::{AllocationEvent, HoldKind, HoldPlaced};
+use crate::projections::Page;
+use crate::registry::book_of;
+use crate::store::consumer::{Consumer, ConsumerError, Decoded};
+use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue};
+
+/// Holds ended in one go.
+const BATCH: i64 = 500;
+
+/// Keeps the list.
+#[derive(Debug, Default)]
+pub struct ManualHoldsConsumer;
+
+#[async_trait]
+impl Consumer<Event> for ManualHoldsConsumer {
+    fn name(&self) -> &'static str {
+        "manual_holds"
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &["manual_holds"]
+    }
+
+    fn interested(&self, event_type: &str) -> bool {
+        matches!(event_type, "hold_placed.v1" | "hold_released.v1")
+    }
+
+    async fn apply(&mut self, tx: &mut ReadTx, batch: &[Decoded<Event>]) -> Result<(), ConsumerError> {
+        for decoded in batch {
+            match &decoded.event {
+                Event::Allocation(AllocationEvent::HoldPlaced(placed)) => {
+                    if let Some((resource, _)) = book_of(decoded.recorded.stream.as_str()) {
+                        put(tx, resource, placed).await?;
+                    }
+                }
+                Event::Allocation(AllocationEvent::HoldReleased(released)) => {
+                    let hold = SqlValue::Uuid(released.hold.as_uuid());
+                    tx.execute("DELETE FROM manual_holds{g} WHERE hold = $1", &[hold]).await?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn put(tx: &mut ReadTx, resource: ResourceId, placed: &HoldPlaced) -> Result<(), SqlError> {
+    let insert = "INSERT INTO manual_holds{g} (hold, resource, kind, reason, ticket, placed_at, expires_at) \
+                  VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+    let values = [
+        SqlValue::Uuid(placed.hold.as_uuid()),
+        SqlValue::Uuid(resource.as_uuid()),
+        SqlValue::Static(placed.kind.as_str()),
+        placed.reason.as_str().into(),
+        placed.ticket.as_deref().into(),
+        SqlValue::Time(placed.placed_at),
+        placed.expires_at.into(),
+    ];
+    tx.execute(insert, &values).await?;
+    Ok(())
+}
+
+/// Holds whose time is over, the oldest first, a bounded number.
+pub async fn due_holds(db: &ReadDb, now: DateTime<Utc>) -> Result<Vec<(ResourceId, HoldId)>, SqlError> {
+    let rows = db
+        .query(
+            "SELECT resource, hold FROM manual_holds WHERE expires_at <= $1 ORDER BY expires_at, hold LIMIT $2",
+            &[SqlValue::Time(now), SqlValue::I64(BATCH)],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.uuid(0)?.into(), row.uuid(1)?.into()))).collect()
+}
+
+/// When the next hold ends.
+pub async fn next_expiry(db: &ReadDb) -> Result<Option<DateTime<Utc>>, SqlError> {
+    let row = db.query_one("SELECT MIN(expires_at) FROM manual_holds WHERE expires_at IS NOT NULL", &[]).await?;
+    Ok(row.map(|row| row.opt_time(0)).transpose()?.flatten())
+}
+
+/// The resource that a hold in force is on.
+pub async fn held_resource(db: &ReadDb, hold: HoldId) -> Result<Option<ResourceId>, SqlError> {
+    let row =
+        db.query_one("SELECT resource FROM manual_holds WHERE hold = $1", &[SqlValue::Uuid(hold.as_uuid())]).await?;
+    row.map(|row| row.uuid(0).map(ResourceId::from)).transpose()
+}
+
+/// Holds in force on one resource, oldest first.
+pub async fn holds_on(db: &ReadDb, resource: ResourceId) -> Result<Vec<HoldPlaced>, SqlError> {
+    let select = "SELECT resource, hold, kind, reason, ticket, placed_at, expires_at FROM manual_holds \
+                  WHERE resource = $1 ORDER BY placed_at, hold LIMIT $2";
+    let rows = db.query(select, &[SqlValue::Uuid(resource.as_uuid()), SqlValue::I64(BATCH)]).await?;
+    rows.iter().map(|row| Ok(read(row)?.1)).collect()
+}
+
+/// A page of the holds in force, of all resources or of one, oldest first, and how many there are.
+pub async fn manual_holds(
+    db: &ReadDb,
+    resource: Option<ResourceId>,
+    kind: Option<HoldKind>,
+    page: Page,
+) -> Result<(Vec<(ResourceId, HoldPlaced)>, i64), SqlError> {
+    let mut values =
+        vec![SqlValue::from(resource.map(|resource| resource.as_uuid())), SqlValue::from(kind.map(HoldKind::as_str))];
+    let count = "SELECT count(*) FROM manual_holds WHERE ($1 IS NULL OR resource = $1) AND ($2 IS NULL OR kind = $2)";
+    let total = db.query_one(count, &values).await?.map_or(Ok(0), |row| row.i64(0))?;
+    let select = "SELECT resource, hold, kind, reason, ticket, placed_at, expires_at FROM manual_holds \
+                  WHERE ($1 IS NULL OR resource = $1) AND ($2 IS NULL OR kind = $2) \
+                  ORDER BY placed_at, hold LIMIT $3 OFFSET $4";
+    values.extend([page.size.into(), page.offset().into()]);
+    let rows = db.query(select, &values).await?;
+    Ok((rows.iter().map(read).collect::<Result<_, SqlError>>()?, total))
+}
+
+fn read(row: &SqlRow) -> Result<(ResourceId, HoldPlaced), SqlError> {
+    let kind = HoldKind::parse(row.text(2)?).ok_or(SqlError::Column { index: 2, expected: "a kind of hold" })?;
+    let hold = HoldPlaced {
+        hold: row.uuid(1)?.into(),
+        kind,
+        reason: row.text(3)?.to_owned(),
+        ticket: row.opt_text(4)?.map(str::to_owned),
+        expires_at: row.opt_time(6)?,
+        placed_at: row.time(5)?,
+    };
+    Ok((row.uuid(0)?.into(), hold))
+}
