@@ -17,6 +17,9 @@ use crate::commands::allocation::SiteRules;
 use crate::commands::execute::Allocations;
 use crate::commands::registry::RegistryCommands;
 use crate::directory::{Directory, DirectoryError};
+use crate::dispatch::broker::Broker;
+use crate::dispatch::builtin::{Builtin, BuiltinLimits};
+use crate::dispatch::{DispatchError, DispatchOptions, KnownQueues, OutboxConsumer, Publisher, PublisherParts};
 use crate::events::Event;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
@@ -55,6 +58,10 @@ pub struct AppOptions {
     pub settings: SiteSettings,
     /// How notices travel.
     pub notify: NotifyOptions,
+    /// How messages to agents do.
+    pub dispatch: DispatchOptions,
+    /// Bounds of the built-in broker.
+    pub broker: BuiltinLimits,
     /// Bounds.
     pub limits: Limits,
     /// This process is the server: it says how far it has followed the log.
@@ -70,6 +77,8 @@ impl AppOptions {
             schedule: Schedule::daily(chrono_tz::Tz::UTC),
             settings: SiteSettings::default(),
             notify: NotifyOptions::default(),
+            dispatch: DispatchOptions::default(),
+            broker: BuiltinLimits::default(),
             limits: Limits::default(),
             serving: false,
         }
@@ -111,6 +120,9 @@ pub enum AppError {
     /// Notices.
     #[error("notices cannot be sent")]
     Notify(#[from] NotifyError),
+    /// Messages to agents.
+    #[error("messages to agents cannot be worked on")]
+    Dispatch(#[from] DispatchError),
     /// Another server runs on this database.
     #[error("another sluice serves {} already; one at a time", .0.display())]
     Served(PathBuf),
@@ -175,6 +187,12 @@ pub struct App {
     pub retention: Arc<Retention>,
     /// Mail and webhooks.
     pub notifier: Arc<Notifier>,
+    /// Messages to agents.
+    pub publisher: Arc<Publisher>,
+    /// The queues that agents registered.
+    pub agent_queues: Arc<KnownQueues>,
+    /// The broker of this process, if the site has no other.
+    pub builtin_broker: Option<Arc<Builtin>>,
     /// Jobs.
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
@@ -259,7 +277,32 @@ impl App {
         // What is owed depends on the endpoints and the transport: whoever delivers writes it down.
         let consumers =
             if notify.delivers { consumers.with(NotifyConsumer::new(&notify, Arc::clone(&wake))) } else { consumers };
-        let consumers = Arc::new(consumers);
+        let handing = Arc::new(tokio::sync::Notify::new());
+        let outbox = OutboxConsumer::new(Arc::clone(&registry), Arc::clone(&follower), Arc::clone(&handing));
+        let consumers = Arc::new(consumers.with(outbox));
+        let agent_queues = Arc::new(KnownQueues::default());
+        let builtin_broker = Arc::new(Builtin::new(
+            read.clone(),
+            Arc::clone(&clock),
+            directory.clone(),
+            Arc::clone(&agent_queues) as _,
+            options.broker.clone(),
+        ));
+        let parts = PublisherParts {
+            read: read.clone(),
+            store: Arc::clone(&store),
+            registry: Arc::clone(&registry),
+            follower: Arc::clone(&follower),
+            allocations: Arc::clone(&allocations),
+            settings: Arc::clone(&settings),
+            clock: Arc::clone(&clock),
+            broker: Arc::clone(&builtin_broker) as Arc<dyn Broker>,
+            queues: Arc::clone(&agent_queues) as _,
+            log: options.log.clone(),
+            wake: handing,
+        };
+        let publishes = options.dispatch.publishes || options.serving;
+        let publisher = Arc::new(Publisher::new(parts, DispatchOptions { publishes, ..options.dispatch.clone() }));
         let parts = NotifierParts {
             read: read.clone(),
             store: Arc::clone(&store),
@@ -304,6 +347,9 @@ impl App {
             reactions,
             retention,
             notifier,
+            publisher,
+            agent_queues,
+            builtin_broker: Some(builtin_broker),
             scheduler,
             settings,
             registering: tokio::sync::Mutex::new(()),
@@ -319,7 +365,10 @@ impl App {
             self.follower.catch_up().await?;
             let position = self.consumers.settle().await?;
             // Notices wait for what stands in the log to be folded, which a re-evaluation has just added to.
-            if self.reactions.work(&never).await? > 0 || self.notifier.work(&never).await? > 0 {
+            if self.reactions.work(&never).await? > 0
+                || self.publisher.work(&never).await? > 0
+                || self.notifier.work(&never).await? > 0
+            {
                 continue;
             }
             return Ok(position);
@@ -368,6 +417,9 @@ impl App {
         let stops = (stop.clone(), stop.clone(), stop.clone());
         let (notifier, last) = (Arc::clone(&self.notifier), stop.clone());
         tasks.spawn(async move { notifier.run(last).await });
+        // No message is handed over any more once the server goes down.
+        let (publisher, last) = (Arc::clone(&self.publisher), self.stopping.clone());
+        tasks.spawn(async move { publisher.run(last).await });
         tasks.spawn(async move { follower.run(stops.0).await });
         tasks.spawn(async move { consumers.run(stops.1).await });
         tasks.spawn(async move { reactions.run(stops.2).await });

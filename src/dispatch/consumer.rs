@@ -80,10 +80,8 @@ impl Consumer<Event> for OutboxConsumer {
 
     async fn apply(&mut self, tx: &mut ReadTx, batch: &[Decoded<Event>]) -> Result<(), ConsumerError> {
         let after = self.mark.position;
-        let events: Vec<&Decoded<Event>> = batch
-            .iter()
-            .filter(|e| e.recorded.position > after && self.interested(&e.recorded.event_type))
-            .collect();
+        let events: Vec<&Decoded<Event>> =
+            batch.iter().filter(|e| e.recorded.position > after && self.interested(&e.recorded.event_type)).collect();
         let Some(last) = events.last() else { return Ok(()) };
         let touched: BTreeSet<Uuid> =
             events.iter().filter_map(|e| book_of(e.recorded.stream.as_str())).map(|(id, _)| id.as_uuid()).collect();

@@ -78,7 +78,7 @@ impl Fold {
             AllocationEvent::ResourceStateChanged(changed) => {
                 if changed.to.is_live() {
                     // What waited for another state is looked at again.
-                    self.of(resource).into_iter().for_each(|no| drop(self.changed.insert(no)));
+                    self.changed.extend(self.of(resource));
                     if self.flags.contains_key(&resource) {
                         self.flags_changed.insert(resource);
                     }

@@ -16,7 +16,7 @@ mod rows;
 pub mod stomp;
 
 pub use consumer::OutboxConsumer;
-pub use outbox::{Depth, DeadLetter, DeadLetterReason};
+pub use outbox::{DeadLetter, DeadLetterReason, Depth};
 pub use publisher::{DispatchOptions, Publisher, PublisherParts};
 pub use queues::{AgentQueue, AgentQueues, KnownQueues};
 

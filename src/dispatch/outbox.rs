@@ -161,7 +161,8 @@ impl Outbox {
 
     /// Puts a message about restrictions off.
     pub(super) async fn put_off_flags(&self, row: &FlagsRow, until: DateTime<Utc>) -> Result<(), SqlError> {
-        let update = "UPDATE outbox_flags SET next_attempt_at = $2, attempts = attempts + 1 WHERE resource = $1 AND no = $3";
+        let update =
+            "UPDATE outbox_flags SET next_attempt_at = $2, attempts = attempts + 1 WHERE resource = $1 AND no = $3";
         self.update(update, &[SqlValue::Uuid(row.resource), until.into(), row.no.into()]).await.map(drop)
     }
 

@@ -21,7 +21,7 @@ use super::broker::{Broker, BrokerError, QueueStatus};
 use super::outbox::{DeadLetter, Depth, Handed, Outbox};
 use super::queues::{AgentQueue, AgentQueues};
 use super::rows::{Row, RowState};
-use crate::clock::{Clock, IdSource, real_now};
+use crate::clock::{Clock, IdSource};
 use crate::commands::allocation::{AllocationCommand, DispatchRecord};
 use crate::commands::execute::{Allocations, CommandMeta};
 use crate::domain::ids::{DispatchId, OfferingId, ResourceId};
@@ -60,11 +60,7 @@ impl Default for DispatchOptions {
     fn default() -> Self {
         Self {
             publishes: false,
-            retry: RetryOptions {
-                first: Duration::from_secs(1),
-                longest: Duration::from_secs(60),
-                attempts_max: 20,
-            },
+            retry: RetryOptions { first: Duration::from_secs(1), longest: Duration::from_secs(60), attempts_max: 20 },
             resends_max: 5,
             sweep_every: Some(TimeDelta::minutes(10)),
         }
@@ -200,6 +196,11 @@ impl Publisher {
             self.parts.wake.notify_one();
         }
         Ok((marked, again))
+    }
+
+    /// Waits for a pass that has begun to end.
+    pub async fn at_rest(&self) {
+        drop(self.working.lock().await);
     }
 
     /// How much waits.

@@ -198,10 +198,7 @@ async fn query_in(
 }
 
 /// What the outbox has on these resources.
-pub(super) async fn of_resources(
-    tx: &mut ReadTx,
-    resources: &[Uuid],
-) -> Result<(Vec<Row>, Vec<FlagsRow>), SqlError> {
+pub(super) async fn of_resources(tx: &mut ReadTx, resources: &[Uuid]) -> Result<(Vec<Row>, Vec<FlagsRow>), SqlError> {
     let rows = query_in(tx, &BY_RESOURCE, resources).await?;
     let flags = query_in(tx, &FLAGS_BY_RESOURCE, resources).await?;
     Ok((

@@ -4,6 +4,7 @@
 //! together with its rule of access.
 
 mod access;
+mod broker;
 mod clock;
 mod context;
 mod error;
@@ -54,6 +55,7 @@ fn routes(state: &ApiState) -> Routes {
         settings::routes,
         events::routes,
         clock::routes,
+        broker::routes,
         version::routes,
         health::routes,
     ] {

@@ -84,8 +84,11 @@ fn almost_frames() -> impl Strategy<Value = Vec<u8>> {
         b"\xff\xfe",
         b"\\",
     ]);
-    prop::collection::vec(prop_oneof![4 => pieces.prop_map(<[u8]>::to_vec), 1 => prop::collection::vec(any::<u8>(), 0..40)], 0..30)
-        .prop_map(|pieces| pieces.concat())
+    prop::collection::vec(
+        prop_oneof![4 => pieces.prop_map(<[u8]>::to_vec), 1 => prop::collection::vec(any::<u8>(), 0..40)],
+        0..30,
+    )
+    .prop_map(|pieces| pieces.concat())
 }
 
 proptest! {

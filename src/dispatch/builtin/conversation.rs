@@ -194,7 +194,10 @@ impl Conversation {
     pub(super) async fn is_welcome(&self) -> bool {
         let Some(login) = &self.login else { return true };
         match self.broker_queues(login).await {
-            Ok(queues) => self.subscriptions.iter().all(|s| queues.iter().any(|queue| queue.queue == s.queue)),
+            Ok(queues) => {
+                let opens = |s: &Subscription| queues.iter().any(|queue| queue.queue == s.queue);
+                !queues.is_empty() && self.subscriptions.iter().all(opens)
+            }
             // Nobody is turned out because the directory is busy.
             Err(_) => true,
         }

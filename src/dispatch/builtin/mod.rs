@@ -159,7 +159,7 @@ impl Builtin {
             if let Some(at) = hub.subscribers.iter().position(|(id, _)| *id == connection) {
                 hub.subscribers.remove(at);
             }
-            unsettled.iter().for_each(|no| drop(hub.in_flight.remove(no)));
+            hub.in_flight.retain(|no| !unsettled.contains(no));
             if hub.subscribers.is_empty() && hub.in_flight.is_empty() {
                 hubs.remove(queue);
             }
@@ -188,7 +188,7 @@ impl Builtin {
             self.store.delivered(numbers, now).await?;
         }
         if let Some(hub) = self.hubs().get_mut(queue) {
-            numbers.iter().for_each(|no| drop(hub.in_flight.remove(no)));
+            hub.in_flight.retain(|no| !numbers.contains(no));
         }
         Ok(())
     }

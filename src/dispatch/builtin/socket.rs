@@ -108,12 +108,7 @@ async fn close(mut link: Link, code: u16) {
     let _ = tokio::time::timeout(Duration::from_secs(2), link.socket.send(Message::Close(Some(frame)))).await;
 }
 
-async fn talk(
-    broker: &Builtin,
-    link: &mut Link,
-    conversation: &mut Conversation,
-    stopping: &CancellationToken,
-) -> End {
+async fn talk(broker: &Builtin, link: &mut Link, conversation: &mut Conversation, stopping: &CancellationToken) -> End {
     let mut decoder = Decoder::new(broker.limits.frame);
     let begun = Instant::now();
     let mut checked = begun;

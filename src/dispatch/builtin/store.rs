@@ -59,7 +59,8 @@ impl MessageStore {
         limits: &BuiltinLimits,
     ) -> Result<Vec<bool>, SqlError> {
         let mut tx = self.db.begin().await?;
-        let count = "SELECT count(*) FROM broker_messages WHERE queue = $1 AND delivered_at IS NULL AND dead_at IS NULL";
+        let count =
+            "SELECT count(*) FROM broker_messages WHERE queue = $1 AND delivered_at IS NULL AND dead_at IS NULL";
         let row = tx.query_one(count, &[queue.into()]).await?;
         let mut waiting = row.map_or(Ok(0), |row| row.i64(0))?;
         let mut taken = Vec::with_capacity(messages.len());

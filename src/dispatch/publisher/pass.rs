@@ -32,6 +32,8 @@ struct Letter {
     resource: ResourceId,
     row: Option<Row>,
     flags: Option<FlagsRow>,
+    /// Restrictions that it tells of.
+    told: Option<Flags>,
     reset: bool,
     messages: Vec<(AgentMessage, Outgoing)>,
 }
@@ -149,7 +151,7 @@ impl Publisher {
                     continue;
                 }
                 let book = self.parts.allocations.book(resource).await?;
-                letters.push(Letter::new(&book, None, Some(flags)));
+                letters.push(Letter::new(&book, None, Some(flags), true));
             }
         }
         Ok(letters)
@@ -172,7 +174,7 @@ impl Publisher {
             let commanded = self.commanded(&row).await?;
             let reset = row.reset && self.reset_may_go(&row);
             let flags = if restrictions { self.outbox.flags_of(row.resource.into()).await? } else { None };
-            letters.push(Letter::new(&book, Some((row, &commanded, reset)), flags));
+            letters.push(Letter::new(&book, Some((row, &commanded, reset)), flags, restrictions));
         }
         Ok(())
     }
@@ -195,7 +197,8 @@ impl Publisher {
         let stream = stream_of(row.resource.into(), month);
         let before = row.version.cast_unsigned().saturating_sub(1);
         let event = self.parts.store.read_stream(&stream, before, 1).await?.into_iter().next();
-        let event = event.ok_or_else(|| unreadable("a dispatch", format!("{stream} has no version {}", row.version)))?;
+        let event =
+            event.ok_or_else(|| unreadable("a dispatch", format!("{stream} has no version {}", row.version)))?;
         match AllocationEvent::decode(&event.event_type, &event.payload) {
             Some(Ok(AllocationEvent::SettingsCommanded(commanded))) => Ok(commanded),
             Some(Err(error)) => Err(unreadable("a dispatch", error)),
@@ -205,7 +208,13 @@ impl Publisher {
 }
 
 impl Letter {
-    fn new(book: &Book, settings: Option<(Row, &SettingsCommanded, bool)>, flags: Option<FlagsRow>) -> Self {
+    /// A resend tells of the restrictions again too, if anybody listens to that: the agent may have died over either.
+    fn new(
+        book: &Book,
+        settings: Option<(Row, &SettingsCommanded, bool)>,
+        flags: Option<FlagsRow>,
+        restrictions: bool,
+    ) -> Self {
         let resource = book.facts.resource;
         let mut messages = Vec::with_capacity(2);
         let (mut row, mut with_reset) = (None, false);
@@ -220,22 +229,23 @@ impl Letter {
             messages.push((AgentMessage::Settings, outgoing(id, commanded.dispatch.to_string(), &body)));
             (row, with_reset) = (Some(of), reset);
         }
-        if let Some(flags) = &flags {
-            let sequence = flags.no.unsigned_abs();
-            let body = message::resource(book, flags.flags, sequence);
-            let id = format!("resource-{resource}-{sequence}");
+        let resent = row.as_ref().filter(|row: &&Row| row.resends > 0);
+        let told = flags.as_ref().map(|row| (row.flags, row.no, 0));
+        let told = told.or_else(|| resent.map(|row| (book.flags, row.no, row.resends))).filter(|_| restrictions);
+        if let Some((flags, no, again)) = told {
+            let body = message::resource(book, flags, no.unsigned_abs());
+            let id = format!("resource-{resource}-{no}-{again}");
             messages.push((AgentMessage::Resource, outgoing(id, format!("resource-{resource}"), &body)));
         }
-        Self { resource, row, flags, reset: with_reset, messages }
+        Self { resource, row, flags, told: told.map(|(flags, _, _)| flags), reset: with_reset, messages }
     }
 
     /// The hand-over of all of it.
     fn handed(&self, consumers: Vec<uuid::Uuid>, at: DateTime<Utc>) -> Handed {
-        let flags: Option<Flags> = self.flags.as_ref().map(|row| row.flags);
         let sent = StompMessageSent {
             dispatch: self.row.as_ref().map(|row| row.dispatch.into()),
             messages: self.messages.iter().map(|(kind, _)| *kind).collect(),
-            flags,
+            flags: self.told,
             reset: self.reset,
             resend: self.row.as_ref().map_or(0, |row| u32::try_from(row.resends).unwrap_or(u32::MAX)),
             consumers,

@@ -195,7 +195,12 @@ impl Decoder {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let part = &bytes[..end.unwrap_or(bytes.len())];
         // One more for the carriage return.
-        if self.line.len() + part.len() > max + 1 {
+        let room = max + 1 - self.line.len().min(max + 1);
+        // A zero byte is refused where it stands: what sends it may never send a line end.
+        if part.iter().take(room).any(|byte| *byte == 0) {
+            return Err(FrameError::ControlByte);
+        }
+        if part.len() > room {
             return Err(too_long);
         }
         self.line.extend_from_slice(part);
@@ -208,7 +213,7 @@ impl Decoder {
         if self.line.len() > max {
             return Err(too_long);
         }
-        if self.line.iter().any(|byte| matches!(byte, 0 | b'\r')) {
+        if self.line.contains(&b'\r') {
             return Err(FrameError::ControlByte);
         }
         Ok((part.len() + 1, true))

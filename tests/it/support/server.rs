@@ -159,18 +159,25 @@ pub struct TestServer {
 impl TestServer {
     /// A server with the small site, on a simulated clock.
     pub async fn start() -> Self {
-        Self::with(Some(START.parse().unwrap())).await
+        Self::start_with(|_| ()).await
     }
 
     /// The same on the machine's clock.
     pub async fn on_real_time() -> Self {
-        Self::with(None).await
+        Self::with(None, |_| ()).await
     }
 
-    async fn with(clock: Option<DateTime<Utc>>) -> Self {
+    /// A server on a simulated clock with something changed.
+    pub async fn start_with(change: impl FnOnce(&mut AppOptions)) -> Self {
+        Self::with(Some(START.parse().unwrap()), change).await
+    }
+
+    async fn with(clock: Option<DateTime<Utc>>, change: impl FnOnce(&mut AppOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = AppOptions::at(folder.path().join("sluice.db"));
         options.simulated_clock = clock;
+        options.dispatch.publishes = true;
+        change(&mut options);
         let app = App::open(options).await.unwrap();
         let file = SiteFile::read(SITE, chrono_tz::Tz::UTC, &|_| None).unwrap();
         let site = Site {
