@@ -116,7 +116,7 @@ async fn frames_may_come_in_pieces_and_several_at_once() {
 
 #[tokio::test]
 async fn a_revoked_token_ends_the_connection() {
-    let server = TestServer::start_with(|options| options.broker.check_every = Duration::from_millis(50)).await;
+    let server = TestServer::customized(|options| options.broker.check_every = Duration::from_millis(50)).await;
     let queue = queue_of("hpc1", 1);
     server.app.agent_queues.put(queue.clone());
     let client = connect(&server, &queue).await;
@@ -128,7 +128,7 @@ async fn a_revoked_token_ends_the_connection() {
 
 #[tokio::test]
 async fn there_is_a_bound_on_connections_and_on_those_of_one_login() {
-    let server = TestServer::start_with(|options| {
+    let server = TestServer::customized(|options| {
         (options.broker.connections_max, options.broker.login_connections_max) = (3, 2);
     })
     .await;
@@ -158,7 +158,7 @@ async fn there_is_a_bound_on_connections_and_on_those_of_one_login() {
 
 #[tokio::test]
 async fn whoever_says_nothing_is_shown_out_and_heart_beats_keep_the_others_in() {
-    let server = TestServer::start_with(|options| {
+    let server = TestServer::customized(|options| {
         options.broker.connect_within = Duration::from_millis(200);
         options.broker.heart_beat_ms = 100;
     })
