@@ -18,9 +18,8 @@ use crate::commands::execute::Allocations;
 use crate::commands::registry::RegistryCommands;
 use crate::config::MetricsConfig;
 use crate::directory::{Directory, DirectoryError};
-use crate::dispatch::broker::Broker;
 use crate::dispatch::builtin::{Builtin, BuiltinLimits};
-use crate::dispatch::{DispatchError, DispatchOptions, KnownQueues, OutboxConsumer, Publisher, PublisherParts};
+use crate::dispatch::{DispatchError, DispatchOptions, Dispatching, Foundation, KnownQueues, Publisher};
 use crate::events::Event;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
@@ -233,7 +232,7 @@ impl App {
         let _ = late.set(Arc::clone(&clock));
         let store: Arc<dyn EventStore> = Arc::new(sqlite);
         let read = ReadDb::open(&files.read, &options.limits).await?;
-        Self::assemble(options, clock, clock_kind, store, read, meta, now).await
+        Box::pin(Self::assemble(options, clock, clock_kind, store, read, meta, now)).await
     }
 
     async fn assemble(
@@ -246,11 +245,8 @@ impl App {
         now: Now,
     ) -> Result<Arc<Self>, AppError> {
         let directory = Directory::open(&options.log, &options.limits).await?;
-        let settings = Arc::new(Settings::new(Arc::clone(&store), Arc::clone(&clock), options.settings.clone()));
-        settings.load().await?;
-        let registry = Arc::new(Registry::from_snapshot(snapshot(&read).await?));
-        let follower = Arc::new(Follower::new(Arc::clone(&store), Arc::clone(&registry)));
-        follower.catch_up().await?;
+        let settings = settings(&store, &clock, &options).await?;
+        let (registry, follower) = known(&store, &read).await?;
         let rules = rules(&options, &settings.current());
         let allocations = Arc::new(Allocations::new(
             Arc::clone(&store),
@@ -282,18 +278,7 @@ impl App {
         // What is owed depends on the endpoints and the transport: whoever delivers writes it down.
         let consumers =
             if notify.delivers { consumers.with(NotifyConsumer::new(&notify, Arc::clone(&wake))) } else { consumers };
-        let handing = Arc::new(tokio::sync::Notify::new());
-        let outbox = OutboxConsumer::new(Arc::clone(&registry), Arc::clone(&follower), Arc::clone(&handing));
-        let consumers = Arc::new(consumers.with(outbox));
-        let agent_queues = Arc::new(KnownQueues::default());
-        let builtin_broker = Arc::new(Builtin::new(
-            read.clone(),
-            Arc::clone(&clock),
-            directory.clone(),
-            Arc::clone(&agent_queues) as _,
-            options.broker.clone(),
-        ));
-        let parts = PublisherParts {
+        let foundation = Foundation {
             read: read.clone(),
             store: Arc::clone(&store),
             registry: Arc::clone(&registry),
@@ -301,13 +286,11 @@ impl App {
             allocations: Arc::clone(&allocations),
             settings: Arc::clone(&settings),
             clock: Arc::clone(&clock),
-            broker: Arc::clone(&builtin_broker) as Arc<dyn Broker>,
-            queues: Arc::clone(&agent_queues) as _,
+            directory: directory.clone(),
             log: options.log.clone(),
-            wake: handing,
         };
-        let publishes = options.dispatch.publishes || options.serving;
-        let publisher = Arc::new(Publisher::new(parts, DispatchOptions { publishes, ..options.dispatch.clone() }));
+        let dispatching = dispatching(&foundation, &options);
+        let consumers = Arc::new(consumers.with(dispatching.consumer(&foundation)));
         let parts = NotifierParts {
             read: read.clone(),
             store: Arc::clone(&store),
@@ -352,9 +335,9 @@ impl App {
             reactions,
             retention,
             notifier,
-            publisher,
-            agent_queues,
-            builtin_broker: Some(builtin_broker),
+            publisher: dispatching.publisher,
+            agent_queues: dispatching.queues,
+            builtin_broker: dispatching.builtin,
             scheduler,
             settings,
             registering: tokio::sync::Mutex::new(()),
@@ -523,6 +506,30 @@ async fn snapshot(read: &ReadDb) -> Result<Snapshot, SqlError> {
     })
     .await?;
     Ok(known)
+}
+
+async fn settings(
+    store: &Arc<dyn EventStore>,
+    clock: &Arc<dyn Clock>,
+    options: &AppOptions,
+) -> Result<Arc<Settings>, AppError> {
+    let settings = Settings::new(Arc::clone(store), Arc::clone(clock), options.settings.clone());
+    settings.load().await?;
+    Ok(Arc::new(settings))
+}
+
+/// The registry, up to date, and what keeps it so.
+async fn known(store: &Arc<dyn EventStore>, read: &ReadDb) -> Result<(Arc<Registry>, Arc<Follower>), AppError> {
+    let registry = Arc::new(Registry::from_snapshot(snapshot(read).await?));
+    let follower = Arc::new(Follower::new(Arc::clone(store), Arc::clone(&registry)));
+    follower.catch_up().await?;
+    Ok((registry, follower))
+}
+
+fn dispatching(foundation: &Foundation, options: &AppOptions) -> Dispatching {
+    let mut dispatch = options.dispatch.clone();
+    dispatch.publishes |= options.serving;
+    Dispatching::new(foundation, dispatch, options.broker.clone())
 }
 
 fn rules(options: &AppOptions, settings: &SiteSettings) -> SiteRules {

@@ -272,12 +272,11 @@ impl Fold {
         let rows = self.changed.iter().filter_map(|no| self.rows.remove(no)).collect();
         let mut flags = Vec::new();
         for resource in &self.flags_changed {
-            match self.flags.remove(resource) {
-                Some(row) => flags.push(row),
-                None => {
-                    let delete = "DELETE FROM outbox_flags{g} WHERE resource = $1";
-                    tx.execute(delete, &[SqlValue::Uuid(*resource)]).await?;
-                }
+            if let Some(row) = self.flags.remove(resource) {
+                flags.push(row);
+            } else {
+                let delete = "DELETE FROM outbox_flags{g} WHERE resource = $1";
+                tx.execute(delete, &[SqlValue::Uuid(*resource)]).await?;
             }
         }
         rows::save(tx, rows, flags).await?;

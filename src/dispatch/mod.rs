@@ -4,6 +4,7 @@
 //! The queues are those of the built-in broker or of a `RabbitMQ`; which is one setting. Nothing leaves while an event is
 //! applied, and what left is recorded in the resource's book before it is forgotten here.
 
+mod assemble;
 pub mod broker;
 pub mod builtin;
 mod consumer;
@@ -15,6 +16,7 @@ mod queues;
 mod rows;
 pub mod stomp;
 
+pub use assemble::{Dispatching, Foundation};
 pub use consumer::OutboxConsumer;
 pub use outbox::{DeadLetter, DeadLetterReason, Depth};
 pub use publisher::{DispatchOptions, Publisher, PublisherParts};

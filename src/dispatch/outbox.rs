@@ -278,15 +278,12 @@ impl Outbox {
 }
 
 async fn mark_handed(tx: &mut ReadTx, one: &Handed, text: String) -> Result<(), SqlError> {
-    match one.sent.dispatch {
-        Some(dispatch) => {
-            let update = "UPDATE outbox SET handed = $2 WHERE dispatch = $1 AND state = 0";
-            tx.execute(update, &[SqlValue::Uuid(dispatch.as_uuid()), text.into()]).await?;
-        }
-        None => {
-            let update = "UPDATE outbox_flags SET handed = $2 WHERE resource = $1";
-            tx.execute(update, &[SqlValue::Uuid(one.resource.as_uuid()), text.into()]).await?;
-        }
+    if let Some(dispatch) = one.sent.dispatch {
+        let update = "UPDATE outbox SET handed = $2 WHERE dispatch = $1 AND state = 0";
+        tx.execute(update, &[SqlValue::Uuid(dispatch.as_uuid()), text.into()]).await?;
+    } else {
+        let update = "UPDATE outbox_flags SET handed = $2 WHERE resource = $1";
+        tx.execute(update, &[SqlValue::Uuid(one.resource.as_uuid()), text.into()]).await?;
     }
     Ok(())
 }

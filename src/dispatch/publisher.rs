@@ -60,7 +60,7 @@ impl Default for DispatchOptions {
     fn default() -> Self {
         Self {
             publishes: false,
-            retry: RetryOptions { first: Duration::from_secs(1), longest: Duration::from_secs(60), attempts_max: 20 },
+            retry: RetryOptions { first: Duration::from_secs(1), longest: Duration::from_mins(1), attempts_max: 20 },
             resends_max: 5,
             sweep_every: Some(TimeDelta::minutes(10)),
         }

@@ -123,6 +123,7 @@ impl AllocationCommand {
             Self::PlaceHold { .. } => "place_hold",
             Self::ReleaseHold { .. } => "release_hold",
             Self::ReportCommandResult { .. } => "report_command_result",
+            Self::RecordDispatch(_) => "record_dispatch",
             Self::RecordNotice { .. } => "record_notice",
         }
     }

@@ -40,7 +40,7 @@ struct Subscription {
 
 struct Login {
     vhost: String,
-    login: String,
+    name: String,
     passcode: SecretString,
 }
 
@@ -152,7 +152,7 @@ impl Conversation {
         };
         let login = Login {
             vhost: required(frame, "host")?.to_owned(),
-            login: required(frame, "login")?.to_owned(),
+            name: required(frame, "login")?.to_owned(),
             passcode: required(frame, "passcode")?.to_owned().into(),
         };
         // Whatever is wrong with it, a stranger learns no more than that.
@@ -160,7 +160,7 @@ impl Conversation {
         if self.broker_queues(&login).await?.is_empty() {
             return Err(refused());
         }
-        if !self.broker.enter(&login.login) {
+        if !self.broker.enter(&login.name) {
             return Err(Breach::new("refused", "this login has too many connections open"));
         }
         self.login = Some(login);
@@ -176,7 +176,7 @@ impl Conversation {
 
     /// The queues that a login opens, if its token is good and theirs.
     async fn broker_queues(&self, login: &Login) -> Result<Vec<AgentQueue>, Breach> {
-        let mut queues = self.broker.queues.of_login(&login.vhost, &login.login);
+        let mut queues = self.broker.queues.of_login(&login.vhost, &login.name);
         if queues.is_empty() {
             return Ok(queues);
         }
@@ -247,15 +247,12 @@ impl Conversation {
         let no: i64 = id.parse().map_err(|_| unknown())?;
         let found = self.subscriptions.iter_mut().find(|s| s.unsettled.contains(&no));
         let subscription = found.ok_or_else(unknown)?;
-        let numbers: Vec<i64> = match subscription.mode {
-            AckMode::Client => {
-                let upto = subscription.unsettled.iter().position(|known| *known == no).unwrap_or_default();
-                subscription.unsettled.drain(..=upto).collect()
-            }
-            _ => {
-                subscription.unsettled.retain(|known| *known != no);
-                vec![no]
-            }
+        let numbers: Vec<i64> = if subscription.mode == AckMode::Client {
+            let upto = subscription.unsettled.iter().position(|known| *known == no).unwrap_or_default();
+            subscription.unsettled.drain(..=upto).collect()
+        } else {
+            subscription.unsettled.retain(|known| *known != no);
+            vec![no]
         };
         let refused = frame.command == Command::Nack;
         let settled = self.broker.settle(&subscription.queue, &numbers, refused).await;
@@ -327,7 +324,7 @@ impl Drop for Conversation {
             self.broker.unsubscribe(&subscription.queue, self.number, &unsettled);
         }
         if let Some(login) = &self.login {
-            self.broker.leave(&login.login);
+            self.broker.leave(&login.name);
         }
     }
 }

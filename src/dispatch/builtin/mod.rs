@@ -194,8 +194,7 @@ impl Builtin {
     }
 }
 
-fn unreachable(error: crate::store::sql::SqlError) -> BrokerError {
-    let error: &dyn std::error::Error = &error;
+fn unreachable(error: &crate::store::sql::SqlError) -> BrokerError {
     BrokerError::Unreachable(format!("its tables failed: {error}"))
 }
 
@@ -222,7 +221,7 @@ impl Broker for Builtin {
                 taken.into_iter().map(|taken| if taken { Ok(()) } else { Err(full()) }).collect()
             }
             Err(error) => {
-                let error = unreachable(error);
+                let error = unreachable(&error);
                 messages.iter().map(|_| Err(error.clone())).collect()
             }
         }
@@ -230,7 +229,7 @@ impl Broker for Builtin {
 
     async fn status(&self, queue: &AgentQueue) -> Result<QueueStatus, BrokerError> {
         let consumers = self.hubs().get(&queue.queue).map_or(0, |hub| hub.subscribers.len());
-        let messages = self.store.count(&queue.queue, self.clock.now()).await.map_err(unreachable)?;
+        let messages = self.store.count(&queue.queue, self.clock.now()).await.map_err(|error| unreachable(&error))?;
         let exists = self.queues.all().iter().any(|known| known.queue == queue.queue);
         Ok(QueueStatus { exists, consumers: consumers as u64, messages })
     }

@@ -265,17 +265,13 @@ impl Decoder {
     }
 
     fn open_body(&mut self, bytes: &[u8], items: &mut Vec<Item>) -> Result<usize, FrameError> {
-        match bytes.iter().position(|byte| *byte == 0) {
-            Some(end) => {
-                self.body(&bytes[..end])?;
-                self.finish(items);
-                Ok(end + 1)
-            }
-            None => {
-                self.body(bytes)?;
-                Ok(bytes.len())
-            }
-        }
+        let Some(end) = bytes.iter().position(|byte| *byte == 0) else {
+            self.body(bytes)?;
+            return Ok(bytes.len());
+        };
+        self.body(&bytes[..end])?;
+        self.finish(items);
+        Ok(end + 1)
     }
 
     fn body(&mut self, bytes: &[u8]) -> Result<(), FrameError> {

@@ -43,7 +43,7 @@ async fn what_breaks_the_protocol_ends_the_connection_and_says_how() {
     let hello = |changed: &str, value: Option<&str>| {
         let mut frame = Client::hello(vhost, login, key);
         frame.headers.retain(|(name, _)| name != changed);
-        value.into_iter().for_each(|value| frame.headers.push((changed.to_owned(), value.to_owned())));
+        frame.headers.extend(value.map(|value| (changed.to_owned(), value.to_owned())));
         frame.encode()
     };
     let huge = [b"SEND\ndestination:/x\ncontent-length:300000\n\n".to_vec(), vec![b'x'; 300_000]].concat();
