@@ -19,6 +19,7 @@ use crate::event_family;
 use crate::events::dispatch::{DispatchResendRequested, DispatchUnanswered, StompMessageFailed, StompMessageSent};
 use crate::events::notice::{NoticeFailed, NoticeSent};
 
+pub use super::dispatch::{CommandReport, CommandResultReported, CommandResultUnmatched, ExecutionMode};
 pub use super::recorded::{Recorded, RecordedBasis};
 
 /// State of a resource, spelled as on the wire.
@@ -372,64 +373,6 @@ pub struct CounterReset {
     /// Usage of all months before them.
     #[serde(skip_serializing_if = "Amounts::is_empty", default)]
     pub before: Amounts,
-}
-
-/// How the agent executed commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExecutionMode {
-    /// On the real cluster.
-    #[default]
-    Production,
-    /// On an emulator.
-    Emulator,
-}
-
-impl ExecutionMode {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Production => "production",
-            Self::Emulator => "emulator",
-        }
-    }
-}
-
-/// What the agent said of a dispatch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandReport {
-    /// It worked, says the agent.
-    pub success: bool,
-    /// What went wrong.
-    #[serde(skip_serializing_if = "String::is_empty", default)]
-    pub error_message: String,
-    /// Where it ran.
-    pub mode: ExecutionMode,
-    /// The commands it ran, its own reads included.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub commands_executed: Vec<String>,
-}
-
-/// The agent reported on a dispatch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandResultReported {
-    /// The dispatch it was matched to.
-    pub dispatch: DispatchId,
-    /// The policy it was reported under.
-    pub policy: PolicyId,
-    /// What was said.
-    #[serde(flatten)]
-    pub report: CommandReport,
-}
-
-/// The agent reported on nothing that is known; kept as evidence.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandResultUnmatched {
-    /// The policy it was reported under.
-    pub policy: PolicyId,
-    /// What was said.
-    #[serde(flatten)]
-    pub report: CommandReport,
 }
 
 /// The month's book is sealed; the next one continues it.

@@ -1,12 +1,12 @@
 //! What the book of a resource keeps of messages to the site agent: that a queue took them, that none did, that nobody
-//! answered, that an operator has one sent again.
+//! answered, that an operator has one sent again, and what the agent reported.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::evaluate::Flags;
-use crate::domain::ids::DispatchId;
+use crate::domain::ids::{DispatchId, PolicyId};
 
 /// What a message to the agent is about, in its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,4 +86,62 @@ pub struct DispatchUnanswered {
 pub struct DispatchResendRequested {
     /// The dispatch.
     pub dispatch: DispatchId,
+}
+
+/// How the agent executed commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutionMode {
+    /// On the real cluster.
+    #[default]
+    Production,
+    /// On an emulator.
+    Emulator,
+}
+
+impl ExecutionMode {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Emulator => "emulator",
+        }
+    }
+}
+
+/// What the agent said of a dispatch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandReport {
+    /// It worked, says the agent.
+    pub success: bool,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub error_message: String,
+    /// Where it ran.
+    pub mode: ExecutionMode,
+    /// The commands it ran, its own reads included.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub commands_executed: Vec<String>,
+}
+
+/// The agent reported on a dispatch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandResultReported {
+    /// The dispatch it was matched to.
+    pub dispatch: DispatchId,
+    /// The policy it was reported under.
+    pub policy: PolicyId,
+    /// What was said.
+    #[serde(flatten)]
+    pub report: CommandReport,
+}
+
+/// The agent reported on nothing that is known; kept as evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandResultUnmatched {
+    /// The policy it was reported under.
+    pub policy: PolicyId,
+    /// What was said.
+    #[serde(flatten)]
+    pub report: CommandReport,
 }
