@@ -1,9 +1,11 @@
 //! The command line, as a user meets it: the built binary, its output, its status.
 
 mod commands;
+mod doctor;
 mod holds;
 mod import;
 mod logs;
+mod people;
 mod usage;
 
 use std::io::{BufRead, BufReader};
