@@ -27,7 +27,9 @@ use crate::notify::{Notifier, NotifierParts, NotifyConsumer, NotifyError, Notify
 use crate::operations::Operations;
 use crate::projections::{self, registry as tables};
 use crate::reactions::{self, ManualHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
-use crate::registry::{FollowError, Follower, PolicyRow, Registry, ResourceEntry, Served, Snapshot, served_position};
+use crate::registry::{
+    At, FollowError, Follower, PolicyRow, Registry, ResourceEntry, Served, Snapshot, served_position,
+};
 use crate::retention::Retention;
 use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError};
 use crate::site_settings::{Settings, SiteSettings};
@@ -488,6 +490,12 @@ async fn snapshot(read: &ReadDb) -> Result<Snapshot, SqlError> {
     tables::load_projects(read, |o| known.projects.push((o.facts, o.version))).await?;
     tables::load_offerings(read, |o| known.offerings.push((o.facts, o.version))).await?;
     known.deleted = tables::load_deleted_policies(read).await?;
+    let agents = &mut known.agents;
+    tables::load_agents(read, |part| {
+        let at = At { version: part.version, created: part.created, modified: part.modified };
+        agents.apply(&part.event, &at);
+    })
+    .await?;
     let policies = &mut known.policies;
     tables::load_policies(read, |o| {
         policies.push(PolicyRow { facts: o.facts, version: o.version, created: o.created });

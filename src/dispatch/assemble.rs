@@ -51,7 +51,7 @@ pub struct Dispatching {
 impl Dispatching {
     /// Puts it together; nothing is sent yet.
     pub fn new(on: &Foundation, options: DispatchOptions, limits: BuiltinLimits) -> Self {
-        let queues = Arc::new(KnownQueues::default());
+        let queues = Arc::new(KnownQueues::of(Arc::clone(&on.registry)));
         let builtin = Arc::new(Builtin::new(
             on.read.clone(),
             Arc::clone(&on.clock),

@@ -1,12 +1,14 @@
 //! The queues that agents have registered, as far as messages are concerned.
 
 use std::collections::BTreeSet;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use uuid::Uuid;
 
 use crate::domain::ids::{OfferingId, UserId};
+use crate::events::agent::QueueFacts;
 use crate::events::dispatch::AgentMessage;
+use crate::registry::Registry;
 
 /// An agent's queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,21 +52,46 @@ pub trait AgentQueues: Send + Sync {
     }
 }
 
-/// A list of queues that is kept by hand.
+/// The queues of the registry, and further ones that are kept by hand.
 #[derive(Debug, Default)]
-pub struct KnownQueues(RwLock<Vec<AgentQueue>>);
+pub struct KnownQueues {
+    registry: Arc<Registry>,
+    others: RwLock<Vec<AgentQueue>>,
+}
 
 impl KnownQueues {
-    /// Adds a queue, or replaces the one of the same registration.
+    /// Those of a registry.
+    pub fn of(registry: Arc<Registry>) -> Self {
+        Self { registry, others: RwLock::default() }
+    }
+
+    /// Adds a queue for as long as the process runs, or replaces the one of the same registration.
     pub fn put(&self, queue: AgentQueue) {
-        let mut queues = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.others.write().unwrap_or_else(PoisonError::into_inner);
         queues.retain(|known| known.consumer != queue.consumer);
         queues.push(queue);
     }
 }
 
+impl From<&QueueFacts> for AgentQueue {
+    fn from(facts: &QueueFacts) -> Self {
+        Self {
+            consumer: facts.consumer.as_uuid(),
+            queue: facts.queue.clone(),
+            vhost: facts.vhost.clone(),
+            login: facts.login.clone(),
+            offering: facts.offering,
+            owner: facts.owner,
+            object_types: facts.object_types.clone(),
+        }
+    }
+}
+
 impl AgentQueues for KnownQueues {
     fn all(&self) -> Vec<AgentQueue> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut queues: Vec<AgentQueue> =
+            self.registry.read().agents().queues().map(|queue| AgentQueue::from(&queue.facts)).collect();
+        queues.extend(self.others.read().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        queues
     }
 }

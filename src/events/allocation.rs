@@ -18,6 +18,7 @@ use crate::domain::tres::Amounts;
 use crate::event_family;
 use crate::events::dispatch::{DispatchResendRequested, DispatchUnanswered, StompMessageFailed, StompMessageSent};
 use crate::events::notice::{NoticeFailed, NoticeSent};
+use crate::events::site_answer::{LimitsEchoed, QosConfirmed, SiteAnswers};
 
 pub use super::dispatch::{CommandReport, CommandResultReported, CommandResultUnmatched, ExecutionMode};
 pub use super::recorded::{Recorded, RecordedBasis};
@@ -417,6 +418,9 @@ pub struct Carried {
     /// Dispatches that may still be answered, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub dispatches: Vec<OpenDispatch>,
+    /// What the site said last of class of service and limits.
+    #[serde(skip_serializing_if = "SiteAnswers::is_empty", default)]
+    pub answers: SiteAnswers,
 }
 
 /// What a policy leaves for the next book.
@@ -539,6 +543,10 @@ event_family! {
         CommandResultReported(CommandResultReported) = "command_result_reported.v1",
         /// The agent reported on nothing known.
         CommandResultUnmatched(CommandResultUnmatched) = "command_result_unmatched.v1",
+        /// The agent says which class of service the account has.
+        QosConfirmed(QosConfirmed) = "qos_confirmed.v1",
+        /// The agent read limits back.
+        LimitsEchoed(LimitsEchoed) = "limits_echoed.v1",
         /// A notice was handed over.
         NoticeSent(NoticeSent) = "notice_sent.v1",
         /// A notice was given up.

@@ -134,6 +134,9 @@ pub struct CommandResultReported {
     /// What was said.
     #[serde(flatten)]
     pub report: CommandReport,
+    /// Where what was run is not what was meant, in sentences; only of the newest dispatch.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub differences: Vec<String>,
 }
 
 /// The agent reported on nothing that is known; kept as evidence.

@@ -4,6 +4,7 @@
 //! together with its rule of access.
 
 mod access;
+mod agents;
 mod broker;
 mod clock;
 mod context;
@@ -54,6 +55,7 @@ fn routes(state: &ApiState) -> Routes {
         usages::routes,
         resources::routes,
         registry::routes,
+        agents::routes,
         users::routes,
         tokens::routes,
         notices::routes,

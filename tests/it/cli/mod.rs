@@ -1,5 +1,6 @@
 //! The command line, as a user meets it: the built binary, its output, its status.
 
+mod agent_config;
 mod commands;
 mod doctor;
 mod holds;
@@ -7,6 +8,7 @@ mod import;
 mod logs;
 mod people;
 mod usage;
+mod why;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

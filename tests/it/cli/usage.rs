@@ -35,6 +35,7 @@ fn the_names_of_the_documentation_are_the_visible_ones() {
         "projections",
         "import",
         "explain",
+        "agent-config",
     ] {
         assert!(help.contains(&format!("\n  {name} ")), "{name} is not in\n{help}");
     }

@@ -6,15 +6,19 @@ use std::path::Path;
 
 use super::golden::payload;
 
-const FAMILIES: [(&str, &str); 3] = [
+const FAMILIES: [(&str, &str); 4] = [
     ("allocation", include_str!("../../../src/events/allocation.rs")),
     ("registry", include_str!("../../../src/events/registry.rs")),
+    ("agent", include_str!("../../../src/events/agent.rs")),
     ("site", include_str!("../../../src/events/site.rs")),
 ];
 
 /// Where a family has payloads of a subject of its own.
-const SUBJECTS: [&str; 2] =
-    [include_str!("../../../src/events/notice.rs"), include_str!("../../../src/events/dispatch.rs")];
+const SUBJECTS: [&str; 3] = [
+    include_str!("../../../src/events/notice.rs"),
+    include_str!("../../../src/events/dispatch.rs"),
+    include_str!("../../../src/events/site_answer.rs"),
+];
 
 /// A variant of a family: its stored name, the name of its payload's type, what it means.
 struct Described {
