@@ -3,6 +3,8 @@
 //! Whoever opens it, the server, a command beside it or a test, gets the same parts; only the server runs the background
 //! tasks. [`App::settle`] does their work here and now, for everybody else.
 
+mod rest;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -413,8 +415,8 @@ impl App {
         tasks.spawn(async move { follower.run(stops.0).await });
         tasks.spawn(async move { consumers.run(stops.1).await });
         tasks.spawn(async move { reactions.run(stops.2).await });
-        let (allocations, rest) = (Arc::clone(&self.allocations), stop.clone());
-        tasks.spawn(async move { allocations.rest(rest).await });
+        let (app, rest) = (Arc::clone(self), stop.clone());
+        tasks.spawn(async move { app.rest_when_idle(rest).await });
         if self.options.metrics.wanted() {
             let stop = stop.clone();
             tasks.spawn(async move {
