@@ -20,6 +20,7 @@ use crate::commands::execute::Allocations;
 use crate::commands::registry::RegistryCommands;
 use crate::config::MetricsConfig;
 use crate::directory::{Directory, DirectoryError};
+use crate::dispatch::broker::Broker;
 use crate::dispatch::builtin::{Builtin, BuiltinLimits};
 use crate::dispatch::{DispatchError, DispatchOptions, Dispatching, Foundation, KnownQueues, Publisher};
 use crate::events::Event;
@@ -199,6 +200,8 @@ pub struct App {
     pub publisher: Arc<Publisher>,
     /// The queues that agents registered.
     pub agent_queues: Arc<KnownQueues>,
+    /// The broker that agents' queues are at.
+    pub broker: Arc<dyn Broker>,
     /// The broker of this process, if the site has no other.
     pub builtin_broker: Option<Arc<Builtin>>,
     /// Jobs.
@@ -341,6 +344,7 @@ impl App {
             notifier,
             publisher: dispatching.publisher,
             agent_queues: dispatching.queues,
+            broker: dispatching.broker,
             builtin_broker: dispatching.builtin,
             scheduler,
             settings,

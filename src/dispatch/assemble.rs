@@ -43,6 +43,8 @@ pub struct Dispatching {
     pub publisher: Arc<Publisher>,
     /// The queues that agents registered.
     pub queues: Arc<KnownQueues>,
+    /// The broker that agents' queues are at.
+    pub broker: Arc<dyn Broker>,
     /// The broker of this process, if the site has no other.
     pub builtin: Option<Arc<Builtin>>,
     wake: Arc<Notify>,
@@ -59,6 +61,7 @@ impl Dispatching {
             Arc::clone(&queues) as _,
             limits,
         ));
+        let broker = Arc::clone(&builtin) as Arc<dyn Broker>;
         let wake = Arc::new(Notify::new());
         let parts = PublisherParts {
             read: on.read.clone(),
@@ -68,12 +71,12 @@ impl Dispatching {
             allocations: Arc::clone(&on.allocations),
             settings: Arc::clone(&on.settings),
             clock: Arc::clone(&on.clock),
-            broker: Arc::clone(&builtin) as Arc<dyn Broker>,
+            broker: Arc::clone(&broker),
             queues: Arc::clone(&queues) as _,
             log: on.log.clone(),
             wake: Arc::clone(&wake),
         };
-        Self { publisher: Arc::new(Publisher::new(parts, options)), queues, builtin: Some(builtin), wake }
+        Self { publisher: Arc::new(Publisher::new(parts, options)), queues, broker, builtin: Some(builtin), wake }
     }
 
     /// The consumer that writes down what agents are owed.
