@@ -10,6 +10,8 @@ fn both_spellings_of_commands_and_flags_work() {
         ["slurm-policy-status", "--format", "json"],
         ["cleanup_slurm_logs", "--dry_run", "--format=json"],
         ["cleanup-slurm-logs", "--dry-run", "--format=json"],
+        ["doctor", "--skip_integrity", "--format=json"],
+        ["doctor", "--skip-integrity", "--offline"],
     ] {
         fixture.run(&arguments);
     }
