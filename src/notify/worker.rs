@@ -146,7 +146,7 @@ impl Notifier {
             return Ok(0);
         }
         let _alone = self.working.lock().await;
-        // On a server it is a lease that keeps others out.
+        // On a server, whoever serves the database delivers.
         let _only = match self.parts.database.file() {
             Some(log) => {
                 let Some(only) = lock(log)? else { return Ok(0) };

@@ -3,6 +3,7 @@
 //! Every append goes through one function of the server, under a lock that orders positions as commits; here one task
 //! collects what is waiting and sends it in one call. LISTEN wakes readers, a slow poll makes up for what it misses.
 
+mod claim;
 mod listen;
 mod open;
 mod rows;
@@ -16,6 +17,7 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use claim::{Claim, claim};
 pub(super) use open::{Schema, migrate, options, read_pool, write_pool};
 
 use self::writer::{Job, Outcomes, Writer};

@@ -5,7 +5,6 @@ use sluice::domain::evaluate::Trigger;
 use sluice::domain::policy::PolicyTerms;
 use sluice::events::allocation::AllocationEvent;
 use sluice::scheduler::Job;
-use sluice::store::address::Database;
 
 use super::{Place, count, instant, is_reset, lay_out, log, paused, put_policy, run, usage};
 use crate::support::world::{ALL_THREE, resource_id, terms};
@@ -115,9 +114,11 @@ async fn a_database_keeps_its_kind_of_clock_and_its_time() {
 #[tokio::test]
 async fn one_server_at_a_time() {
     let place = Place::new();
-    let database = Database::from(place.dir.path().join("sluice.db"));
-    let claim = App::claim(&database).unwrap();
-    assert!(App::is_served(&database) && matches!(App::claim(&database).map(drop), Err(AppError::Served(_))));
+    let database = place.options().database;
+    let claim = App::claim(&database).await.unwrap();
+    assert!(
+        App::is_served(&database).await && matches!(App::claim(&database).await.map(drop), Err(AppError::Served(_)))
+    );
     drop(claim);
-    assert!(!App::is_served(&database));
+    assert!(!App::is_served(&database).await);
 }
