@@ -24,7 +24,7 @@ pub use notify::{MailConfig, MailTransport, NoticesConfig, Secrets, WebhookEndpo
 
 use crate::app::AppOptions;
 use crate::limits::Limits;
-use crate::scheduler::{JobError, Schedule as DueTimes};
+use crate::scheduler::{CronTexts, JobError, Schedule as DueTimes};
 use crate::site_settings::{BlockCreationScope, SiteSettings};
 
 /// Everything that can be set.
@@ -293,9 +293,13 @@ impl Config {
 
     /// When jobs are due, in the site's time.
     fn due_times(&self) -> Result<DueTimes, JobError> {
-        let (boundary, all, retention) =
-            (&self.schedule.period_boundary, &self.schedule.all_policies, &self.schedule.retention);
-        DueTimes::new(self.time_zone, boundary.as_str(), all.as_str(), retention.as_str())
+        let texts = CronTexts {
+            period_boundary: self.schedule.period_boundary.as_str(),
+            settings_sync: self.schedule.settings_sync.as_str(),
+            evaluate_all: self.schedule.all_policies.as_str(),
+            retention: self.schedule.retention.as_str(),
+        };
+        DueTimes::new(self.time_zone, texts)
     }
 
     /// What the application is opened with.

@@ -13,6 +13,7 @@ mod import_report;
 mod import_table;
 mod output;
 mod projections;
+mod scheduler;
 mod serve;
 mod session;
 mod status;
@@ -88,6 +89,9 @@ enum Command {
     /// Place, list and release manual holds
     #[command(subcommand)]
     Hold(hold::Command),
+    /// Show what happens by itself: runs of jobs, when each is due, re-evaluations
+    #[command(subcommand)]
+    Scheduler(scheduler::Command),
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(token::Command),
@@ -139,6 +143,7 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Status(options) => status::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Cleanup(options) => cleanup::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Hold(command) => hold::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Scheduler(command) => scheduler::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Token(command) => token::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,

@@ -21,6 +21,7 @@ mod reference;
 mod registry;
 mod resolve;
 mod resources;
+mod scheduler;
 mod settings;
 mod sight;
 mod state;
@@ -52,6 +53,7 @@ fn routes(state: &ApiState) -> Routes {
         registry::routes,
         users::routes,
         settings::routes,
+        scheduler::routes,
         events::routes,
         clock::routes,
         version::routes,

@@ -4,9 +4,11 @@
 //! the middle goes on where it stopped.
 
 mod holds;
+mod unsettled;
 mod work;
 
-pub use holds::{ManualHoldsConsumer, due_holds, held_resource, holds_on, manual_holds, next_expiry};
+pub use holds::{ManualHoldsConsumer, due_holds, forget_hold, held_resource, holds_on, manual_holds, next_expiry};
+pub use unsettled::{Unsettled, UnsettledConsumer};
 pub use work::{ReactionError, ReactionProgress, Reactions};
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 mod commands;
 mod holds;
 mod import;
+mod scheduler;
 mod usage;
 
 use std::path::Path;

@@ -4,6 +4,7 @@ mod clock;
 mod commands;
 mod reactions;
 mod registry;
+mod scheduler;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ mod policies;
 mod protocol;
 mod registry;
 mod resources;
+mod scheduler;
 mod schema;
 mod service;
 mod usages;
