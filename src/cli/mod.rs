@@ -17,6 +17,7 @@ mod scheduler;
 mod serve;
 mod session;
 mod status;
+mod timeline;
 mod token;
 
 use std::ffi::OsString;
@@ -83,6 +84,11 @@ enum Command {
     /// Show how policies and resources stand
     #[command(name = "slurm_policy_status", alias = "slurm-policy-status")]
     Status(status::Options),
+    /// Show what happened to a resource, newest first
+    Timeline(timeline::Options),
+    /// Decide by hand that an account's raw usage starts again at zero
+    #[command(name = "reset_raw_usage", alias = "reset-raw-usage")]
+    ResetRawUsage(timeline::Reset),
     /// Prune old rows of the evaluation log and the command history
     #[command(name = "cleanup_slurm_logs", alias = "cleanup-slurm-logs")]
     Cleanup(cleanup::Options),
@@ -141,6 +147,10 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Apply(options) => apply::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Evaluate(options) => evaluate::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Status(options) => status::run(&Session::open(&cli.globals).await?, &options, out).await,
+            Command::Timeline(options) => timeline::run(&Session::open(&cli.globals).await?, &options, out).await,
+            Command::ResetRawUsage(options) => {
+                timeline::reset(&Session::open(&cli.globals).await?, &options, out).await
+            }
             Command::Cleanup(options) => cleanup::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Hold(command) => hold::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Scheduler(command) => scheduler::run(&Session::open(&cli.globals).await?, command, out).await,

@@ -5,6 +5,7 @@
 mod evaluate;
 mod explain;
 mod preview;
+pub mod timeline;
 
 pub use evaluate::{BatchDone, EvaluateAnswer, EvaluatedResource};
 pub use explain::{ExplainedComponent, ExplainedPolicy, ExplainedThreshold, Explanation};

@@ -5,6 +5,7 @@ mod create;
 mod holds;
 mod shape;
 mod team;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -39,6 +40,8 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::SignedIn, routes!(holds::list, holds::place))
         .add(Access::SignedIn, routes!(holds::release))
         .add(Access::Support, routes!(holds::list_all))
+        .add(Access::SignedIn, routes!(timeline::show))
+        .add(Access::Staff, routes!(timeline::reset_raw_usage))
 }
 
 /// A resource that the caller may see.

@@ -4,6 +4,7 @@ mod commands;
 mod holds;
 mod import;
 mod scheduler;
+mod timeline;
 mod usage;
 
 use std::path::Path;

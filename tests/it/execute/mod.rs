@@ -5,6 +5,7 @@ mod commands;
 mod reactions;
 mod registry;
 mod scheduler;
+mod year;
 
 use std::sync::Arc;
 

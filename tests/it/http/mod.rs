@@ -10,4 +10,5 @@ mod resources;
 mod scheduler;
 mod schema;
 mod service;
+mod timeline;
 mod usages;
