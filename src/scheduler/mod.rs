@@ -345,7 +345,8 @@ impl Scheduler {
         };
         let began = Instant::now();
         let outcome = Box::pin(self.carry_out(&mut run, stop)).await;
-        run.took_micros = i64::try_from(began.elapsed().as_micros()).ok();
+        let took = began.elapsed();
+        run.took_micros = i64::try_from(took.as_micros()).ok();
         run.finished_at = Some(self.parts.clock.now());
         match outcome {
             Ok(Ended::Done) => (run.state, run.cursor) = (RunState::Done, None),
@@ -363,6 +364,8 @@ impl Scheduler {
             self.mark(job, due).await?;
         }
         self.wait(job, (run.state == RunState::Failed).then(|| back_off(run.attempt)));
+        let ended = run.finished_at.map_or(0, |at| at.timestamp());
+        crate::telemetry::metrics::job(job.name(), run.state != RunState::Failed, took, ended);
         report(&run);
         Ok(Some(run))
     }
