@@ -5,12 +5,14 @@
 mod apply;
 mod cleanup;
 mod demo;
+mod doctor;
 mod evaluate;
 mod explain;
 mod hold;
 mod import;
 mod import_report;
 mod import_table;
+mod notices;
 mod output;
 mod projections;
 mod scheduler;
@@ -19,6 +21,7 @@ mod session;
 mod status;
 mod timeline;
 mod token;
+mod users;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -101,12 +104,20 @@ enum Command {
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// List users, and erase somebody from the directory
+    #[command(subcommand)]
+    Users(users::Command),
+    /// List notices, and send again what could not be delivered
+    #[command(subcommand)]
+    Notices(notices::Command),
     /// Look after the read models
     #[command(subcommand)]
     Projections(projections::Command),
     /// Take in usage from elsewhere
     #[command(subcommand)]
     Import(import::Command),
+    /// Find what is wrong with the installation, and what to do about it
+    Doctor(doctor::Options),
     /// Show a resource's usage, allocation, carryover and thresholds term by term
     Explain(explain::Options),
 }
@@ -118,7 +129,7 @@ pub fn main() -> ExitCode {
 
 /// Runs a command line, its first word being the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(arguments.into_iter().map(dashed)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are errors to clap, with status 0; wrong usage has 2.
@@ -135,6 +146,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             out.error(&error);
             ExitCode::from(error.status())
         }
+    }
+}
+
+/// A flag with dashes where it was written with underscores; both spellings are known, as of commands.
+fn dashed(argument: OsString) -> OsString {
+    match argument.to_str().and_then(|text| text.strip_prefix("--")) {
+        Some(flag) if !flag.is_empty() => {
+            let (name, value) = flag.split_at(flag.find('=').unwrap_or(flag.len()));
+            format!("--{}{value}", name.replace('_', "-")).into()
+        }
+        _ => argument,
     }
 }
 
@@ -155,8 +177,11 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Hold(command) => hold::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Scheduler(command) => scheduler::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Token(command) => token::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Users(command) => users::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Notices(command) => notices::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Doctor(options) => doctor::run(&cli.globals, &options, out).await,
             Command::Explain(options) => explain::run(&Session::open(&cli.globals).await?, &options, out).await,
         }
     })

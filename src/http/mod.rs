@@ -13,6 +13,7 @@ mod health;
 mod json;
 mod layers;
 mod metrics;
+mod notices;
 mod number;
 mod openapi;
 mod paging;
@@ -26,6 +27,7 @@ mod scheduler;
 mod settings;
 mod sight;
 mod state;
+mod tokens;
 mod usages;
 mod users;
 mod version;
@@ -53,6 +55,8 @@ fn routes(state: &ApiState) -> Routes {
         resources::routes,
         registry::routes,
         users::routes,
+        tokens::routes,
+        notices::routes,
         settings::routes,
         scheduler::routes,
         events::routes,

@@ -12,7 +12,7 @@ use super::{SqlError, SqlRow, SqlValue, Target};
 use crate::limits::Limits;
 use crate::store::sqlite::{Access, options, read_pool, run_migrations};
 
-static READ_MODELS: Migrator = sqlx::migrate!("migrations/sqlite/read");
+pub(in crate::store) static READ_MODELS: Migrator = sqlx::migrate!("migrations/sqlite/read");
 
 /// The database of the read models and everything else that can be made again from the log. Cheap to clone.
 #[derive(Clone, Debug)]

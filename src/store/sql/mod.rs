@@ -8,6 +8,7 @@ mod schema;
 mod texts;
 mod value;
 
+pub(in crate::store) use db::READ_MODELS;
 pub use db::{ReadDb, ReadTx};
 pub use texts::sql_for;
 pub(in crate::store) use texts::{chunk, insert_text};

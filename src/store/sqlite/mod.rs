@@ -4,6 +4,7 @@
 //! transaction, readers see it on their next read, and `wait_beyond` polls for it.
 
 mod heads;
+mod inspect;
 mod meta;
 mod open;
 mod rows;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use inspect::{Inspection, inspect_log, inspect_read};
 pub use meta::Meta;
 pub use open::DatabaseFiles;
 pub(crate) use open::beside_the_log;

@@ -11,7 +11,7 @@ use sqlx::{ConnectOptions, Connection, SqlitePool};
 use crate::limits::Limits;
 use crate::store::StoreError;
 
-static LOG: Migrator = sqlx::migrate!("migrations/sqlite/log");
+pub(super) static LOG: Migrator = sqlx::migrate!("migrations/sqlite/log");
 
 /// Where a database lives: two files side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,15 +61,31 @@ pub(in crate::store) fn options(path: &Path, access: Access, limits: &Limits) ->
         .disable_statement_logging();
     match access {
         Access::Read => options.pragma("query_only", "ON"),
+        // A person who is erased from the directory is overwritten, not only unlinked.
         Access::WriteDurably | Access::WriteRebuildable => options
+            .pragma("secure_delete", if access == Access::WriteDurably { "ON" } else { "OFF" })
             .journal_mode(SqliteJournalMode::Wal)
             .pragma("wal_autocheckpoint", "4000")
             .pragma("journal_size_limit", "67108864"),
     }
 }
 
+/// Makes the file, if there is none, so that nobody but its owner reads it: names, addresses and hashes of keys stand in it.
+/// `SQLite` gives the files beside it the same rights.
+fn private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Makes or upgrades the tables of the log. Two processes may do so at once: the second finds the work done.
 pub(super) async fn migrate(path: &Path, limits: &Limits) -> Result<(), StoreError> {
+    private(path).map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
     let connect = async {
         let mut connection = options(path, Access::WriteDurably, limits).connect().await?;
         run_migrations(&LOG, &mut connection).await?;

@@ -1,9 +1,11 @@
 //! The command line, as a user meets it: the built binary, its output, its status.
 
 mod commands;
+mod doctor;
 mod holds;
 mod import;
 mod logs;
+mod people;
 mod scheduler;
 mod timeline;
 mod usage;

@@ -1,8 +1,10 @@
 //! The HTTP API as a black box over a real listener; the tree mirrors that of the addresses.
 
 mod access;
+mod erasure;
 mod events;
 mod metrics;
+mod notices;
 mod permissions;
 mod policies;
 mod protocol;
@@ -12,4 +14,5 @@ mod scheduler;
 mod schema;
 mod service;
 mod timeline;
+mod tokens;
 mod usages;

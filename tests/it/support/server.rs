@@ -154,7 +154,7 @@ pub struct TestServer {
     client: reqwest::Client,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl TestServer {
@@ -194,7 +194,7 @@ impl TestServer {
         let (service, signal) = (router(ApiState::new(Arc::clone(&app))), stop.clone());
         let running = tokio::spawn(async move { server.run(service, signal).await.unwrap() });
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { app, address, metrics_address, client, stop, running: Some(running), _folder: folder }
+        Self { app, address, metrics_address, client, stop, running: Some(running), folder }
     }
 
     /// Ends the server; what it accepted must be shown by then.
@@ -204,6 +204,11 @@ impl TestServer {
         for consumer in self.app.consumers.status().await.unwrap() {
             assert_eq!(consumer.lag, 0, "{} lags behind", consumer.name);
         }
+    }
+
+    /// Where its files lie.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// The address of a path.
