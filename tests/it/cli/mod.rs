@@ -9,6 +9,7 @@ mod people;
 mod scheduler;
 mod timeline;
 mod usage;
+mod why;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -79,3 +79,31 @@ async fn lists_are_pages_and_filters_are_checked() {
     assert!(refused.contains("owed, sent, failed"), "{refused}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn several_thresholds_passed_at_once_are_one_mail_and_a_top_up_tells_again_what_is_still_reached() {
+    let server = TestServer::start().await;
+    server
+        .policy(|policy| {
+            policy["carryover_enabled"] = json!(false);
+            policy["notification_threshold"] = json!([50, 80, 95]);
+        })
+        .await;
+    let clock = async |now: &str| {
+        server.put(Who::Staff, "/api/simulation/clock/", &json!({"now": now})).await.expect(200);
+    };
+    let told = async || -> Vec<Value> {
+        in_state(&server, "sent").await.iter().map(|row| row["thresholds"].clone()).collect()
+    };
+    server.report("climate-hpc1", "960", "2026-03-01").await;
+    clock("2026-03-15T12:05:00Z").await;
+    assert_eq!(told().await, [json!([50, 80, 95])]);
+    server.report("climate-hpc1", "970", "2026-03-01").await;
+    clock("2026-03-15T12:10:00Z").await;
+    assert_eq!(told().await.len(), 1, "nothing new was reached");
+    let limits = json!({"limits": {"node_hours": 1100}, "reason": "a top-up"});
+    server.patch(Who::Staff, &crate::support::server::resource_path("climate-hpc1"), &limits).await.expect(200);
+    clock("2026-03-15T12:15:00Z").await;
+    assert_eq!(told().await, [json!([50, 80]), json!([50, 80, 95])], "88 % of the larger allocation");
+    server.stop().await;
+}
