@@ -2,6 +2,7 @@
 //!
 //! Commands work on the same database beside a running server. Status: 0 done, 1 failed, 2 wrong usage.
 
+mod agent_config;
 mod apply;
 mod cleanup;
 mod demo;
@@ -116,6 +117,8 @@ enum Command {
     /// Take in usage from elsewhere
     #[command(subcommand)]
     Import(import::Command),
+    /// Print a configuration of the site agent for an offering
+    AgentConfig(agent_config::Options),
     /// Find what is wrong with the installation, and what to do about it
     Doctor(doctor::Options),
     /// Show a resource's usage, allocation, carryover and thresholds term by term
@@ -181,6 +184,7 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Notices(command) => notices::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::AgentConfig(options) => agent_config::run(&Session::open(&cli.globals).await?, &options, out),
             Command::Doctor(options) => doctor::run(&cli.globals, &options, out).await,
             Command::Explain(options) => explain::run(&Session::open(&cli.globals).await?, &options, out).await,
         }

@@ -4,6 +4,7 @@
 //! together with its rule of access.
 
 mod access;
+mod agents;
 mod clock;
 mod context;
 mod error;
@@ -54,6 +55,7 @@ fn routes(state: &ApiState) -> Routes {
         usages::routes,
         resources::routes,
         registry::routes,
+        agents::routes,
         users::routes,
         tokens::routes,
         notices::routes,

@@ -8,7 +8,9 @@ pub mod memory;
 pub mod sql;
 pub mod sqlite;
 
+mod kinds;
 mod prepare;
+mod tail;
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -133,6 +135,9 @@ pub trait EventStore: Send + Sync + 'static {
     /// Returns when there may be an event after the position, or when the time is over. A hint: callers read anyway. Also
     /// notices what another process appended, with some delay.
     async fn wait_beyond(&self, after: Position, at_most: Duration);
+
+    /// Lets go of memory that is held for speed alone; called when nothing happens for a while.
+    async fn rest(&self) {}
 }
 
 /// Whether the stream holds exactly these events right after the expected version, and up to where: then a refused append

@@ -3,12 +3,12 @@
 //! Another process may use the same file at the same time: the writer notices what it appended inside its own
 //! transaction, readers see it on their next read, and `wait_beyond` polls for it.
 
+mod connection;
 mod heads;
 mod inspect;
 mod meta;
 mod open;
 mod rows;
-mod tail;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -16,19 +16,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub(super) use connection::connect;
 pub use inspect::{Inspection, inspect_log, inspect_read};
 pub use meta::Meta;
 pub use open::DatabaseFiles;
 pub(crate) use open::beside_the_log;
 pub(super) use open::{Access, options, read_pool, run_migrations};
 
-use self::rows::Kinds;
-use self::tail::Tail;
+use self::connection::Readers;
+pub(super) use self::writer::shrink;
 use self::writer::{Job, Outcomes, Writer};
+use super::kinds::Kinds;
 use super::prepare::Prepared;
+use super::tail::Tail;
 use super::{
     AppendRequest, Appended, Cause, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict,
 };
@@ -38,7 +40,7 @@ use crate::limits::Limits;
 /// A log in an `SQLite` file.
 pub struct SqliteStore {
     path: PathBuf,
-    readers: SqlitePool,
+    readers: Readers,
     jobs: mpsc::Sender<Job>,
     head: watch::Receiver<Position>,
     kinds: Kinds,
@@ -50,13 +52,15 @@ impl SqliteStore {
     /// Opens the file, makes or upgrades its tables, and starts the writer.
     pub async fn open(path: &Path, now: Now, limits: Limits) -> Result<Self, StoreError> {
         open::migrate(path, &limits).await?;
-        let readers = open::readers(path, &limits).await?;
+        let readers = Readers::new(path, &limits);
         let tail = Arc::new(Tail::new(&limits));
         let kinds = Kinds::default();
-        let writer = Writer::connect(path, now, limits.clone(), kinds.clone(), Arc::clone(&tail)).await?;
+        let writer = Writer::connect(path, now, limits.clone(), kinds.clone(), Arc::clone(&tail))?;
         let head = writer.head();
         let (jobs, queue) = mpsc::channel(limits.append_queue_max);
-        tokio::spawn(writer.run(queue));
+        // It ends when the store is closed, or when nobody has it any more.
+        let thread = std::thread::Builder::new().name("log-writer".to_owned());
+        thread.spawn(move || writer.run(queue)).map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
         Ok(Self { path: path.to_owned(), readers, jobs, head, kinds, tail, limits })
     }
 
@@ -72,7 +76,7 @@ impl SqliteStore {
             // A writer that is gone already has nothing left to close.
             let _ = closed.await;
         }
-        self.readers.close().await;
+        self.readers.close();
     }
 
     /// Hands appends to the writer in pieces of at most a group, and collects the outcomes in order.
@@ -161,13 +165,16 @@ impl EventStore for SqliteStore {
         after: Version,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        rows::read_stream(&self.readers, &self.kinds, stream, after, limit.min(self.limits.read_events_max)).await
+        let (kinds, stream, limit) = (self.kinds.clone(), stream.clone(), limit.min(self.limits.read_events_max));
+        self.readers.read(move |connection| rows::read_stream(connection, &kinds, &stream, after, limit)).await
     }
 
     async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
         let mut found = Vec::with_capacity(streams.len());
         for some in streams.chunks(self.limits.read_streams_max.max(1)) {
-            found.append(&mut rows::read_streams(&self.readers, &self.kinds, some).await?);
+            let (kinds, some) = (self.kinds.clone(), some.to_vec());
+            let read = self.readers.read(move |connection| rows::read_streams(connection, &kinds, &some));
+            found.append(&mut read.await?);
         }
         Ok(found)
     }
@@ -177,11 +184,19 @@ impl EventStore for SqliteStore {
         if let Some(events) = self.tail.after(after, limit) {
             return Ok(events);
         }
-        rows::read_all(&self.readers, &self.kinds, after, limit).await
+        let kinds = self.kinds.clone();
+        self.readers.read(move |connection| rows::read_all(connection, &kinds, after, limit)).await
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
-        rows::head(&self.readers).await
+        self.readers.read(rows::head).await
+    }
+
+    async fn rest(&self) {
+        self.tail.clear();
+        self.readers.rest();
+        // A writer that is gone holds nothing.
+        let _ = self.jobs.send(Job::Rest).await;
     }
 
     async fn wait_beyond(&self, after: Position, at_most: Duration) {

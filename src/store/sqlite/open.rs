@@ -32,6 +32,12 @@ impl DatabaseFiles {
     }
 }
 
+/// Pages of the write-ahead log after which what is in it is copied to the file.
+pub(super) const PAGES_IN_WAL_MAX: i64 = 4_000;
+
+/// Bytes that the file of the write-ahead log keeps once it was larger.
+pub(super) const JOURNAL_BYTES_MAX: i64 = 64 << 20;
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Access {
@@ -65,8 +71,8 @@ pub(in crate::store) fn options(path: &Path, access: Access, limits: &Limits) ->
         Access::WriteDurably | Access::WriteRebuildable => options
             .pragma("secure_delete", if access == Access::WriteDurably { "ON" } else { "OFF" })
             .journal_mode(SqliteJournalMode::Wal)
-            .pragma("wal_autocheckpoint", "4000")
-            .pragma("journal_size_limit", "67108864"),
+            .pragma("wal_autocheckpoint", PAGES_IN_WAL_MAX.to_string())
+            .pragma("journal_size_limit", JOURNAL_BYTES_MAX.to_string()),
     }
 }
 
@@ -104,16 +110,12 @@ pub(in crate::store) async fn run_migrations(
     transaction.commit().await
 }
 
-/// The pool that reads the log.
-pub(super) async fn readers(path: &Path, limits: &Limits) -> Result<SqlitePool, StoreError> {
-    read_pool(path, limits.log_readers_max, limits).await.map_err(|error| StoreError::Unavailable(Arc::new(error)))
-}
-
 /// Pools on the log's file for the tables that stand beside the log: one that reads, one connection that writes. The tables
 /// are made or upgraded first.
 pub(crate) async fn beside_the_log(path: &Path, limits: &Limits) -> Result<(SqlitePool, SqlitePool), StoreError> {
     migrate(path, limits).await?;
-    let readers = readers(path, limits).await?;
+    let readers = read_pool(path, limits.log_readers_max, limits).await;
+    let readers = readers.map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
         .test_before_acquire(false)

@@ -1,5 +1,6 @@
 //! The command line, as a user meets it: the built binary, its output, its status.
 
+mod agent_config;
 mod commands;
 mod doctor;
 mod holds;

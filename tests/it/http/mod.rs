@@ -1,6 +1,8 @@
 //! The HTTP API as a black box over a real listener; the tree mirrors that of the addresses.
 
 mod access;
+mod agents;
+mod answers;
 mod erasure;
 mod events;
 mod metrics;
