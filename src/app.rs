@@ -260,6 +260,15 @@ impl App {
             Arc::clone(&follower),
             Arc::clone(&allocations),
         ));
+        let (known, told, site) = (Arc::clone(&settings), Arc::clone(&allocations), Arc::new(options.clone()));
+        reactions.reload_with(Box::new(move || {
+            let (known, told, site) = (Arc::clone(&known), Arc::clone(&told), Arc::clone(&site));
+            Box::pin(async move {
+                known.load().await?;
+                told.set_rules(self::rules(&site, &known.current()));
+                Ok(())
+            })
+        }));
         let hold_placed = Arc::new(tokio::sync::Notify::new());
         let feed = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone());
         let consumers = projections::consumers(feed)

@@ -19,6 +19,7 @@ mod projections;
 mod scheduler;
 mod serve;
 mod session;
+mod settings;
 mod status;
 mod timeline;
 mod token;
@@ -102,6 +103,9 @@ enum Command {
     /// Show what happens by itself: runs of jobs, when each is due, re-evaluations
     #[command(subcommand)]
     Scheduler(scheduler::Command),
+    /// Show and change the settings that may change while the service runs
+    #[command(subcommand)]
+    Settings(settings::Command),
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(token::Command),
@@ -179,6 +183,7 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Cleanup(options) => cleanup::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Hold(command) => hold::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Scheduler(command) => scheduler::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Settings(command) => settings::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Token(command) => token::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Users(command) => users::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Notices(command) => notices::run(&Session::open(&cli.globals).await?, command, out).await,

@@ -8,6 +8,7 @@ mod import;
 mod logs;
 mod people;
 mod scheduler;
+mod settings;
 mod timeline;
 mod usage;
 mod why;
