@@ -177,6 +177,7 @@ impl TestServer {
         let folder = tempfile::tempdir().unwrap();
         let mut options = AppOptions::at(folder.path().join("sluice.db"));
         options.simulated_clock = clock;
+        options.dispatch.publishes = true;
         change(&mut options);
         let app = App::open(options).await.unwrap();
         let file = SiteFile::read(SITE, chrono_tz::Tz::UTC, &|_| None).unwrap();
