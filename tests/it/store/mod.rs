@@ -2,6 +2,7 @@
 
 mod consumers;
 mod contract;
+pub mod esdb;
 mod rebuild;
 mod sqlite;
 mod support;
