@@ -16,6 +16,7 @@ use crate::clock::{Clock, SimulatedClock, SystemClock};
 use crate::commands::allocation::SiteRules;
 use crate::commands::execute::Allocations;
 use crate::commands::registry::RegistryCommands;
+use crate::config::MetricsConfig;
 use crate::directory::{Directory, DirectoryError};
 use crate::events::Event;
 use crate::events::envelope::Position;
@@ -32,6 +33,7 @@ use crate::store::consumer::{ConsumerLoop, LoopError};
 use crate::store::sql::{ReadDb, SqlError};
 use crate::store::sqlite::{DatabaseFiles, Meta, SqliteStore};
 use crate::store::{EventStore, Now, StoreError};
+use crate::telemetry::metrics;
 
 /// The key under which a database keeps what clock it lives by.
 const CLOCK_KIND: &str = "clock";
@@ -57,6 +59,8 @@ pub struct AppOptions {
     pub notify: NotifyOptions,
     /// Bounds.
     pub limits: Limits,
+    /// Whether metrics are collected, and who may read them.
+    pub metrics: MetricsConfig,
     /// This process is the server: it says how far it has followed the log.
     pub serving: bool,
 }
@@ -71,6 +75,7 @@ impl AppOptions {
             settings: SiteSettings::default(),
             notify: NotifyOptions::default(),
             limits: Limits::default(),
+            metrics: MetricsConfig::default(),
             serving: false,
         }
     }
@@ -373,6 +378,15 @@ impl App {
         tasks.spawn(async move { reactions.run(stops.2).await });
         let (allocations, rest) = (Arc::clone(&self.allocations), stop.clone());
         tasks.spawn(async move { allocations.rest(rest).await });
+        if self.options.metrics.wanted() {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                while !stop.is_cancelled() {
+                    metrics::upkeep();
+                    tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(metrics::UPKEEP_EVERY) => {} }
+                }
+            });
+        }
         if matches!(self.clock_kind, AppClock::Real) {
             let (scheduler, stop) = (Arc::clone(&self.scheduler), stop.clone());
             tasks.spawn(async move { scheduler.run(stop).await });

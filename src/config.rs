@@ -5,6 +5,7 @@
 
 mod database;
 mod load;
+mod metrics;
 mod notify;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use database::{Database, DatabaseError};
 pub use load::{ConfigError, Sources};
+pub use metrics::{MetricsAccess, MetricsConfig};
 pub use notify::{MailConfig, MailTransport, NoticesConfig, Secrets, WebhookEndpoint, WebhooksConfig};
 
 use crate::app::AppOptions;
@@ -69,6 +71,8 @@ pub struct Config {
     pub mail: MailConfig,
     /// Webhooks.
     pub webhooks: WebhooksConfig,
+    /// Metrics.
+    pub metrics: MetricsConfig,
     /// Read from the environment.
     #[serde(skip)]
     pub secrets: Secrets,
@@ -207,6 +211,7 @@ impl Default for Config {
             notices: NoticesConfig::default(),
             mail: MailConfig::default(),
             webhooks: WebhooksConfig::default(),
+            metrics: MetricsConfig::default(),
             secrets: Secrets::default(),
             limits: LimitsConfig::default(),
         }
@@ -315,6 +320,7 @@ impl Config {
             settings: self.settings(),
             notify: self.notify_options(),
             limits: self.limits(),
+            metrics: self.metrics.clone(),
             serving: false,
         })
     }

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, AppClock, AppError};
+use crate::telemetry::metrics;
 
 /// How long consumers may take at the end to show what was accepted; the next start goes on from there in any case.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
@@ -37,11 +38,15 @@ pub struct Server {
     app: Arc<App>,
     listener: TcpListener,
     address: SocketAddr,
+    metrics: Option<TcpListener>,
 }
 
 impl Server {
     /// Brings the read side up to date, runs what was missed while nobody served, and listens. Port 0 takes any free one.
     pub async fn start(app: Arc<App>, listen: SocketAddr) -> Result<Self, ServeError> {
+        if app.options.metrics.wanted() {
+            metrics::start();
+        }
         app.settle().await?;
         match &app.clock_kind {
             AppClock::Real => {
@@ -55,10 +60,21 @@ impl Server {
             }
         }
         app.settle().await?;
-        let failed = |source| ServeError::Listen { address: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { app, listener, address })
+        let (listener, address) = bind(listen).await?;
+        let metrics = match app.options.metrics.listen {
+            None => None,
+            Some(listen) => {
+                let (listener, address) = bind(listen).await?;
+                tracing::info!(%address, "metrics are served, to anybody who reaches this address");
+                Some(listener)
+            }
+        };
+        Ok(Self { app, listener, address, metrics })
+    }
+
+    /// Where it serves metrics alone, if it does.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// Where it listens.
@@ -70,6 +86,15 @@ impl Server {
     pub async fn run(self, router: Router, stop: CancellationToken) -> Result<(), ServeError> {
         let background = CancellationToken::new();
         let mut tasks = self.app.start(&background);
+        if let Some(listener) = self.metrics {
+            let (router, stop) = (crate::http::metrics_router(Arc::clone(&self.app)), background.clone());
+            tasks.spawn(async move {
+                let stopped = async move { stop.cancelled().await };
+                if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+                    tracing::error!(%error, "metrics are no longer served");
+                }
+            });
+        }
         let (signal, stopping) = (stop.clone(), self.app.stopping.clone());
         let served = axum::serve(self.listener, router)
             .with_graceful_shutdown(async move {
@@ -87,6 +112,13 @@ impl Server {
         while tasks.join_next().await.is_some() {}
         served
     }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 /// Resolves when the process is asked to end: SIGTERM, or Ctrl-C.

@@ -1,4 +1,6 @@
-//! Logs: to standard error, for people or for programs, as the configuration says.
+//! Logs: to standard error, for people or for programs, as the configuration says. Metrics beside them.
+
+pub mod metrics;
 
 use std::io::IsTerminal;
 
@@ -18,7 +20,7 @@ pub fn start(config: &LogConfig) -> Result<(), tracing_subscriber::filter::Parse
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr);
     let started = match config.format {
         LogFormat::Text => builder.finish().try_init(),
-        LogFormat::Json => builder.json().finish().try_init(),
+        LogFormat::Json => builder.json().with_span_list(false).finish().try_init(),
     };
     // A second start in one process (tests) keeps the first.
     drop(started);

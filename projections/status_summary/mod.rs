@@ -19,7 +19,9 @@ use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::ReadTx;
 
 pub use model::AgentStatus;
-pub use query::{OwnerStatus, StatusFilter, StatusRow, at_limit, list, offering_status, policies_of, policy_status};
+pub use query::{
+    OwnerStatus, StatusFilter, StatusRow, at_limit, list, offering_status, policies_of, policy_status, site_totals,
+};
 
 /// The consumer's name.
 pub const NAME: &str = "status_summary";

@@ -102,6 +102,34 @@ pub async fn offering_status(db: &ReadDb, offering: OfferingId) -> Result<OwnerS
     Ok(status)
 }
 
+/// Numbers over all offerings, each resource counted once: `paused`, `downscaled`, `affected`, `fired`, `full`, and by the
+/// state of the agent. The cost grows with offerings and policies, not with resources.
+pub async fn site_totals(db: &ReadDb) -> Result<Vec<(&'static str, u64)>, SqlError> {
+    const KNOWN: [&str; 11] = [
+        "paused",
+        "downscaled",
+        "affected",
+        "fired",
+        "full",
+        "agent:not_needed",
+        "agent:queued",
+        "agent:sent",
+        "agent:confirmed",
+        "agent:failed",
+        "agent:no_answer",
+    ];
+    let select = "SELECT counter, CAST(SUM(n) AS BIGINT) FROM status_counters \
+                  WHERE owner NOT IN (SELECT policy FROM status_policies) GROUP BY counter";
+    let mut totals = KNOWN.map(|name| (name, 0));
+    for row in db.query(select, &[]).await? {
+        let counter = row.text(0)?;
+        if let Some(total) = totals.iter_mut().find(|(name, _)| *name == counter) {
+            total.1 = row.i64(1)?.max(0).unsigned_abs();
+        }
+    }
+    Ok(totals.to_vec())
+}
+
 /// Policies of an offering (or of all) that are not deleted.
 pub async fn policies_of(db: &ReadDb, offering: Option<OfferingId>) -> Result<Vec<PolicyId>, SqlError> {
     let select =

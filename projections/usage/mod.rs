@@ -1,10 +1,11 @@
 //! Usage as last reported: month-to-date totals per resource and component, and users' shares in them.
 //!
-//! A row's id derives from what it is about, so that it stays the same whoever builds the table. Users are opaque ids.
+//! A row's id derives from what it is about, so that it stays the same whoever builds the table; it begins like the id of
+//! its resource, so that a total is found by its id without an index on ids. Users are opaque ids.
 
 mod query;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
@@ -25,15 +26,20 @@ pub use query::{UsageFilter, UsageRow, UserUsageFilter, UserUsageRow, get, list,
 /// The consumer's name.
 pub const NAME: &str = "usage";
 
-const TABLES: &[&str] = &["usage_mark", "usage_resources", "component_usage", "user_usage"];
+const TABLES: &[&str] = &["usage_mark", "usage_resources", "usage_months", "component_usage", "user_usage"];
 
 static MARK: MarkSql = mark_sql!("usage_mark");
 static FIND_RESOURCE: LazyLock<String> =
     LazyLock::new(|| in_list("SELECT no, id FROM usage_resources{g} WHERE id IN", ""));
 
+/// The first bytes of a total's id, which it shares with its resource.
+const SHARED_BYTES: usize = 6;
+
 /// The id of the row for a component's month on a resource.
 pub fn usage_uuid(resource: ResourceId, month: Month, component: &str) -> Uuid {
-    slug_uuid("usage", &format!("{resource}/{month}/{component}"))
+    let mut bytes = slug_uuid("usage", &format!("{resource}/{month}/{component}")).into_bytes();
+    bytes[..SHARED_BYTES].copy_from_slice(&resource.as_uuid().as_bytes()[..SHARED_BYTES]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// The id of a user's share in such a row.
@@ -45,6 +51,8 @@ pub fn user_usage_uuid(usage: Uuid, user: UserId) -> Uuid {
 #[derive(Debug)]
 pub struct Usage {
     resources: Interner,
+    /// Months known to have totals.
+    months: BTreeSet<i64>,
     mark: Mark,
 }
 
@@ -55,22 +63,29 @@ impl Default for Usage {
             "INSERT INTO usage_resources{g} (no, id)",
             "SELECT coalesce(max(no), 0) FROM usage_resources{g}",
         );
-        Self { resources, mark: Mark::default() }
+        Self { resources, months: BTreeSet::new(), mark: Mark::default() }
     }
 }
 
 /// A total as the batch leaves it.
 struct Total {
-    /// Of a new row: its number.
-    order: usize,
-    resource: i64,
-    month: Month,
-    component: String,
     amount: Decimal,
     first_at: DateTime<Utc>,
     last_at: DateTime<Utc>,
-    /// The row this is a share of, and whose it is.
-    share: Option<(Uuid, UserId)>,
+}
+
+/// What a total is of: month, resource, component.
+type Key = (Month, i64, String);
+
+/// A user's share as the batch leaves it.
+struct Share {
+    /// Of a new row: its place in the order of appearance.
+    order: usize,
+    of: Key,
+    /// The total it is a share of, and whose it is.
+    usage: Uuid,
+    user: UserId,
+    total: Total,
 }
 
 fn matters(event_type: &str) -> bool {
@@ -105,6 +120,7 @@ impl Consumer<Event> for Usage {
             let Some(resource) = self.resources.get(id.as_uuid()) else { continue };
             fold.take(id, resource, event);
         }
+        self.save_months(tx, &fold.totals).await?;
         save_totals(tx, fold.totals).await?;
         save_shares(tx, fold.shares).await?;
         self.mark.save(tx, &MARK).await?;
@@ -114,14 +130,27 @@ impl Consumer<Event> for Usage {
     async fn reload(&mut self, tx: &mut ReadTx) -> Result<(), ConsumerError> {
         self.mark = Mark::load(tx, &MARK).await?;
         self.resources.reload(tx).await?;
+        let months = tx.query("SELECT month FROM usage_months{g}", &[]).await?;
+        self.months = months.iter().map(|row| row.i64(0)).collect::<Result<_, SqlError>>()?;
+        Ok(())
+    }
+}
+
+impl Usage {
+    async fn save_months(&mut self, tx: &mut ReadTx, totals: &BTreeMap<Key, Total>) -> Result<(), SqlError> {
+        let months = totals.keys().map(|(month, ..)| month_code(*month));
+        let new: Vec<SqlValue> = months.filter(|month| self.months.insert(*month)).map(SqlValue::I64).collect();
+        if !new.is_empty() {
+            tx.insert_many("INSERT INTO usage_months{g} (month)", 1, new, "ON CONFLICT (month) DO NOTHING").await?;
+        }
         Ok(())
     }
 }
 
 #[derive(Default)]
 struct Fold {
-    totals: BTreeMap<Uuid, Total>,
-    shares: BTreeMap<Uuid, Total>,
+    totals: BTreeMap<Key, Total>,
+    shares: BTreeMap<Uuid, Share>,
 }
 
 impl Fold {
@@ -130,17 +159,24 @@ impl Fold {
         match &event.event {
             Event::Allocation(AllocationEvent::UsageReported(reported)) => {
                 for (component, reported_amount) in &reported.amounts {
-                    let uuid = usage_uuid(id, reported.month, component);
-                    let (month, amount) = (reported.month, reported_amount.amount);
-                    put(&mut self.totals, uuid, (resource, month, component), amount, at, None);
+                    let key = (reported.month, resource, component.clone());
+                    let amount = reported_amount.amount;
+                    let new = Total { amount, first_at: at, last_at: at };
+                    self.totals.entry(key).and_modify(|total| total.put(amount, at)).or_insert(new);
                 }
             }
             Event::Allocation(AllocationEvent::UserUsageReported(reported)) => {
                 let usage = usage_uuid(id, reported.month, &reported.component);
                 for (user, amount) in &reported.amounts {
-                    let about = (resource, reported.month, reported.component.as_str());
-                    let share = Some((usage, *user));
-                    put(&mut self.shares, user_usage_uuid(usage, *user), about, *amount, at, share);
+                    let order = self.shares.len();
+                    let share = self.shares.entry(user_usage_uuid(usage, *user)).or_insert_with(|| Share {
+                        order,
+                        of: (reported.month, resource, reported.component.clone()),
+                        usage,
+                        user: *user,
+                        total: Total { amount: *amount, first_at: at, last_at: at },
+                    });
+                    share.total.put(*amount, at);
                 }
             }
             _ => {}
@@ -148,78 +184,51 @@ impl Fold {
     }
 }
 
-fn put(
-    totals: &mut BTreeMap<Uuid, Total>,
-    uuid: Uuid,
-    (resource, month, component): (i64, Month, &str),
-    amount: Decimal,
-    at: DateTime<Utc>,
-    share: Option<(Uuid, UserId)>,
-) {
-    let order = totals.len();
-    let component = || component.to_owned();
-    let total = totals.entry(uuid).or_insert_with(|| Total {
-        order,
-        resource,
-        month,
-        component: component(),
-        amount,
-        first_at: at,
-        last_at: at,
-        share,
-    });
-    total.amount = amount;
-    total.last_at = at;
+impl Total {
+    fn put(&mut self, amount: Decimal, at: DateTime<Utc>) {
+        self.amount = amount;
+        self.last_at = at;
+    }
 }
 
-/// In the order of first appearance, since the table numbers new rows in the order in which they come.
-fn in_order(totals: BTreeMap<Uuid, Total>) -> Vec<(Uuid, Total)> {
-    let mut totals: Vec<(Uuid, Total)> = totals.into_iter().collect();
-    totals.sort_by_key(|(_, total)| total.order);
-    totals
-}
-
-async fn save_totals(tx: &mut ReadTx, totals: BTreeMap<Uuid, Total>) -> Result<(), SqlError> {
+async fn save_totals(tx: &mut ReadTx, totals: BTreeMap<Key, Total>) -> Result<(), SqlError> {
     if totals.is_empty() {
         return Ok(());
     }
-    let values = |(uuid, total): (Uuid, Total)| -> [SqlValue; 7] {
-        [
-            SqlValue::Uuid(uuid),
-            total.resource.into(),
-            month_code(total.month).into(),
-            total.component.into(),
-            total.amount.into(),
-            total.first_at.into(),
-            total.last_at.into(),
-        ]
+    let values = |((month, resource, component), total): (Key, Total)| -> [SqlValue; 6] {
+        let Total { amount, first_at, last_at } = total;
+        [month_code(month).into(), resource.into(), component.into(), amount.into(), first_at.into(), last_at.into()]
     };
-    let rows = in_order(totals).into_iter().flat_map(values).collect();
-    let insert = "INSERT INTO component_usage{g} (id, resource, month, component, amount, created_at, modified_at)";
-    let update = "ON CONFLICT (id) DO UPDATE SET amount = excluded.amount, modified_at = excluded.modified_at";
-    tx.insert_many(insert, 7, rows, update).await?;
+    let rows = totals.into_iter().flat_map(values).collect();
+    let insert = "INSERT INTO component_usage{g} (month, resource, component, amount, created_at, modified_at)";
+    let update = "ON CONFLICT (month, resource, component) DO UPDATE SET amount = excluded.amount, \
+                  modified_at = excluded.modified_at";
+    tx.insert_many(insert, 6, rows, update).await?;
     Ok(())
 }
 
-async fn save_shares(tx: &mut ReadTx, shares: BTreeMap<Uuid, Total>) -> Result<(), SqlError> {
+async fn save_shares(tx: &mut ReadTx, shares: BTreeMap<Uuid, Share>) -> Result<(), SqlError> {
     if shares.is_empty() {
         return Ok(());
     }
-    let values = |(uuid, total): (Uuid, Total)| -> [SqlValue; 9] {
-        let (usage, user) = total.share.map_or((None, None), |(usage, user)| (Some(usage), Some(user.as_uuid())));
+    // In the order of first appearance, since the table numbers new rows in the order in which they come.
+    let mut shares: Vec<(Uuid, Share)> = shares.into_iter().collect();
+    shares.sort_by_key(|(_, share)| share.order);
+    let values = |(uuid, share): (Uuid, Share)| -> [SqlValue; 9] {
+        let (month, resource, component) = share.of;
         [
             SqlValue::Uuid(uuid),
-            usage.into(),
-            total.resource.into(),
-            month_code(total.month).into(),
-            total.component.into(),
-            user.into(),
-            total.amount.into(),
-            total.first_at.into(),
-            total.last_at.into(),
+            SqlValue::Uuid(share.usage),
+            resource.into(),
+            month_code(month).into(),
+            component.into(),
+            SqlValue::Uuid(share.user.as_uuid()),
+            share.total.amount.into(),
+            share.total.first_at.into(),
+            share.total.last_at.into(),
         ]
     };
-    let rows = in_order(shares).into_iter().flat_map(values).collect();
+    let rows = shares.into_iter().flat_map(values).collect();
     let insert = "INSERT INTO user_usage{g} \
                   (id, usage_id, resource, month, component, user_id, amount, created_at, modified_at)";
     let update = "ON CONFLICT (id) DO UPDATE SET amount = excluded.amount, modified_at = excluded.modified_at";

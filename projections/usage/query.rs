@@ -1,9 +1,10 @@
-//! Lists of usage: newest month first, then in the order of the first report.
+//! Lists of usage: newest month first, then by resource in the order of their first reports, then by component.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
+use super::{SHARED_BYTES, usage_uuid};
 use crate::domain::ids::{CustomerId, OfferingId, ProjectId, ResourceId, UserId};
 use crate::domain::period::Month;
 use crate::projections::kit::{Page, id_list, month_code, month_of};
@@ -124,7 +125,11 @@ async fn number(db: &ReadDb, sql: &'static str, values: &[SqlValue]) -> Result<i
 pub async fn list(db: &ReadDb, filter: &UsageFilter, page: Page) -> Result<(Vec<UsageRow>, i64), SqlError> {
     let mut values = values(filter);
     let total = if filter.resource.is_some() {
-        let sql = totals!("SELECT count(*)", "u.resource = (SELECT no FROM usage_resources WHERE id = $1)", "");
+        let sql = totals!(
+            "SELECT count(*)",
+            "u.month IN (SELECT month FROM usage_months) AND u.resource = (SELECT no FROM usage_resources WHERE id = $1)",
+            ""
+        );
         number(db, sql, &values).await?
     } else {
         number(db, totals!("SELECT count(*)", "1 = 1", ""), &values).await?
@@ -132,28 +137,39 @@ pub async fn list(db: &ReadDb, filter: &UsageFilter, page: Page) -> Result<(Vec<
     values.extend([page.size.into(), page.offset().into()]);
     let rows = if filter.resource.is_some() {
         let sql = totals!(
-            "SELECT u.id, r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, u.modified_at",
-            "u.resource = (SELECT no FROM usage_resources WHERE id = $1)",
-            "ORDER BY u.month DESC, u.no LIMIT $7 OFFSET $8"
+            "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, u.modified_at",
+            "u.month IN (SELECT month FROM usage_months) AND u.resource = (SELECT no FROM usage_resources WHERE id = $1)",
+            "ORDER BY u.month DESC, u.resource, u.component LIMIT $7 OFFSET $8"
         );
         db.query(sql, &values).await?
     } else {
         let sql = totals!(
-            "SELECT u.id, r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, u.modified_at",
+            "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, u.modified_at",
             "1 = 1",
-            "ORDER BY u.month DESC, u.no LIMIT $7 OFFSET $8"
+            "ORDER BY u.month DESC, u.resource, u.component LIMIT $7 OFFSET $8"
         );
         db.query(sql, &values).await?
     };
-    Ok((rows.iter().map(usage_row).collect::<Result<_, SqlError>>()?, total))
+    Ok((rows.iter().map(total_row).collect::<Result<_, SqlError>>()?, total))
 }
 
-/// One total by its id.
+/// One total by its id: among those of the resources whose ids begin as it does.
 pub async fn get(db: &ReadDb, uuid: Uuid) -> Result<Option<UsageRow>, SqlError> {
-    let select = "SELECT u.id, r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, \
-                  u.created_at, u.modified_at FROM component_usage u JOIN usage_resources r ON r.no = u.resource \
-                  LEFT JOIN registry_resources x ON x.id = r.id WHERE u.id = $1";
-    db.query_one(select, &[SqlValue::Uuid(uuid)]).await?.as_ref().map(usage_row).transpose()
+    let select = "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, \
+                  u.created_at, u.modified_at FROM usage_resources r JOIN component_usage u \
+                  ON u.month IN (SELECT month FROM usage_months) AND u.resource = r.no \
+                  LEFT JOIN registry_resources x ON x.id = r.id WHERE r.id >= $1 AND r.id <= $2";
+    let (mut first, mut last) = ([u8::MIN; 16], [u8::MAX; 16]);
+    first[..SHARED_BYTES].copy_from_slice(&uuid.as_bytes()[..SHARED_BYTES]);
+    last[..SHARED_BYTES].copy_from_slice(&uuid.as_bytes()[..SHARED_BYTES]);
+    let between = [first, last].map(|bytes| SqlValue::Uuid(Uuid::from_bytes(bytes)));
+    for row in db.query(select, &between).await? {
+        let row = total_row(&row)?;
+        if row.uuid == uuid {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
 }
 
 /// A page of users' shares, and how many there are.
@@ -174,14 +190,14 @@ pub async fn list_users(
     values.extend([page.size.into(), page.offset().into()]);
     let select = if of_one {
         shares!(
-            "SELECT u.usage_id, r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, \
+            "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, \
              u.modified_at, u.id, u.user_id",
             "u.resource = (SELECT no FROM usage_resources WHERE id = $1)",
             "ORDER BY u.month DESC, u.no LIMIT $9 OFFSET $10"
         )
     } else {
         shares!(
-            "SELECT u.usage_id, r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, \
+            "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, \
              u.modified_at, u.id, u.user_id",
             "1 = 1",
             "ORDER BY u.month DESC, u.no LIMIT $9 OFFSET $10"
@@ -189,22 +205,25 @@ pub async fn list_users(
     };
     let rows = db.query(select, &values).await?;
     let share =
-        |row: &SqlRow| Ok(UserUsageRow { uuid: row.uuid(11)?, usage: usage_row(row)?, user: row.uuid(12)?.into() });
+        |row: &SqlRow| Ok(UserUsageRow { uuid: row.uuid(10)?, usage: total_row(row)?, user: row.uuid(11)?.into() });
     Ok((rows.iter().map(share).collect::<Result<_, SqlError>>()?, total))
 }
 
-fn usage_row(row: &SqlRow) -> Result<UsageRow, SqlError> {
+fn total_row(row: &SqlRow) -> Result<UsageRow, SqlError> {
+    let resource = row.uuid(0)?.into();
+    let month = month_of(row.i64(5)?).ok_or(SqlError::Column { index: 5, expected: "a month" })?;
+    let component = row.text(6)?;
     Ok(UsageRow {
-        uuid: row.uuid(0)?,
-        resource: row.uuid(1)?.into(),
-        resource_name: row.opt_text(2)?.unwrap_or_default().to_owned(),
-        offering: row.opt_uuid(3)?.map(Into::into),
-        customer: row.opt_uuid(4)?.map(Into::into),
-        project: row.opt_uuid(5)?.map(Into::into),
-        month: month_of(row.i64(6)?).ok_or(SqlError::Column { index: 6, expected: "a month" })?,
-        component: row.text(7)?.to_owned(),
-        amount: row.decimal(8)?,
-        created: row.time(9)?,
-        modified: row.time(10)?,
+        uuid: usage_uuid(resource, month, component),
+        resource,
+        resource_name: row.opt_text(1)?.unwrap_or_default().to_owned(),
+        offering: row.opt_uuid(2)?.map(Into::into),
+        customer: row.opt_uuid(3)?.map(Into::into),
+        project: row.opt_uuid(4)?.map(Into::into),
+        month,
+        component: component.to_owned(),
+        amount: row.decimal(7)?,
+        created: row.time(8)?,
+        modified: row.time(9)?,
     })
 }

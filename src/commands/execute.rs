@@ -28,6 +28,7 @@ use crate::events::allocation::{AllocationEvent, BooksClosed, BooksOpened};
 use crate::events::envelope::{Actor, Metadata, NewEvent, Position};
 use crate::registry::{Applicable, FollowError, Follower, Registry};
 use crate::store::{AppendRequest, Appended, EventStore, ExpectedVersion, StoreError};
+use crate::telemetry::metrics;
 
 /// How often a command is decided again after somebody else wrote first.
 const ATTEMPTS_MAX: usize = 4;
@@ -181,8 +182,11 @@ impl Allocations {
         command: &AllocationCommand,
         meta: &CommandMeta,
     ) -> Result<Executed, CommandError> {
+        let begun = std::time::Instant::now();
         let _serial = self.lock(resource).await;
-        self.execute_locked(resource, command, meta).await
+        let executed = self.execute_locked(resource, command, meta).await;
+        metrics::command(command.name(), begun.elapsed());
+        executed
     }
 
     async fn execute_locked(
@@ -204,6 +208,7 @@ impl Allocations {
                 Ok(plan) if plan.append.is_none() && !newest => newest = true,
                 Ok(plan) => match self.carry_out(resource, plan).await {
                     Err(CommandError::Store(StoreError::Conflict { .. })) => {
+                        metrics::conflict();
                         self.books.forget(resource);
                         self.follower.catch_up().await?;
                     }
@@ -219,6 +224,7 @@ impl Allocations {
                 Err(error) => return Err(error),
             }
         }
+        metrics::contended();
         Err(CommandError::Contended(resource))
     }
 
@@ -375,6 +381,7 @@ impl Allocations {
     fn done(&self, resource: ResourceId, decision: Decision, position: Option<Position>) -> Executed {
         let book = Arc::new(decision.book);
         if position.is_some() {
+            metrics::recorded(decision.events.iter().map(|(_, event)| event));
             self.observe(resource, book.month, &decision.events);
             self.books.put(resource, Arc::clone(&book));
         }

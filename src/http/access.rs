@@ -77,6 +77,11 @@ impl Routes {
         Self { state, router: OpenApiRouter::with_openapi(description), rules: Vec::new() }
     }
 
+    /// What the handlers will work with.
+    pub fn state(&self) -> &ApiState {
+        &self.state
+    }
+
     /// Adds the handlers of one path under a rule.
     #[must_use]
     pub fn add(mut self, access: Access, (schemas, mut paths, methods): UtoipaMethodRouter<ApiState>) -> Self {

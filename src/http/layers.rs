@@ -4,7 +4,7 @@
 use std::any::Any;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
@@ -58,21 +58,27 @@ impl RequestId {
 pub async fn envelop(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(&X_REQUEST_ID).and_then(|id| id.to_str().ok()).and_then(RequestId::given);
     let id = given.unwrap_or_else(RequestId::fresh);
-    // Neither query nor headers: tokens and addresses may stand in them.
-    let span = tracing::info_span!(
+    // Neither query nor headers: tokens and addresses may stand in them. Of the highest level, or a site that logs warnings
+    // only would not see which request they belong to.
+    let span = tracing::error_span!(
         "request",
-        id = %id.text,
+        request_id = %id.text,
+        correlation_id = %id.correlation_id.simple(),
         method = %request.method(),
         path = %request.uri().path(),
         user = tracing::field::Empty,
         status = tracing::field::Empty,
     );
     request.extensions_mut().insert(id.clone());
+    let method = method(request.method());
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let begun = tokio::time::Instant::now();
     let answered =
         tokio::time::timeout(state.limits.request_time_max, next.run(request)).instrument(span.clone()).await;
     let mut response = answered.unwrap_or_else(|elapsed| ApiError::Unavailable(Box::new(elapsed)).into_response());
-    span.record("status", response.status().as_u16());
+    let status = response.status().as_u16();
+    span.record("status", status);
+    crate::telemetry::metrics::request(method, route, status, begun.elapsed());
     let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| tracing::debug!(millis, "answered"));
     if let Ok(value) = HeaderValue::from_str(&id.text) {
@@ -80,6 +86,12 @@ pub async fn envelop(State(state): State<ApiState>, mut request: Request, next: 
     }
     secure(&mut response);
     response
+}
+
+/// The methods that the API has, and one word for all others: anybody may make up more.
+fn method(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    known.into_iter().find(|known| method.as_str() == *known).unwrap_or("other")
 }
 
 fn secure(response: &mut Response) {

@@ -12,6 +12,7 @@ mod fields;
 mod health;
 mod json;
 mod layers;
+mod metrics;
 mod number;
 mod openapi;
 mod paging;
@@ -56,10 +57,16 @@ fn routes(state: &ApiState) -> Routes {
         clock::routes,
         version::routes,
         health::routes,
+        metrics::routes,
     ] {
         routes = group(routes);
     }
     routes
+}
+
+/// The service of the address that serves nothing but metrics.
+pub fn metrics_router(app: Arc<App>) -> Router {
+    metrics::router(ApiState::new(app))
 }
 
 /// The rule of every route.

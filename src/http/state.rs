@@ -29,11 +29,13 @@ pub struct ApiState {
     pub app: Arc<App>,
     /// Bounds.
     pub limits: Arc<HttpLimits>,
+    /// Held while metrics are read.
+    pub scraping: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl ApiState {
     /// The state over an application, with the usual bounds.
     pub fn new(app: Arc<App>) -> Self {
-        Self { app, limits: Arc::new(HttpLimits::default()) }
+        Self { app, limits: Arc::default(), scraping: Arc::default() }
     }
 }

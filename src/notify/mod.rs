@@ -14,7 +14,7 @@ mod worker;
 
 pub use consumer::NotifyConsumer;
 pub use options::{Endpoint, MailOptions, MailTransportOptions, NotifyOptions, RetryOptions, SmtpOptions, SmtpTls};
-pub use outbox::{NoticeCount, NoticeFilter, NoticeRow, NoticeState};
+pub use outbox::{Backlog, NoticeCount, NoticeFilter, NoticeRow, NoticeState};
 pub use templates::TemplateError;
 pub use transport::TransportError;
 pub use transport::webhook::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign};

@@ -55,6 +55,17 @@ impl NoticeState {
     }
 }
 
+/// What is owed and what was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Backlog {
+    /// Rows not delivered yet.
+    pub owed: u64,
+    /// When the oldest of them came about, on the service's clock.
+    pub oldest_owed: Option<DateTime<Utc>>,
+    /// Rows given up in the last 90 days.
+    pub failed: u64,
+}
+
 /// One thing that one recipient is told, or is to be told.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NoticeRow {
@@ -295,6 +306,22 @@ impl Outbox {
             })
         };
         self.db.query(select, &[]).await?.iter().map(count).collect()
+    }
+
+    /// How many are owed, since when the oldest of them, and how many were given up. The cost grows with these alone.
+    pub(super) async fn backlog(&self) -> Result<Backlog, SqlError> {
+        let select =
+            "SELECT state, COUNT(*), MIN(occurred_at) FROM notices WHERE state IN ('owed', 'failed') GROUP BY state";
+        let mut backlog = Backlog::default();
+        for row in self.db.query(select, &[]).await? {
+            let count = row.i64(1)?.cast_unsigned();
+            if row.text(0)? == "owed" {
+                (backlog.owed, backlog.oldest_owed) = (count, Some(row.time(2)?));
+            } else {
+                backlog.failed = count;
+            }
+        }
+        Ok(backlog)
     }
 
     /// When the next digest closes, on the service's clock.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::content::{self, MailView, Names, NoticeView};
 use super::message::Sender;
-use super::outbox::{NoticeCount, NoticeFilter, NoticeRow, Outbox};
+use super::outbox::{Backlog, NoticeCount, NoticeFilter, NoticeRow, Outbox};
 use super::templates::Templates;
 use super::transport::maildir::Maildir;
 use super::transport::smtp::Smtp;
@@ -32,6 +32,7 @@ use crate::events::registry::PolicyFacts;
 use crate::registry::{Follower, Registry};
 use crate::store::EventStore;
 use crate::store::sql::{ReadDb, SqlValue};
+use crate::telemetry::metrics;
 
 /// How long the worker rests if nobody wakes it, and after a failure.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -184,6 +185,11 @@ impl Notifier {
         self.outbox.counts().await
     }
 
+    /// What is owed and what was given up.
+    pub async fn backlog(&self) -> Result<Backlog, NotifyError> {
+        Ok(self.outbox.backlog().await?)
+    }
+
     /// When the next digest closes, on the service's clock.
     pub async fn next_close(&self) -> Result<Option<DateTime<Utc>>, NotifyError> {
         Ok(self.outbox.next_close(self.options.mail.digest).await?)
@@ -225,6 +231,7 @@ impl Notifier {
                     self.outbox.ended(notice, Some(&error)).await?;
                     return Ok((self.record(notice, &rows, attempts, Some(&error)).await?, answered));
                 }
+                metrics::notice(first.channel.as_str(), "retry");
                 self.outbox.put_off(notice, real_now() + self.pause(attempts), reason).await?;
                 Ok((0, answered))
             }
@@ -357,6 +364,7 @@ impl Notifier {
             }
         }
         let outcome = if error.is_none() { "sent" } else { "failed" };
+        metrics::notice(rows.first().map_or("none", |row| row.channel.as_str()), outcome);
         tracing::info!(%notice, outcome, attempt, error, "a notice is settled");
         Ok(recorded)
     }

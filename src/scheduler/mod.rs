@@ -183,6 +183,13 @@ impl Scheduler {
     }
 
     async fn run_job(&self, job: Job, at: DateTime<Utc>) -> Result<Run, SchedulerError> {
+        let begun = std::time::Instant::now();
+        let run = self.do_job(job, at).await;
+        crate::telemetry::metrics::job(job.name(), run.is_ok(), begun.elapsed(), at.timestamp());
+        run
+    }
+
+    async fn do_job(&self, job: Job, at: DateTime<Utc>) -> Result<Run, SchedulerError> {
         let meta = CommandMeta::system(IdSource.fresh());
         let failed = |error| SchedulerError::Operation(job.name(), error);
         let count = match job {

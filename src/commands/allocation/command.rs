@@ -93,6 +93,25 @@ pub enum AllocationCommand {
     },
 }
 
+impl AllocationCommand {
+    /// What it is, in one word for metrics and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Register(_) => "register",
+            Self::ChangeLimits(_) => "change_limits",
+            Self::ChangeDetails { .. } => "change_details",
+            Self::ChangeState(_) => "change_state",
+            Self::ReportUsage { .. } => "report_usage",
+            Self::ReportUserUsage { .. } => "report_user_usage",
+            Self::Evaluate { .. } => "evaluate",
+            Self::PlaceHold { .. } => "place_hold",
+            Self::ReleaseHold { .. } => "release_hold",
+            Self::ReportCommandResult { .. } => "report_command_result",
+            Self::RecordNotice { .. } => "record_notice",
+        }
+    }
+}
+
 /// Why a command was refused. Nothing was recorded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -84,6 +84,9 @@ impl Allocations {
 
     fn failed(&self, resource: ResourceId, error: StoreError, outcome: &mut Option<Result<Executed, CommandError>>) {
         self.books.forget(resource);
+        if matches!(error, StoreError::Conflict { .. }) {
+            crate::telemetry::metrics::conflict();
+        }
         // A conflict, and an append of which nobody knows whether it happened, are decided again from the log.
         if !matches!(error, StoreError::Conflict { .. } | StoreError::Unknown(_)) {
             *outcome = Some(Err(error.into()));

@@ -197,8 +197,10 @@ impl Writer {
         if group.rows.is_empty() {
             transaction.rollback().await?;
         } else {
+            let begun = std::time::Instant::now();
             insert(&mut transaction, &group).await?;
             transaction.commit().await.map_err(Failure::NobodyKnows)?;
+            crate::telemetry::metrics::committed(group.rows.len(), begun.elapsed());
         }
         self.connection = Some(connection);
         Ok(self.committed(known, group))

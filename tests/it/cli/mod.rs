@@ -3,9 +3,13 @@
 mod commands;
 mod holds;
 mod import;
+mod logs;
 mod usage;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -55,6 +59,71 @@ impl Fixture {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+}
+
+/// A server process on a fixture's database.
+pub(crate) struct Serving {
+    child: Child,
+    pub(crate) url: String,
+    log: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Starts it with these variables, and waits until it accepts requests.
+    pub(crate) fn start(fixture: &Fixture, variables: &[(&str, &str)]) -> Self {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("sluice"));
+        command.env_clear().envs(variables.iter().copied());
+        command.env("SLUICE_DATA_DIR", fixture.folder.path()).env("SLUICE_SIMULATED_CLOCK", "2026-04-02T00:00:00Z");
+        command.args(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (log, stderr) = (Arc::<Mutex<String>>::default(), BufReader::new(child.stderr.take().unwrap()));
+        let written = Arc::clone(&log);
+        let reader = std::thread::spawn(move || {
+            for line in stderr.lines() {
+                written.lock().unwrap().push_str(&(line.unwrap() + "\n"));
+            }
+        });
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").unwrap_or_default().to_owned();
+        let mut serving = Self { child, url, log, reader: Some(reader) };
+        assert!(serving.url.starts_with("http://"), "{line:?}: {}", serving.end());
+        serving
+    }
+
+    fn end(&mut self) -> String {
+        // SIGTERM by way of the shell: the library may not be unsafe, and neither are its tests.
+        drop(std::process::Command::new("kill").arg(self.child.id().to_string()).status());
+        self.child.wait().unwrap();
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until it has logged this.
+    pub(crate) async fn logs(&self, text: &str) {
+        let until = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
+        while !self.log.lock().unwrap().contains(text) {
+            assert!(tokio::time::Instant::now() < until, "no {text:?} in {}", self.log.lock().unwrap());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Asks it to end, waits until it has, and gives what it logged.
+    pub(crate) fn stop(mut self) -> String {
+        self.end()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if self.reader.is_some() {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod events;
+mod metrics;
 mod permissions;
 mod policies;
 mod protocol;

@@ -30,7 +30,11 @@ pub struct Models {
 
 impl Models {
     pub async fn new(batch: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::in_folder(tempfile::tempdir().unwrap(), batch).await
+    }
+
+    /// In a directory that may hold tables already.
+    pub async fn in_folder(dir: TempDir, batch: usize) -> Self {
         let limits = Limits { consumer_batch_events: batch, ..Limits::default() };
         let db = ReadDb::open(&dir.path().join("read.db"), &limits).await.unwrap();
         Self { db, limits, _dir: dir }

@@ -1,7 +1,11 @@
 //! Usage: the last total of each month and component, with users' shares.
 
+use std::path::Path;
+
 use chrono::TimeDelta;
 use sluice::projections::usage::{UsageFilter, UserUsageFilter, get, list, list_users, usage_uuid};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use super::{ALL, Models};
 use crate::support::events::{Log, customer_of, id, offering, percent, resource, usage, user_usage};
@@ -45,4 +49,39 @@ async fn a_total_is_replaced_and_its_row_keeps_its_id() {
             assert_eq!(list(&models.db, &filter, ALL).await.unwrap().1, n, "{filter:?}");
         }
     }
+}
+
+/// Makes the tables as they were before a migration, with rows and a checkpoint at the log's end.
+async fn as_before(migration: u32, file: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir("migrations/sqlite/read").unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if name.split('_').next().unwrap().parse::<u32>().unwrap() < migration {
+            std::fs::copy(entry.path(), folder.path().join(name)).unwrap();
+        }
+    }
+    let mut connection = SqliteConnectOptions::new().filename(file).create_if_missing(true).connect().await.unwrap();
+    sqlx::migrate::Migrator::new(folder.path()).await.unwrap().run(&mut connection).await.unwrap();
+    let rows = "INSERT INTO usage_resources VALUES (1, randomblob(16));
+                INSERT INTO component_usage VALUES (1, randomblob(16), 1, 202603, 'node_hours', '7', 0, 0);
+                INSERT INTO consumers (name, building, epoch, position_hi, position_lo, updated_at)
+                VALUES ('usage', 0, 1, 1000000, 0, 0);
+                INSERT INTO usage_mark VALUES (1, 1000000, 0, 0, NULL);";
+    sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn tables_of_an_earlier_form_are_filled_again_from_the_log() {
+    let mut log = Log::new("2026-03-05T10:00:00Z");
+    log.register(1).await;
+    log.on(1, vec![usage("2026-03", 10), user_usage("2026-03", 4, 8)]).await;
+    let folder = tempfile::tempdir().unwrap();
+    as_before(110, &folder.path().join("read.db")).await;
+    let upgraded = Models::in_folder(folder, 1_000).await;
+    upgraded.start(&log).settle().await.unwrap();
+    let fresh = Models::of(&log).await;
+    assert_eq!(super::differences(&upgraded.dump().await, &fresh.dump().await), []);
+    assert_eq!(list(&upgraded.db, &UsageFilter::default(), ALL).await.unwrap().1, 1);
 }

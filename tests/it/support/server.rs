@@ -150,6 +150,7 @@ impl Answer {
 pub struct TestServer {
     pub app: Arc<App>,
     pub address: SocketAddr,
+    pub metrics_address: Option<SocketAddr>,
     client: reqwest::Client,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
@@ -159,18 +160,24 @@ pub struct TestServer {
 impl TestServer {
     /// A server with the small site, on a simulated clock.
     pub async fn start() -> Self {
-        Self::with(Some(START.parse().unwrap())).await
+        Self::customized(|_| ()).await
+    }
+
+    /// The same with other options.
+    pub async fn customized(change: impl FnOnce(&mut AppOptions)) -> Self {
+        Self::with(Some(START.parse().unwrap()), change).await
     }
 
     /// The same on the machine's clock.
     pub async fn on_real_time() -> Self {
-        Self::with(None).await
+        Self::with(None, |_| ()).await
     }
 
-    async fn with(clock: Option<DateTime<Utc>>) -> Self {
+    async fn with(clock: Option<DateTime<Utc>>, change: impl FnOnce(&mut AppOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = AppOptions::at(folder.path().join("sluice.db"));
         options.simulated_clock = clock;
+        change(&mut options);
         let app = App::open(options).await.unwrap();
         let file = SiteFile::read(SITE, chrono_tz::Tz::UTC, &|_| None).unwrap();
         let site = Site {
@@ -182,12 +189,12 @@ impl TestServer {
         let meta = CommandMeta::system(Uuid::nil());
         site.apply(&file, false, &meta, app.clock.now(), &|_, _| ()).await.unwrap();
         let server = Server::start(Arc::clone(&app), "127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = server.address();
+        let (address, metrics_address) = (server.address(), server.metrics_address());
         let stop = CancellationToken::new();
         let (service, signal) = (router(ApiState::new(Arc::clone(&app))), stop.clone());
         let running = tokio::spawn(async move { server.run(service, signal).await.unwrap() });
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { app, address, client, stop, running: Some(running), _folder: folder }
+        Self { app, address, metrics_address, client, stop, running: Some(running), _folder: folder }
     }
 
     /// Ends the server; what it accepted must be shown by then.
