@@ -3,6 +3,8 @@
 //! Whoever opens it, the server, a command beside it or a test, gets the same parts; only the server runs the background
 //! tasks. [`App::settle`] does their work here and now, for everybody else.
 
+mod event_log;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,10 +32,13 @@ use crate::retention::Retention;
 use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError};
 use crate::site_settings::{Settings, SiteSettings};
 use crate::store::consumer::{ConsumerLoop, LoopError};
+use crate::store::eventstoredb::EventStoreAddress;
 use crate::store::sql::{ReadDb, SqlError};
 use crate::store::sqlite::{DatabaseFiles, Meta, SqliteStore};
 use crate::store::{EventStore, Now, StoreError};
 use crate::telemetry::metrics;
+
+pub use event_log::EventLogError;
 
 /// The key under which a database keeps what clock it lives by.
 const CLOCK_KIND: &str = "clock";
@@ -49,6 +54,8 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
 pub struct AppOptions {
     /// The log's file, `…/sluice.db`; the read models lie beside it.
     pub log: PathBuf,
+    /// Where the events are, if not in that file.
+    pub event_store: Option<EventStoreAddress>,
     /// Live on a simulated clock that stands at this instant, or later.
     pub simulated_clock: Option<DateTime<Utc>>,
     /// When jobs are due, and the site's time zone with it.
@@ -70,6 +77,7 @@ impl AppOptions {
     pub fn at(log: impl Into<PathBuf>) -> Self {
         Self {
             log: log.into(),
+            event_store: None,
             simulated_clock: None,
             schedule: Schedule::daily(chrono_tz::Tz::UTC),
             settings: SiteSettings::default(),
@@ -116,6 +124,9 @@ pub enum AppError {
     /// Notices.
     #[error("notices cannot be sent")]
     Notify(#[from] NotifyError),
+    /// The log is not the one that the database goes with, or does not answer.
+    #[error(transparent)]
+    EventLog(#[from] EventLogError),
     /// Another server runs on this database.
     #[error("another sluice serves {} already; one at a time", .0.display())]
     Served(PathBuf),
@@ -213,7 +224,8 @@ impl App {
         };
         // Set once, right here.
         let _ = late.set(Arc::clone(&clock));
-        let store: Arc<dyn EventStore> = Arc::new(sqlite);
+        let own: Arc<dyn EventStore> = Arc::new(sqlite);
+        let store = event_log::choose(own, options.event_store.as_ref(), &meta, &now, &options.limits).await?;
         let read = ReadDb::open(&files.read, &options.limits).await?;
         Self::assemble(options, clock, clock_kind, store, read, meta, now).await
     }

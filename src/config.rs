@@ -28,6 +28,7 @@ use crate::app::AppOptions;
 use crate::limits::Limits;
 use crate::scheduler::{JobError, Schedule as DueTimes};
 use crate::site_settings::{BlockCreationScope, SiteSettings};
+use crate::store::eventstoredb::EventStoreAddress;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ use crate::site_settings::{BlockCreationScope, SiteSettings};
 pub struct Config {
     /// Where the database is; none = `sluice.db` in the data directory.
     pub database: Option<Database>,
+    /// Where the events are, if not in the database: EventStoreDB or KurrentDB; none = in the database.
+    pub event_store: Option<EventStoreAddress>,
     /// Folder of the database; none = `sluice` in the user's data directory (`XDG_DATA_HOME`, else `~/.local/share`).
     pub data_dir: Option<PathBuf>,
     /// Where `serve` listens; port 0 = any free one.
@@ -193,6 +196,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             database: None,
+            event_store: None,
             data_dir: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
             simulated_clock: None,
@@ -315,6 +319,7 @@ impl Config {
         let schedule = self.due_times().map_err(|error| ConfigError::Value(error.to_string()))?;
         Ok(AppOptions {
             log,
+            event_store: self.event_store.clone(),
             simulated_clock: self.simulated_clock,
             schedule,
             settings: self.settings(),

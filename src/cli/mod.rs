@@ -16,6 +16,7 @@ mod projections;
 mod serve;
 mod session;
 mod status;
+mod store;
 mod token;
 
 use std::ffi::OsString;
@@ -48,6 +49,9 @@ struct Globals {
     /// Where the database is: `sqlite:///path/to/sluice.db` [env: SLUICE_DATABASE]
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
+    /// Where the events are, if not in the database: `esdb://user:password@host:2113` [env: SLUICE_EVENT_STORE]
+    #[arg(long, global = true, value_name = "URL", alias = "event_store")]
+    event_store: Option<String>,
     /// Folder of the database, where none is named [env: SLUICE_DATA_DIR]
     #[arg(long, global = true, value_name = "DIR", alias = "data_dir")]
     data_dir: Option<String>,
@@ -94,6 +98,9 @@ enum Command {
     /// Look after the read models
     #[command(subcommand)]
     Projections(projections::Command),
+    /// Look after the event log: archive old months, verify the archive
+    #[command(subcommand)]
+    Store(store::Command),
     /// Take in usage from elsewhere
     #[command(subcommand)]
     Import(import::Command),
@@ -141,6 +148,7 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Hold(command) => hold::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Token(command) => token::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Store(command) => store::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Explain(options) => explain::run(&Session::open(&cli.globals).await?, &options, out).await,
         }

@@ -3,6 +3,7 @@
 //! An append touches one stream, atomically, and checks the version it was decided on. A read of the log in order never
 //! passes a position that could still be filled later: each engine sees to that on its own.
 
+pub mod archive;
 pub mod consumer;
 pub mod eventstoredb;
 pub mod memory;

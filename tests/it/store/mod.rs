@@ -1,5 +1,6 @@
 //! The event store: one contract for every engine, what is particular to `SQLite`, and the consumer loop.
 
+mod archive;
 mod consumers;
 mod contract;
 pub mod esdb;

@@ -11,6 +11,7 @@ mod log;
 mod proto;
 mod read;
 mod server;
+mod service;
 
 pub use faults::Fault;
 pub use server::Fixture;
