@@ -225,9 +225,10 @@ impl App {
         // Set once, right here.
         let _ = late.set(Arc::clone(&clock));
         let own: Arc<dyn EventStore> = Arc::new(sqlite);
-        let store = event_log::choose(own, options.event_store.as_ref(), &meta, &now, &options.limits).await?;
+        let store =
+            Box::pin(event_log::choose(own, options.event_store.as_ref(), &meta, &now, &options.limits)).await?;
         let read = ReadDb::open(&files.read, &options.limits).await?;
-        Self::assemble(options, clock, clock_kind, store, read, meta, now).await
+        Box::pin(Self::assemble(options, clock, clock_kind, store, read, meta, now)).await
     }
 
     async fn assemble(

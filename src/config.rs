@@ -36,7 +36,7 @@ use crate::store::eventstoredb::EventStoreAddress;
 pub struct Config {
     /// Where the database is; none = `sluice.db` in the data directory.
     pub database: Option<Database>,
-    /// Where the events are, if not in the database: EventStoreDB or KurrentDB; none = in the database.
+    /// Where the events are, if not in the database: `EventStoreDB` or `KurrentDB`; none = in the database.
     pub event_store: Option<EventStoreAddress>,
     /// Folder of the database; none = `sluice` in the user's data directory (`XDG_DATA_HOME`, else `~/.local/share`).
     pub data_dir: Option<PathBuf>,

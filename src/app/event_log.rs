@@ -32,7 +32,7 @@ pub enum EventLogError {
         /// The log that was found.
         found: String,
         /// Where.
-        address: EventStoreAddress,
+        address: String,
     },
     /// The database has events of its own.
     #[error("this database holds a log of its own: with --event-store, use a new database")]
@@ -61,6 +61,6 @@ pub(super) async fn choose(
     if kept == found {
         Ok(Arc::new(store))
     } else {
-        Err(EventLogError::Another { kept, found, address: address.clone() })
+        Err(EventLogError::Another { kept, found, address: address.to_string() })
     }
 }

@@ -148,7 +148,7 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Hold(command) => hold::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Token(command) => token::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
-            Command::Store(command) => store::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Store(command) => Box::pin(store::run(&Session::open(&cli.globals).await?, command, out)).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Explain(options) => explain::run(&Session::open(&cli.globals).await?, &options, out).await,
         }

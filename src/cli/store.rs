@@ -6,7 +6,7 @@ use serde_json::json;
 use super::output::{Out, count, time};
 use super::session::{CliError, Session};
 use crate::domain::period::Month;
-use crate::store::archive::Segment;
+use crate::store::archive::{Segment, hex};
 use crate::store::sqlite::{Archive, Planned};
 
 #[derive(Debug, Subcommand)]
@@ -75,10 +75,6 @@ fn document(segment: &Segment) -> serde_json::Value {
         "file_sha256": hex(&facts.file_sha256),
         "verified_at": segment.recorded_at,
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn show(segments: &[Segment], out: &Out) {

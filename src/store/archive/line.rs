@@ -82,7 +82,7 @@ pub(super) fn read(line: &[u8]) -> Result<RecordedEvent, String> {
 }
 
 /// Bytes in hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

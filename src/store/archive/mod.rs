@@ -6,5 +6,6 @@
 mod line;
 mod segment;
 
+pub use line::hex;
 pub use segment::{Frame, Segment, SegmentError, SegmentFacts};
 pub(in crate::store) use segment::{SegmentWriter, read_frame, verify};

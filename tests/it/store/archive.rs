@@ -230,10 +230,10 @@ async fn who_reads_while_rows_go_sees_the_whole_log_and_who_writes_is_not_refuse
     let writer = tokio::spawn({
         let (store, done) = (Arc::clone(&store), Arc::clone(&done));
         async move {
-            let mut number = 0;
+            let mut number = 0_u64;
             while number < 20 || !done.load(Ordering::Relaxed) {
-                let event = vec![event(50_000 + number)];
-                store.append(&stream("busy-1"), ExpectedVersion::Exact(number as u64), event).await.unwrap();
+                let event = vec![event(50_000 + u128::from(number))];
+                store.append(&stream("busy-1"), ExpectedVersion::Exact(number), event).await.unwrap();
                 number += 1;
             }
         }

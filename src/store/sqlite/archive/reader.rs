@@ -95,10 +95,10 @@ impl ArchiveReader {
         let mut frame: Option<(u64, u64, Events)> = None;
         for (version, position) in places {
             if frame.as_ref().is_none_or(|(first, last, _)| !(*first..=*last).contains(&position)) {
-                let placed = tables::frame_of(&self.readers, position)
+                let there = tables::frame_of(&self.readers, position)
                     .await?
                     .ok_or_else(|| StoreError::Corrupt(format!("position {position} is archived and in no segment")))?;
-                frame = Some((placed.frame.first, placed.frame.last, self.events(placed).await?));
+                frame = Some((there.frame.first, there.frame.last, self.events(there).await?));
             }
             let events = frame.as_ref().map_or(&[][..], |(_, _, events)| events.as_slice());
             let place = events.binary_search_by_key(&Position::seq(position), |event| event.position).ok();

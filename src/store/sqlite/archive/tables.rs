@@ -62,6 +62,7 @@ fn number(row: &SqliteRow, index: usize) -> Result<u64, StoreError> {
     u64::try_from(value).map_err(|_| StoreError::Corrupt(format!("column {index} of a segment is negative")))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn corrupt(error: sqlx::Error) -> StoreError {
     StoreError::Corrupt(format!("what is recorded about segments: {error}"))
 }
@@ -196,8 +197,8 @@ pub(in crate::store::sqlite) async fn record(
         query.execute(&mut *transaction).await.map_err(unavailable)?;
         rest = others;
     }
-    let places = sqlx::query(INSERT_ARCHIVED).bind(signed(facts.first)).bind(signed(facts.last));
-    let placed = places.execute(&mut *transaction).await.map_err(unavailable)?.rows_affected();
+    let index = sqlx::query(INSERT_ARCHIVED).bind(signed(facts.first)).bind(signed(facts.last));
+    let placed = index.execute(&mut *transaction).await.map_err(unavailable)?.rows_affected();
     if placed != facts.events {
         let events = facts.events;
         return Err(StoreError::Corrupt(format!("the segment holds {events} events, the log {placed} in its place")));
