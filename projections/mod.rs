@@ -9,6 +9,7 @@ mod kit;
 pub mod rebuild;
 pub mod registry;
 pub mod retention;
+pub mod site_answers;
 pub mod status_summary;
 pub mod usage;
 
@@ -18,8 +19,14 @@ use crate::store::consumer::ConsumerLoop;
 pub use kit::{Page, Span};
 
 /// The names of the consumers, which are the names under which each can be rebuilt.
-pub const NAMES: [&str; 5] =
-    [registry::NAME, usage::NAME, evaluation_log::NAME, command_history::NAME, status_summary::NAME];
+pub const NAMES: [&str; 6] = [
+    registry::NAME,
+    usage::NAME,
+    evaluation_log::NAME,
+    command_history::NAME,
+    status_summary::NAME,
+    site_answers::NAME,
+];
 
 /// Adds every read model to the loop that feeds them.
 #[must_use]
@@ -29,4 +36,5 @@ pub fn consumers(to: ConsumerLoop<Event>) -> ConsumerLoop<Event> {
         .with(evaluation_log::EvaluationLog::default())
         .with(command_history::CommandHistory::default())
         .with(status_summary::StatusSummary::default())
+        .with(site_answers::SiteAnswers)
 }

@@ -3,7 +3,7 @@
 //! The horizon that the old tables know is given to the new ones, so that they do not write what is pruned anyway; what
 //! slips through is pruned right after the swap.
 
-use super::{command_history, evaluation_log, registry, retention, status_summary, usage};
+use super::{command_history, evaluation_log, registry, retention, site_answers, status_summary, usage};
 use crate::events::Event;
 use crate::events::envelope::Position;
 use crate::store::consumer::{Consumer, ConsumerLoop, LoopError, RebuildProgress};
@@ -37,6 +37,7 @@ pub async fn one(
         evaluation_log::NAME => Box::new(evaluation_log::EvaluationLog::with_horizon(horizon)),
         command_history::NAME => Box::new(command_history::CommandHistory::with_horizon(horizon)),
         status_summary::NAME => Box::new(status_summary::StatusSummary::default()),
+        site_answers::NAME => Box::new(site_answers::SiteAnswers),
         other => return Err(RebuildError::Unknown(other.to_owned())),
     };
     let position = feed.rebuild(fresh, progress).await?;

@@ -4,6 +4,7 @@
 //! tasks. [`App::settle`] does their work here and now, for everybody else.
 
 mod event_log;
+mod rest;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,9 @@ use crate::notify::{Notifier, NotifierParts, NotifyConsumer, NotifyError, Notify
 use crate::operations::Operations;
 use crate::projections::{self, registry as tables};
 use crate::reactions::{self, ManualHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
-use crate::registry::{FollowError, Follower, PolicyRow, Registry, ResourceEntry, Served, Snapshot, served_position};
+use crate::registry::{
+    At, FollowError, Follower, PolicyRow, Registry, ResourceEntry, Served, Snapshot, served_position,
+};
 use crate::retention::Retention;
 use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError};
 use crate::site_settings::{Settings, SiteSettings};
@@ -389,8 +392,8 @@ impl App {
         tasks.spawn(async move { follower.run(stops.0).await });
         tasks.spawn(async move { consumers.run(stops.1).await });
         tasks.spawn(async move { reactions.run(stops.2).await });
-        let (allocations, rest) = (Arc::clone(&self.allocations), stop.clone());
-        tasks.spawn(async move { allocations.rest(rest).await });
+        let (app, rest) = (Arc::clone(self), stop.clone());
+        tasks.spawn(async move { app.rest_when_idle(rest).await });
         if self.options.metrics.wanted() {
             let stop = stop.clone();
             tasks.spawn(async move {
@@ -466,6 +469,12 @@ async fn snapshot(read: &ReadDb) -> Result<Snapshot, SqlError> {
     tables::load_projects(read, |o| known.projects.push((o.facts, o.version))).await?;
     tables::load_offerings(read, |o| known.offerings.push((o.facts, o.version))).await?;
     known.deleted = tables::load_deleted_policies(read).await?;
+    let agents = &mut known.agents;
+    tables::load_agents(read, |part| {
+        let at = At { version: part.version, created: part.created, modified: part.modified };
+        agents.apply(&part.event, &at);
+    })
+    .await?;
     let policies = &mut known.policies;
     tables::load_policies(read, |o| {
         policies.push(PolicyRow { facts: o.facts, version: o.version, created: o.created });

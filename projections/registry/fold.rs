@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{IN_GROUP, Kind, MEMBER, OWNER};
 use crate::domain::tres::Amounts;
 use crate::events::Event;
+use crate::events::agent::AgentEvent;
 use crate::events::allocation::{AllocationEvent, ResourceState};
 use crate::events::registry::RegistryEvent;
 use crate::projections::kit::{Mark, book_of, flag_bits, in_list, month_code, query_in};
@@ -205,16 +206,58 @@ fn object(event: &RegistryEvent) -> Option<Object> {
     })
 }
 
+/// A part of an agent; all parts are under the agent itself.
+fn agent_part(event: &AgentEvent) -> Option<Object> {
+    let part = |kind, id, name: &str, parent| Object {
+        kind,
+        id,
+        slug: String::new(),
+        name: name.to_owned(),
+        parent: Some(parent),
+        gone: false,
+        links: Vec::new(),
+    };
+    Some(match event {
+        AgentEvent::IdentityRegistered(f) | AgentEvent::IdentityChanged(f) => {
+            part(Kind::Agent, f.agent.as_uuid(), &f.name, f.offering.as_uuid())
+        }
+        AgentEvent::ServiceRegistered(f) => part(Kind::AgentService, f.service.as_uuid(), &f.name, f.agent.as_uuid()),
+        AgentEvent::ProcessorRegistered(f) => {
+            part(Kind::AgentProcessor, f.processor.as_uuid(), &f.name, f.agent.as_uuid())
+        }
+        AgentEvent::SubscriptionRegistered(f) => {
+            part(Kind::AgentSubscription, f.subscription.as_uuid(), &f.object_type, f.agent.as_uuid())
+        }
+        AgentEvent::QueueRegistered(f) => part(Kind::AgentQueue, f.consumer.as_uuid(), &f.queue, f.agent.as_uuid()),
+        AgentEvent::IdentityRemoved(_) => return None,
+    })
+}
+
 /// Objects are few and seldom change: one by one.
 pub(super) async fn objects(tx: &mut ReadTx, mark: &mut Mark, events: &[&Decoded<Event>]) -> Result<(), SqlError> {
     for event in events {
-        let Event::Registry(registry) = &event.event else { continue };
         let recorded = &event.recorded;
-        if let RegistryEvent::PolicyDeleted(deleted) = registry {
-            let update = "UPDATE registry_objects{g} SET gone = 1, modified_at = $2 WHERE id = $1";
-            tx.execute(update, &[SqlValue::Uuid(deleted.policy.as_uuid()), recorded.occurred_at.into()]).await?;
-        }
-        let Some(object) = object(registry) else { continue };
+        let (found, payload) = match &event.event {
+            Event::Registry(registry) => {
+                if let RegistryEvent::PolicyDeleted(deleted) = registry {
+                    let update = "UPDATE registry_objects{g} SET gone = 1, modified_at = $2 WHERE id = $1";
+                    let values = [SqlValue::Uuid(deleted.policy.as_uuid()), recorded.occurred_at.into()];
+                    tx.execute(update, &values).await?;
+                }
+                (object(registry), registry.payload())
+            }
+            Event::Agent(agent) => {
+                if let AgentEvent::IdentityRemoved(removed) = agent {
+                    let update =
+                        "UPDATE registry_objects{g} SET gone = 1, modified_at = $2 WHERE id = $1 OR parent = $1";
+                    let values = [SqlValue::Uuid(removed.agent.as_uuid()), recorded.occurred_at.into()];
+                    tx.execute(update, &values).await?;
+                }
+                (agent_part(agent), agent.payload())
+            }
+            Event::Allocation(_) | Event::Site(_) => continue,
+        };
+        let Some(object) = found else { continue };
         let find = "SELECT no FROM registry_objects{g} WHERE id = $1";
         let known = tx.query_one(find, &[SqlValue::Uuid(object.id)]).await?;
         let no = known.map_or_else(|| Ok(mark.number()), |row| row.i64(0))?;
@@ -227,7 +270,7 @@ pub(super) async fn objects(tx: &mut ReadTx, mark: &mut Mark, events: &[&Decoded
             object.parent.into(),
             object.gone.into(),
             recorded.version.cast_signed().into(),
-            registry.payload().into(),
+            payload.into(),
             recorded.occurred_at.into(),
             recorded.metadata.actor.id.into(),
         ];

@@ -11,6 +11,7 @@ use super::objects::facts;
 use super::resources::state_of;
 use crate::domain::ids::{CustomerId, OfferingId, PolicyId, ProjectId, ResourceId};
 use crate::domain::period::Month;
+use crate::events::agent::AgentEvent;
 use crate::events::allocation::ResourceState;
 use crate::events::envelope::Position;
 use crate::events::registry::{CustomerFacts, GroupFacts, OfferingFacts, PolicyFacts, ProjectFacts};
@@ -60,7 +61,7 @@ async fn load<T: DeserializeOwned>(
     mut each: impl FnMut(LoadedObject<T>) + Send,
 ) -> Result<(), SqlError> {
     let select = "SELECT no, facts, version, created_at FROM registry_objects \
-                  WHERE kind = $1 AND no > $2 AND (gone = 0 OR kind <> 5) ORDER BY no LIMIT $3";
+                  WHERE kind = $1 AND no > $2 AND (gone = 0 OR kind < 5) ORDER BY no LIMIT $3";
     let mut after = 0;
     loop {
         let rows = db.query(select, &[kind.code().into(), after.into(), PAGE.into()]).await?;
@@ -99,6 +100,42 @@ loads! {
 pub async fn load_deleted_policies(db: &ReadDb) -> Result<Vec<PolicyId>, SqlError> {
     let select = "SELECT id FROM registry_objects WHERE kind = $1 AND gone = 1 ORDER BY no";
     db.query(select, &[Kind::Policy.code().into()]).await?.iter().map(|row| Ok(row.uuid(0)?.into())).collect()
+}
+
+/// Something of a site agent, as the event that has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedAgentPart {
+    /// The event.
+    pub event: AgentEvent,
+    /// Version of the agent's stream.
+    pub version: u64,
+    /// When it was first registered.
+    pub created: DateTime<Utc>,
+    /// When it last changed.
+    pub modified: DateTime<Utc>,
+}
+
+/// Every site agent that is in use, with its services, processors, subscriptions and queues.
+pub async fn load_agents(db: &ReadDb, mut each: impl FnMut(LoadedAgentPart) + Send) -> Result<(), SqlError> {
+    let select = "SELECT no, kind, facts, version, created_at, modified_at FROM registry_objects \
+                  WHERE kind >= $1 AND no > $2 AND gone = 0 ORDER BY no LIMIT $3";
+    let mut after = 0;
+    loop {
+        let rows = db.query(select, &[Kind::Agent.code().into(), after.into(), PAGE.into()]).await?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        after = last.i64(0)?;
+        for row in &rows {
+            let event = match row.i64(1)? {
+                7 => AgentEvent::ServiceRegistered(facts(row, 2)?),
+                8 => AgentEvent::ProcessorRegistered(facts(row, 2)?),
+                9 => AgentEvent::SubscriptionRegistered(facts(row, 2)?),
+                10 => AgentEvent::QueueRegistered(facts(row, 2)?),
+                _ => AgentEvent::IdentityRegistered(facts(row, 2)?),
+            };
+            let version = row.i64(3)?.cast_unsigned();
+            each(LoadedAgentPart { event, version, created: row.time(4)?, modified: row.time(5)? });
+        }
+    }
 }
 
 /// Every resource, terminated ones too.

@@ -1,4 +1,4 @@
-//! The registry as tables: organisations, groups, projects, offerings, policies and resources, for lists and for starting.
+//! The registry as tables: organisations, groups, projects, offerings, policies, agents and resources, for lists and for starting.
 //!
 //! Objects but resources are few and keep their facts as JSON; resources may be a hundred thousand and have columns. The
 //! registry in memory is loaded from here, with the position of the log that it then stands at.
@@ -12,12 +12,13 @@ use async_trait::async_trait;
 
 use super::kit::{Mark, MarkSql, mark_sql};
 use crate::events::Event;
+use crate::events::agent::AgentEvent;
 use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::ReadTx;
 
 pub use load::{
-    LoadedObject, LoadedResource, load_customers, load_deleted_policies, load_groups, load_offerings, load_policies,
-    load_projects, load_resources, loaded_position,
+    LoadedAgentPart, LoadedObject, LoadedResource, load_agents, load_customers, load_deleted_policies, load_groups,
+    load_offerings, load_policies, load_projects, load_resources, loaded_position,
 };
 pub use objects::{
     ObjectFilter, ObjectRow, customers, customers_of, groups, offerings, policies, projects, projects_of,
@@ -39,6 +40,11 @@ enum Kind {
     Project = 3,
     Offering = 4,
     Policy = 5,
+    Agent = 6,
+    AgentService = 7,
+    AgentProcessor = 8,
+    AgentSubscription = 9,
+    AgentQueue = 10,
 }
 
 impl Kind {
@@ -80,7 +86,7 @@ fn matters(event_type: &str) -> bool {
             | "limits_changed.v1"
             | "restriction_changed.v1"
             | "books_opened.v1"
-    )
+    ) || AgentEvent::TYPES.contains(&event_type)
 }
 
 #[async_trait]

@@ -123,7 +123,7 @@ impl Fold {
                 self.count(&before, &resource.contribution(), event.recorded.occurred_at);
                 self.resources.insert(id, resource);
             }
-            Event::Site(_) | Event::Registry(_) => {}
+            Event::Site(_) | Event::Registry(_) | Event::Agent(_) => {}
         }
     }
 

@@ -30,6 +30,9 @@ pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Resu
         if explained.policies.is_empty() {
             out.text("\nno policy applies to it");
         }
+        for policy in &explained.passed_by {
+            out.text(format!("\npolicy {} does not apply: {}", policy.name, policy.reason));
+        }
     }
     Ok(())
 }
@@ -44,7 +47,9 @@ fn resource_lines(explained: &Explanation, out: &Out) {
     out.text(format!("  restricted: {}", flags(explained.flags)));
     for hold in &explained.holds {
         let end = hold.expires_at.map(|at| format!(" until {}", time(at))).unwrap_or_default();
-        out.text(format!("  held by hand{end}: {}", hold.reason));
+        let ticket = hold.ticket.as_ref().map(|ticket| format!(", ticket {ticket}")).unwrap_or_default();
+        let since = time(hold.placed_at);
+        out.text(format!("  held by hand: {} since {since}{end}{ticket}: {}", hold.kind.as_str(), hold.reason));
     }
 }
 

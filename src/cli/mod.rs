@@ -2,15 +2,18 @@
 //!
 //! Commands work on the same database beside a running server. Status: 0 done, 1 failed, 2 wrong usage.
 
+mod agent_config;
 mod apply;
 mod cleanup;
 mod demo;
+mod doctor;
 mod evaluate;
 mod explain;
 mod hold;
 mod import;
 mod import_report;
 mod import_table;
+mod notices;
 mod output;
 mod projections;
 mod serve;
@@ -18,6 +21,7 @@ mod session;
 mod status;
 mod store;
 mod token;
+mod users;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -95,6 +99,12 @@ enum Command {
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// List users, and erase somebody from the directory
+    #[command(subcommand)]
+    Users(users::Command),
+    /// List notices, and send again what could not be delivered
+    #[command(subcommand)]
+    Notices(notices::Command),
     /// Look after the read models
     #[command(subcommand)]
     Projections(projections::Command),
@@ -104,6 +114,10 @@ enum Command {
     /// Take in usage from elsewhere
     #[command(subcommand)]
     Import(import::Command),
+    /// Print a configuration of the site agent for an offering
+    AgentConfig(agent_config::Options),
+    /// Find what is wrong with the installation, and what to do about it
+    Doctor(doctor::Options),
     /// Show a resource's usage, allocation, carryover and thresholds term by term
     Explain(explain::Options),
 }
@@ -115,7 +129,7 @@ pub fn main() -> ExitCode {
 
 /// Runs a command line, its first word being the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(arguments.into_iter().map(dashed)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are errors to clap, with status 0; wrong usage has 2.
@@ -135,6 +149,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// A flag with dashes where it was written with underscores; both spellings are known, as of commands.
+fn dashed(argument: OsString) -> OsString {
+    match argument.to_str().and_then(|text| text.strip_prefix("--")) {
+        Some(flag) if !flag.is_empty() => {
+            let (name, value) = flag.split_at(flag.find('=').unwrap_or(flag.len()));
+            format!("--{}{value}", name.replace('_', "-")).into()
+        }
+        _ => argument,
+    }
+}
+
 fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
     runtime.block_on(async {
@@ -147,9 +172,13 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Cleanup(options) => cleanup::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Hold(command) => hold::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Token(command) => token::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Users(command) => users::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Notices(command) => notices::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Store(command) => Box::pin(store::run(&Session::open(&cli.globals).await?, command, out)).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::AgentConfig(options) => agent_config::run(&Session::open(&cli.globals).await?, &options, out),
+            Command::Doctor(options) => doctor::run(&cli.globals, &options, out).await,
             Command::Explain(options) => explain::run(&Session::open(&cli.globals).await?, &options, out).await,
         }
     })

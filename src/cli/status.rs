@@ -140,23 +140,25 @@ async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value,
         let state = session.app.registry.read();
         state.policy(id).map(|p| p.facts.slug.clone()).filter(|slug| !slug.is_empty()).unwrap_or_else(|| id.to_string())
     };
-    let mut by_hand = Vec::with_capacity(found.len());
+    let (mut by_hand, mut whys) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
     for row in &found {
         by_hand.push(holds_on(&session.app.read, row.resource).await?);
+        whys.push(why(session, row).await?);
     }
-    let document = found.iter().zip(&by_hand).map(|(row, holds)| {
+    let document = found.iter().zip(&by_hand).zip(&whys).map(|((row, holds), why)| {
         json!({
             "policy_uuid": row.policy, "resource_uuid": row.resource, "resource_name": row.resource_name,
             "manual_holds": holds, "billing_period": row.period, "usage_percentage": row.percentage.map(number), "paused": row.flags.paused,
             "downscaled": row.flags.downscaled, "held_by_policy": row.held, "evaluated_at": time(row.evaluated_at),
-            "site_agent_status": row.agent.as_str(),
+            "site_agent_status": row.agent.as_str(), "why": why,
         })
     });
     let document: Vec<Value> = document.collect();
-    let rows: Vec<[String; 8]> = found
+    let rows: Vec<[String; 9]> = found
         .iter()
         .zip(&by_hand)
-        .map(|(row, holds)| {
+        .zip(whys)
+        .map(|((row, holds), why)| {
             [
                 row.resource_name.clone(),
                 names(row.policy),
@@ -166,12 +168,16 @@ async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value,
                 held_by_hand(holds),
                 time(row.evaluated_at),
                 row.agent.as_str().to_owned(),
+                why,
             ]
         })
         .collect();
     if !rows.is_empty() {
         out.text("");
-        out.table(["resource", "policy", "period", "usage", "restricted", "by hand", "evaluated", "agent"], rows);
+        out.table(
+            ["resource", "policy", "period", "usage", "restricted", "by hand", "evaluated", "agent", "why"],
+            rows,
+        );
         let more = total - i64::try_from(found.len()).unwrap_or_default();
         if more > 0 {
             out.text(format!(
@@ -181,6 +187,18 @@ async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value,
         }
     }
     Ok(Value::Array(document))
+}
+
+/// The sentence of the newest evaluation behind a line, or why it failed.
+async fn why(session: &Session, row: &status_summary::StatusRow) -> Result<String, SqlError> {
+    let filter = evaluation_log::EvaluationFilter {
+        policy: Some(row.policy),
+        resource: Some(row.resource),
+        ..evaluation_log::EvaluationFilter::default()
+    };
+    let (newest, _) = evaluation_log::list(&session.app.read, &filter, Page::first(1)).await?;
+    let said = newest.first().map(|newest| newest.error.clone().unwrap_or_else(|| newest.explanation.clone()));
+    Ok(said.unwrap_or_else(|| "its evaluations are older than the retention".to_owned()))
 }
 
 async fn logs(session: &Session, asked: &Asked, rows: u32, out: &Out) -> Result<Value, SqlError> {

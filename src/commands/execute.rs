@@ -10,10 +10,8 @@ mod together;
 pub use books::Loaded;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::books::Books;
@@ -32,9 +30,6 @@ use crate::telemetry::metrics;
 
 /// How often a command is decided again after somebody else wrote first.
 const ATTEMPTS_MAX: usize = 4;
-
-/// After so long without any command, folded books are let go.
-const REST: Duration = Duration::from_mins(5);
 
 /// Locks over which resources are spread, so that commands on one resource follow each other.
 const LOCK_STRIPES: usize = 4_096;
@@ -158,17 +153,9 @@ impl Allocations {
         self.books.clear();
     }
 
-    /// Drops the folded books whenever no command came for some time, until told to stop: a server at rest is small.
-    pub async fn rest(&self, stop: CancellationToken) {
-        let mut seen = self.books.changes();
-        loop {
-            tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(REST) => {} }
-            let changes = self.books.changes();
-            if changes == seen {
-                self.books.clear();
-            }
-            seen = changes;
-        }
+    /// A number that grows with every command that is carried out.
+    pub fn activity(&self) -> u64 {
+        self.books.changes()
     }
 
     async fn lock(&self, resource: ResourceId) -> MutexGuard<'_, ()> {

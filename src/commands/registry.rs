@@ -3,8 +3,10 @@
 //! Each object has one stream whose newest event says what is. A command gets the current facts, answers with the facts
 //! wanted, and is decided again if somebody else wrote first. The same facts again are one fact: nothing is appended.
 
+mod agent;
 mod policy;
 
+pub use agent::{RegisteredPart, agent_id};
 pub use policy::{PolicyChange, check_against_offering};
 
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::domain::validation::FieldErrors;
 use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamName, Version};
 use crate::events::registry::{CustomerFacts, GroupFacts, OfferingFacts, ProjectFacts, RegistryEvent};
 use crate::registry::Registry;
-use crate::store::{EventStore, ExpectedVersion, StoreError};
+use crate::store::{Appended, EventStore, ExpectedVersion, StoreError};
 
 /// How often a command is decided again after somebody else wrote first.
 const ATTEMPTS_MAX: usize = 4;
@@ -198,9 +200,13 @@ impl RegistryCommands {
     }
 
     async fn read(&self, stream: &StreamName) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.read_after(stream, 0).await
+    }
+
+    async fn read_after(&self, stream: &StreamName, known: Version) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut events = Vec::new();
         loop {
-            let after = events.last().map_or(0, |e: &RecordedEvent| e.version);
+            let after = events.last().map_or(known, |e: &RecordedEvent| e.version);
             let page = self.store.read_stream(stream, after, PAGE).await?;
             let done = page.len() < PAGE;
             events.extend(page);
@@ -217,21 +223,29 @@ impl RegistryCommands {
         event: RegistryEvent,
         meta: &CommandMeta,
     ) -> Result<(Version, Position), StoreError> {
+        let (appended, now) = self.append_any(stream, version, event.event_type(), event.payload(), meta).await?;
+        self.registry.write().apply(&event, appended.version, now);
+        Ok((appended.version, appended.position))
+    }
+
+    /// Appends one event of any family; what the registry makes of it is the caller's business.
+    async fn append_any(
+        &self,
+        stream: &StreamName,
+        version: Version,
+        event_type: &'static str,
+        payload: String,
+        meta: &CommandMeta,
+    ) -> Result<(Appended, DateTime<Utc>), StoreError> {
         let now: DateTime<Utc> = self.clock.now();
-        let new = NewEvent {
-            event_id: self.ids.fresh(),
-            event_type: event.event_type(),
-            occurred_at: now,
-            metadata: meta.metadata(),
-            payload: event.payload(),
-        };
+        let new =
+            NewEvent { event_id: self.ids.fresh(), event_type, occurred_at: now, metadata: meta.metadata(), payload };
         let expected = ExpectedVersion::Exact(version);
         let appended = match self.store.append(stream, expected, vec![new.clone()]).await {
             Err(StoreError::Unknown(_)) => self.store.append(stream, expected, vec![new]).await?,
             other => other?,
         };
-        self.registry.write().apply(&event, appended.version, now);
-        Ok((appended.version, appended.position))
+        Ok((appended, now))
     }
 }
 

@@ -178,7 +178,7 @@ impl Secrets {
 
 impl Config {
     /// How notices travel. The process that delivers says so itself.
-    pub(super) fn notify_options(&self) -> NotifyOptions {
+    pub(crate) fn notify_options(&self) -> NotifyOptions {
         let mut missing = Vec::new();
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let endpoint = |e: &WebhookEndpoint, missing: &mut Vec<String>| Endpoint {

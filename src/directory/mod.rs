@@ -3,6 +3,7 @@
 //! It is primary data, not a projection, and the only place where personal data stands: events carry opaque ids that are
 //! resolved here, so that a person can be erased without touching the log. Keys are kept as hashes and never logged.
 
+mod erase;
 mod tokens;
 mod users;
 
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use sqlx::SqlitePool;
 
+pub use erase::{Erased, Subject};
 pub use tokens::{KEY_CHARS_MIN, NewToken, Principal, Role, TokenRecord, key_complaint};
 pub use users::{UserDetails, UserRecord};
 

@@ -61,8 +61,6 @@ const EMAILS_BY_IDS: &str = "SELECT user_id, email FROM directory_entries \
 const FIND_ADDRESS: &str = "SELECT user_id FROM directory_entries WHERE kind = 'address' AND lower(email) = lower(?1)";
 const INSERT_ADDRESS: &str = "INSERT INTO directory_entries (user_id, kind, email, created_at, modified_at) \
     VALUES (?1, 'address', ?2, ?3, ?3)";
-const DELETE_ENTRY: &str = "DELETE FROM directory_entries WHERE user_id = ?1";
-const REVOKE_TOKENS: &str = "UPDATE tokens SET revoked_at = coalesce(revoked_at, ?2), label = NULL WHERE user_id = ?1";
 
 pub(super) fn instant(row: &SqliteRow, column: usize) -> Result<Option<DateTime<Utc>>, DirectoryError> {
     let micros: Option<i64> = row.try_get(column)?;
@@ -171,16 +169,6 @@ impl Directory {
             emails.insert(row.try_get::<Uuid, _>(0)?.into(), row.try_get(1)?);
         }
         Ok(ids.iter().filter_map(|id| emails.remove(id)).collect())
-    }
-
-    /// Erases a user or an address: the entry goes, the tokens are revoked and lose their labels; the opaque id in old
-    /// events then stands for nobody. Says whether there was an entry.
-    pub async fn erase_user(&self, id: UserId, now: DateTime<Utc>) -> Result<bool, DirectoryError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let gone = sqlx::query(DELETE_ENTRY).bind(id.as_uuid()).execute(&mut *transaction).await?.rows_affected();
-        sqlx::query(REVOKE_TOKENS).bind(id.as_uuid()).bind(now.timestamp_micros()).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(gone > 0)
     }
 }
 

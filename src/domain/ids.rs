@@ -98,8 +98,16 @@ ids! {
     DispatchId;
     /// One reason for which a resource is held paused or downscaled.
     HoldId;
-    /// One site agent.
+    /// One site agent: a name that it gives itself on one offering.
     AgentId;
+    /// One service that a site agent runs, such as its report loop.
+    AgentServiceId;
+    /// One processor of such a service.
+    AgentProcessorId;
+    /// One subscription of an older site agent to messages of one kind.
+    SubscriptionId;
+    /// One registration of an agent's message queue.
+    QueueId;
     /// One API token (never its key).
     TokenId;
     /// One request that the running server is to carry out.

@@ -3,6 +3,7 @@
 //! Every number another part of Sluice shows, records or sends is computed here, in decimal arithmetic, from arguments
 //! alone, so that a recorded decision can be recomputed years later.
 
+pub mod agreement;
 pub mod carryover;
 pub mod decimal;
 pub mod evaluate;

@@ -17,6 +17,7 @@ use crate::domain::settings::AgentSettings;
 use crate::domain::tres::Amounts;
 use crate::event_family;
 use crate::events::notice::{NoticeFailed, NoticeSent};
+use crate::events::site_answer::{LimitsEchoed, QosConfirmed, SiteAnswers};
 
 pub use super::recorded::{Recorded, RecordedBasis};
 
@@ -419,6 +420,9 @@ pub struct CommandResultReported {
     /// What was said.
     #[serde(flatten)]
     pub report: CommandReport,
+    /// Where what was run is not what was meant, in sentences; only of the newest dispatch.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub differences: Vec<String>,
 }
 
 /// The agent reported on nothing that is known; kept as evidence.
@@ -473,6 +477,9 @@ pub struct Carried {
     /// Dispatches that may still be answered, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub dispatches: Vec<OpenDispatch>,
+    /// What the site said last of class of service and limits.
+    #[serde(skip_serializing_if = "SiteAnswers::is_empty", default)]
+    pub answers: SiteAnswers,
 }
 
 /// What a policy leaves for the next book.
@@ -581,6 +588,10 @@ event_family! {
         CommandResultReported(CommandResultReported) = "command_result_reported.v1",
         /// The agent reported on nothing known.
         CommandResultUnmatched(CommandResultUnmatched) = "command_result_unmatched.v1",
+        /// The agent says which class of service the account has.
+        QosConfirmed(QosConfirmed) = "qos_confirmed.v1",
+        /// The agent read limits back.
+        LimitsEchoed(LimitsEchoed) = "limits_echoed.v1",
         /// A notice was handed over.
         NoticeSent(NoticeSent) = "notice_sent.v1",
         /// A notice was given up.

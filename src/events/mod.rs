@@ -2,6 +2,7 @@
 //!
 //! Type names are never renamed; every name ever written stays decodable.
 
+pub mod agent;
 pub mod allocation;
 pub mod envelope;
 mod family;
@@ -10,7 +11,9 @@ mod recorded;
 pub mod registry;
 pub mod resolve;
 pub mod site;
+pub mod site_answer;
 
+use agent::AgentEvent;
 use allocation::AllocationEvent;
 use envelope::{DecodeError, RecordedEvent};
 use registry::RegistryEvent;
@@ -23,6 +26,8 @@ pub enum Event {
     Allocation(AllocationEvent),
     /// Of the registry.
     Registry(RegistryEvent),
+    /// Of a site agent.
+    Agent(AgentEvent),
     /// Of the site.
     Site(SiteEvent),
 }
@@ -30,7 +35,12 @@ pub enum Event {
 impl Event {
     /// Every stored type name, in the order of the families.
     pub fn types() -> impl Iterator<Item = &'static str> {
-        AllocationEvent::TYPES.iter().chain(RegistryEvent::TYPES).chain(SiteEvent::TYPES).copied()
+        AllocationEvent::TYPES
+            .iter()
+            .chain(RegistryEvent::TYPES)
+            .chain(AgentEvent::TYPES)
+            .chain(SiteEvent::TYPES)
+            .copied()
     }
 
     /// Decodes a recorded event.
@@ -39,6 +49,7 @@ impl Event {
         let decoded = AllocationEvent::decode(event_type, payload)
             .map(|r| r.map(Self::Allocation))
             .or_else(|| RegistryEvent::decode(event_type, payload).map(|r| r.map(Self::Registry)))
+            .or_else(|| AgentEvent::decode(event_type, payload).map(|r| r.map(Self::Agent)))
             .or_else(|| SiteEvent::decode(event_type, payload).map(|r| r.map(Self::Site)));
         match decoded {
             Some(Ok(event)) => Ok(event),

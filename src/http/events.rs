@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json as JsonBody;
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +23,7 @@ use super::access::{Access, Routes};
 use super::context::Context;
 use super::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use super::policies::span;
+use super::state::ApiState;
 use crate::app::App;
 use crate::domain::ids::{PolicyId, ResourceId};
 use crate::events::envelope::{Position, RecordedEvent};
@@ -227,14 +229,17 @@ async fn list(ctx: Context) -> ApiResult {
         ("actor_uuid" = Option<String>, Query), ("correlation_id" = Option<String>, Query)),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 400, body = ErrorFields),
         (status = 403, body = ErrorDetail)))]
-async fn tail(headers: HeaderMap, ctx: Context) -> Result<Response, ApiError> {
+async fn tail(State(state): State<ApiState>, headers: HeaderMap, ctx: Context) -> Result<Response, ApiError> {
     let filter = Filter::of(&ctx)?;
     let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let after = match resumed.or(position_in(&ctx, "after")?) {
         Some(after) => after,
         None => ctx.app.store.head().await?,
     };
-    let live = Tail { app: Arc::clone(&ctx.app), filter, after, ready: VecDeque::new() };
+    let most = state.limits.tails_max;
+    let place = Arc::clone(&state.tails).try_acquire_owned();
+    let place = place.map_err(|_| ApiError::Unavailable(format!("{most} live tails are open already").into()))?;
+    let live = Tail { app: Arc::clone(&ctx.app), filter, after, ready: VecDeque::new(), _place: place };
     let events = futures::stream::unfold(live, Tail::next);
     Ok(sse(events))
 }
@@ -249,6 +254,8 @@ struct Tail {
     filter: Filter,
     after: Position,
     ready: VecDeque<SseEvent>,
+    /// Given back when the caller leaves.
+    _place: tokio::sync::OwnedSemaphorePermit,
 }
 
 impl Tail {

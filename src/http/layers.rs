@@ -70,6 +70,7 @@ pub async fn envelop(State(state): State<ApiState>, mut request: Request, next: 
         status = tracing::field::Empty,
     );
     request.extensions_mut().insert(id.clone());
+    let page = request.uri().path().starts_with("/api/docs/");
     let method = method(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let begun = tokio::time::Instant::now();
@@ -84,7 +85,7 @@ pub async fn envelop(State(state): State<ApiState>, mut request: Request, next: 
     if let Ok(value) = HeaderValue::from_str(&id.text) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
-    secure(&mut response);
+    secure(&mut response, page);
     response
 }
 
@@ -94,8 +95,18 @@ fn method(method: &Method) -> &'static str {
     known.into_iter().find(|known| method.as_str() == *known).unwrap_or("other")
 }
 
-fn secure(response: &mut Response) {
+/// What the page on the API may load: its own files, and pictures that stand in its style.
+const DOCS_MAY_LOAD: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                             font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What anything else may load that a browser takes for a page: nothing.
+const DATA_MAY_LOAD: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Headers for browsers. A handler's own come first.
+fn secure(response: &mut Response, page: bool) {
     let headers = response.headers_mut();
+    let may_load = if page { DOCS_MAY_LOAD } else { DATA_MAY_LOAD };
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(may_load));
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),

@@ -4,6 +4,7 @@
 //! together with its rule of access.
 
 mod access;
+mod agents;
 mod clock;
 mod context;
 mod error;
@@ -13,6 +14,7 @@ mod health;
 mod json;
 mod layers;
 mod metrics;
+mod notices;
 mod number;
 mod openapi;
 mod paging;
@@ -25,6 +27,7 @@ mod resources;
 mod settings;
 mod sight;
 mod state;
+mod tokens;
 mod usages;
 mod users;
 mod version;
@@ -51,7 +54,10 @@ fn routes(state: &ApiState) -> Routes {
         usages::routes,
         resources::routes,
         registry::routes,
+        agents::routes,
         users::routes,
+        tokens::routes,
+        notices::routes,
         settings::routes,
         events::routes,
         clock::routes,

@@ -54,6 +54,14 @@ impl Query {
         self.read(name, "a UUID, with or without dashes", |text| uuid_in(text).map(T::from))
     }
 
+    /// Every UUID of a repeatable parameter.
+    pub fn uuids<T: From<Uuid>>(&self, name: &str) -> Result<Vec<T>, ApiError> {
+        let read = |text: &str| {
+            uuid_in(text).map(T::from).ok_or_else(|| complaint(name, text, "a UUID, with or without dashes"))
+        };
+        self.all(name).map(read).collect()
+    }
+
     /// `true` or `false`, in the spellings that Django reads.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>, ApiError> {
         self.read(name, "true or false", |text| match text.to_ascii_lowercase().as_str() {

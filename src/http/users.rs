@@ -1,4 +1,4 @@
-//! `/api/users/`: who calls, and for staff and support everybody in the directory.
+//! `/api/users/`: who calls, for staff and support everybody in the directory, and erasing somebody from it.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -7,11 +7,15 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::access::{Access, Routes};
-use super::context::{Context, Id};
-use super::error::{ApiError, ApiResult, ErrorDetail};
+use super::context::{Body, Context, Id};
+use super::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
+use super::fields;
 use super::paging::{PageParams, paged};
-use crate::directory::{Role, UserRecord};
+use crate::directory::{Role, Subject, UserRecord};
 use crate::domain::ids::UserId;
+
+/// The longest user name and address, in characters.
+const WORDS_CHARS_MAX: usize = 255;
 
 /// The routes.
 pub fn routes(routes: Routes) -> Routes {
@@ -19,6 +23,7 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::Support, routes!(list))
         .add(Access::SignedIn, routes!(me))
         .add(Access::Support, routes!(retrieve))
+        .add(Access::Staff, routes!(erase))
 }
 
 /// A user.
@@ -113,4 +118,47 @@ async fn list(ctx: Context) -> ApiResult {
 async fn retrieve(ctx: Context, Id(id): Id<UserId>) -> ApiResult {
     let record = ctx.app.directory.user(id).await.map_err(ApiError::internal)?.ok_or(ApiError::NotFound)?;
     ctx.one(StatusCode::OK, &user(&ctx, record))
+}
+
+/// Whom to erase: one of the three.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct EraseRequest {
+    /// A user, or an address of a policy's options.
+    uuid: Option<String>,
+    username: Option<String>,
+    /// Every user and address with it.
+    email: Option<String>,
+}
+
+/// What was erased.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErasedUsers {
+    /// Entries of the directory that are gone; events go on carrying these ids.
+    erased: Vec<String>,
+    /// Tokens that were in force until now.
+    tokens_revoked: u64,
+}
+
+/// Erase a person: name, mail address, also where it stands in the options of policies, and tokens. Events keep the opaque
+/// id, which then stands for nobody.
+#[utoipa::path(post, path = "/api/users/erase/", tag = "Users", request_body = EraseRequest,
+    responses((status = 200, body = ErasedUsers), (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail),
+        (status = 404, body = ErrorDetail)))]
+async fn erase(ctx: Context, Body(mut fields): Body) -> ApiResult {
+    let uuid = fields.nullable("uuid", fields::uuid).flatten().map(|id| Subject::Id(id.into()));
+    let username = fields.nullable("username", fields::words(WORDS_CHARS_MAX)).flatten().map(Subject::Username);
+    let email = fields.nullable("email", fields::words(WORDS_CHARS_MAX)).flatten().map(Subject::Email);
+    fields.check()?;
+    let subjects: Vec<Subject> = [uuid, username, email].into_iter().flatten().collect();
+    let [subject] = &subjects[..] else {
+        return Err(ApiError::field("non_field_errors", "Exactly one of uuid, username and email is expected."));
+    };
+    let erased = ctx.app.directory.erase(subject, ctx.app.clock.now()).await.map_err(ApiError::internal)?;
+    if erased.entries.is_empty() {
+        return Err(ApiError::NotFound);
+    }
+    tracing::info!(entries = erased.entries.len(), by = %ctx.caller.user, "somebody was erased from the directory");
+    let ids = erased.entries.iter().map(ToString::to_string).collect();
+    ctx.one(StatusCode::OK, &ErasedUsers { erased: ids, tokens_revoked: erased.tokens_revoked })
 }

@@ -319,7 +319,7 @@ impl Consumer<Event> for NotifyConsumer {
             match &decoded.event {
                 Event::Registry(event) => self.registry(tx, &decoded.recorded, event).await?,
                 Event::Allocation(event) => self.allocation(tx, &decoded.recorded, event).await?,
-                Event::Site(_) => {}
+                Event::Site(_) | Event::Agent(_) => {}
             }
         }
         Ok(())

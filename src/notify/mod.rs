@@ -17,6 +17,7 @@ pub use options::{Endpoint, MailOptions, MailTransportOptions, NotifyOptions, Re
 pub use outbox::{Backlog, NoticeCount, NoticeFilter, NoticeRow, NoticeState};
 pub use templates::TemplateError;
 pub use transport::TransportError;
+pub use transport::smtp::greet;
 pub use transport::webhook::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign};
 pub use worker::{Notifier, NotifierParts};
 

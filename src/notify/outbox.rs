@@ -50,7 +50,8 @@ impl NoticeState {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads the word.
+    pub fn parse(text: &str) -> Option<Self> {
         [Self::Owed, Self::Sent, Self::Failed].into_iter().find(|state| state.as_str() == text)
     }
 }
@@ -129,6 +130,8 @@ pub struct NoticeFilter {
     pub resource: Option<ResourceId>,
     /// At most so many; newest first.
     pub limit: u32,
+    /// Without so many at the beginning.
+    pub offset: u64,
 }
 
 /// How many rows stand how.
@@ -283,14 +286,24 @@ impl Outbox {
     pub(super) async fn list(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, NotifyError> {
         let sql = select!(
             "WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR resource = $2) \
-             ORDER BY occurred_at DESC, cause, channel, recipient LIMIT $3"
+             ORDER BY occurred_at DESC, cause, channel, recipient LIMIT $3 OFFSET $4"
         );
         let values = [
             filter.state.map(|state| state.as_str().to_owned()).into(),
             filter.resource.map(|id| id.as_uuid()).into(),
             SqlValue::I64(filter.limit.into()),
+            SqlValue::I64(i64::try_from(filter.offset).unwrap_or(i64::MAX)),
         ];
         self.db.query(sql, &values).await?.iter().map(row).collect()
+    }
+
+    /// How many rows there are of a filter, whatever its bounds.
+    pub(super) async fn count(&self, filter: &NoticeFilter) -> Result<u64, SqlError> {
+        let select = "SELECT COUNT(*) FROM notices WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR resource = $2)";
+        let values =
+            [filter.state.map(|state| state.as_str().to_owned()).into(), filter.resource.map(|id| id.as_uuid()).into()];
+        let row = self.db.query_one(select, &values).await?;
+        row.map_or(Ok(0), |row| Ok(row.i64(0)?.cast_unsigned()))
     }
 
     /// How many rows stand how.

@@ -26,7 +26,7 @@ use crate::clock::{Clock, real_now};
 use crate::commands::allocation::AllocationCommand;
 use crate::commands::execute::{Allocations, CommandError, CommandMeta};
 use crate::directory::Directory;
-use crate::domain::ids::{EventId, NoticeId, PolicyId, ResourceId};
+use crate::domain::ids::{EventId, NoticeId, PolicyId, ResourceId, UserId};
 use crate::events::notice::{Notice, NoticeChannel};
 use crate::events::registry::PolicyFacts;
 use crate::registry::{Follower, Registry};
@@ -171,6 +171,16 @@ impl Notifier {
     /// Rows, newest first.
     pub async fn list(&self, filter: &NoticeFilter) -> Result<Vec<NoticeRow>, NotifyError> {
         self.outbox.list(filter).await
+    }
+
+    /// How many rows a filter lets through, whatever its bounds.
+    pub async fn count(&self, filter: &NoticeFilter) -> Result<u64, NotifyError> {
+        Ok(self.outbox.count(filter).await?)
+    }
+
+    /// The name of a webhook endpoint that is configured.
+    pub fn endpoint(&self, id: UserId) -> Option<&str> {
+        self.options.endpoints.iter().find(|endpoint| endpoint.id() == id).map(|endpoint| endpoint.name.as_str())
     }
 
     /// Owes again what was given up: one message, or all. Says how many rows; the worker sends them.

@@ -11,7 +11,7 @@ use crate::commands::execute::CommandError;
 use crate::domain::carryover::CarryoverDetails;
 use crate::domain::decimal::rounded;
 use crate::domain::evaluate::{BaseSource, Flags, Trigger, UsageByMonth};
-use crate::domain::ids::{PolicyId, ResourceId};
+use crate::domain::ids::{OfferingId, PolicyId, ResourceId};
 use crate::domain::period::Period;
 use crate::domain::threshold::Effect;
 use crate::events::allocation::{AllocationEvent, HoldPlaced, PolicyEvaluated, ResourceFacts};
@@ -71,6 +71,17 @@ pub struct ExplainedPolicy {
     pub sentence: String,
 }
 
+/// A policy on the offering that leaves the resource alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PassedBy {
+    /// The policy.
+    pub policy: PolicyId,
+    /// Its slug, or its id.
+    pub name: String,
+    /// Why: it is disabled, or the organisation is in none of its groups.
+    pub reason: &'static str,
+}
+
 /// Everything about a resource that decisions rest on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {
@@ -84,6 +95,8 @@ pub struct Explanation {
     pub usage: UsageByMonth,
     /// Its policies, oldest first.
     pub policies: Vec<ExplainedPolicy>,
+    /// Policies of its offering that do not apply to it.
+    pub passed_by: Vec<PassedBy>,
 }
 
 impl Operations {
@@ -106,13 +119,37 @@ impl Operations {
                 _ => None,
             })
         });
+        let explained: Vec<ExplainedPolicy> = explained.collect();
+        let passed_by = self.passed_by(book.facts.offering, &explained);
         Ok(Explanation {
+            passed_by,
             resource: book.facts.clone(),
             flags: book.flags,
             holds: book.holds.clone(),
             usage: book.usage.clone(),
-            policies: explained.collect(),
+            policies: explained,
         })
+    }
+}
+
+impl Operations {
+    fn passed_by(&self, offering: OfferingId, applying: &[ExplainedPolicy]) -> Vec<PassedBy> {
+        let state = self.registry.read();
+        let others = state.policies().filter(|p| p.facts.offering == offering);
+        let others = others.filter(|p| !applying.iter().any(|applies| applies.policy == p.id()));
+        let mut passed_by: Vec<PassedBy> = others
+            .map(|p| PassedBy {
+                policy: p.id(),
+                name: if p.facts.slug.is_empty() { p.id().to_string() } else { p.facts.slug.clone() },
+                reason: if p.facts.terms.enabled {
+                    "the resource's organisation is in none of its groups"
+                } else {
+                    "it is disabled"
+                },
+            })
+            .collect();
+        passed_by.sort_by(|one, other| one.name.cmp(&other.name));
+        passed_by
     }
 }
 

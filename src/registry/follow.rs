@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Registry;
 use crate::domain::ids::ResourceId;
 use crate::domain::period::Month;
+use crate::events::agent::AgentEvent;
 use crate::events::allocation::AllocationEvent;
 use crate::events::envelope::{Position, RecordedEvent};
 use crate::events::registry::RegistryEvent;
@@ -102,6 +103,9 @@ impl Follower {
                     if let Some(decoded) = RegistryEvent::decode(other, &event.payload) {
                         let decoded = decoded.map_err(|e| unreadable(event, e))?;
                         self.registry.write().apply(&decoded, event.version, event.occurred_at);
+                    } else if let Some(decoded) = AgentEvent::decode(other, &event.payload) {
+                        let decoded = decoded.map_err(|e| unreadable(event, e))?;
+                        self.registry.write().apply_agent(&decoded, event.version, event.occurred_at);
                     }
                 }
             }

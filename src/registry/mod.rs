@@ -3,10 +3,12 @@
 //! Decisions read it, so it follows the log on its own and is never behind what this process appended itself. A decision
 //! records the policy version it used; a book refuses a version older than one it has seen.
 
+mod agents;
 mod follow;
 mod served;
 mod state;
 
+pub use agents::{Agents, At, Registered};
 pub use follow::{FollowError, Follower, book_of};
 pub use served::{Served, served_position};
 pub use state::{PolicyRow, RegistryState, ResourceEntry, Snapshot, Versioned, offering_period};

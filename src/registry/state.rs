@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::agents::{Agents, At};
 use crate::commands::allocation::{OfferingInForce, PolicyInForce};
 use crate::domain::evaluate::EvaluationTerms;
 use crate::domain::ids::{CustomerId, GroupId, OfferingId, PolicyId, ProjectId, ResourceId};
 use crate::domain::period::{Month, PeriodKind};
+use crate::events::agent::{AgentEvent, QueueFacts};
 use crate::events::allocation::{AllocationEvent, ResourceState};
 use crate::events::envelope::{Position, Version};
 use crate::events::registry::{
@@ -69,6 +71,8 @@ pub struct Snapshot {
     pub deleted: Vec<PolicyId>,
     /// Resources.
     pub resources: Vec<(ResourceId, ResourceEntry)>,
+    /// Site agents.
+    pub agents: Agents,
 }
 
 /// The fold.
@@ -83,6 +87,7 @@ pub struct RegistryState {
     deleted: BTreeSet<PolicyId>,
     by_offering: HashMap<OfferingId, Vec<PolicyId>>,
     resources: BTreeMap<ResourceId, ResourceEntry>,
+    agents: Agents,
 }
 
 /// The one limit period that an offering's limit-billed components agree on, as a kind of period.
@@ -109,7 +114,7 @@ fn put<K: std::hash::Hash + Eq, T: Clone>(map: &mut HashMap<K, Versioned<T>>, ke
 
 impl RegistryState {
     pub(super) fn from_snapshot(snapshot: Snapshot) -> Self {
-        let mut state = Self { position: snapshot.position, ..Self::default() };
+        let mut state = Self { position: snapshot.position, agents: snapshot.agents, ..Self::default() };
         state.groups = snapshot.groups.into_iter().map(|(f, v)| (f.group, versioned(f, v))).collect();
         state.customers = snapshot.customers.into_iter().map(|(f, v)| (f.customer, versioned(f, v))).collect();
         state.projects = snapshot.projects.into_iter().map(|(f, v)| (f.project, versioned(f, v))).collect();
@@ -184,6 +189,21 @@ impl RegistryState {
             AllocationEvent::BooksOpened(_) => self.opened(resource, month),
             _ => {}
         }
+    }
+
+    /// Folds an event of a site agent.
+    pub fn apply_agent(&mut self, event: &AgentEvent, version: Version, occurred_at: DateTime<Utc>) {
+        self.agents.apply(event, &At { version, created: occurred_at, modified: occurred_at });
+    }
+
+    /// Site agents.
+    pub fn agents(&self) -> &Agents {
+        &self.agents
+    }
+
+    /// Queues of site agents that hear of an offering's resources.
+    pub fn queues_of(&self, offering: OfferingId) -> impl Iterator<Item = &QueueFacts> {
+        self.agents.queues_of(offering)
     }
 
     /// Notes that a resource's book of `month` exists.

@@ -10,7 +10,9 @@ pub mod memory;
 pub mod sql;
 pub mod sqlite;
 
+mod kinds;
 mod prepare;
+mod tail;
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -142,6 +144,9 @@ pub trait EventStore: Send + Sync + 'static {
     fn events_between(&self, after: Position, to: Position) -> u64 {
         to.as_seq().saturating_sub(after.as_seq())
     }
+
+    /// Lets go of memory that is held for speed alone; called when nothing happens for a while.
+    async fn rest(&self) {}
 }
 
 /// Whether the stream holds exactly these events right after the expected version, and up to where: then a refused append

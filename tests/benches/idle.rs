@@ -49,8 +49,8 @@ pub async fn child(log: &Path) {
     say_memory();
     let head = app.store.head().await.unwrap();
     app.consumers.wait_for(head, &[], std::time::Duration::from_mins(10)).await;
-    // What `Allocations::rest` does once no command has come for some minutes, and a moment for the memory to go back.
-    app.allocations.forget_books();
+    // What the server does by itself once no command has come for some minutes, and a moment for the memory to go back.
+    app.rest().await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     say_memory();
     stop.cancel();

@@ -10,6 +10,7 @@ mod append;
 mod consume;
 mod evaluate;
 mod fleet;
+mod http;
 mod idle;
 mod pages;
 mod raw;
@@ -49,6 +50,7 @@ const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [-
   append     the event log: single, batched and concurrent appends
   consume    the consumer loop with all read models, over a log that is there already
   fleet      N resources, one usage report each: commands, log and read models, beside raw inserts of the same rows
+  http       usage reports over HTTP, each answered when it is durable, evaluated and shown
   idle       anonymous memory of a server with N resources
   pages      pages of the evaluation log among --rows rows (10000000, which takes some minutes to make and some GB)
 
@@ -81,12 +83,12 @@ fn options() -> Result<Options, String> {
             }),
             "--no-raw" => options.with_raw = false,
             "--folder" => options.folder = value()?.into(),
-            "evaluate" | "append" | "consume" | "fleet" | "idle" | "pages" => options.names.push(argument),
+            "evaluate" | "append" | "consume" | "fleet" | "http" | "idle" | "pages" => options.names.push(argument),
             other => return Err(format!("{other} is not known\n\n{HELP}")),
         }
     }
     if options.names.is_empty() {
-        options.names = ["evaluate", "append", "consume", "fleet", "idle"].map(String::from).into();
+        options.names = ["evaluate", "append", "consume", "fleet", "http", "idle"].map(String::from).into();
     }
     Ok(options)
 }
@@ -119,6 +121,7 @@ fn main() {
                 "append" => append::run(&options).await,
                 "consume" => consume::run(&options).await,
                 "fleet" => fleet::run(&options).await,
+                "http" => http::run(&options).await,
                 "pages" => pages::run(&options).await,
                 _ => idle::run(&options).await,
             }

@@ -18,6 +18,7 @@ use crate::events::allocation::{
     WithdrawReason,
 };
 use crate::events::envelope::StreamName;
+use crate::events::site_answer::SiteAnswers;
 
 /// Unanswered dispatches that a book remembers; the oldest are forgotten first.
 const OPEN_DISPATCHES_MAX: usize = 64;
@@ -88,6 +89,8 @@ pub struct Book {
     pub reset: Option<Arc<CounterReset>>,
     /// Dispatches that may still be answered, oldest first.
     pub dispatches: Vec<OpenDispatch>,
+    /// What the site said last of class of service and limits.
+    pub answers: SiteAnswers,
 }
 
 /// A stream that does not read as a book.
@@ -142,6 +145,7 @@ impl Book {
             commanded: None,
             reset: None,
             dispatches: Vec::new(),
+            answers: SiteAnswers::default(),
         }
     }
 
@@ -167,6 +171,7 @@ impl Book {
             commanded: carried.commanded.map(Arc::new),
             reset: carried.reset.map(Arc::new),
             dispatches: carried.dispatches,
+            answers: carried.answers,
             ..Self::empty(month, carried.facts)
         }
     }
@@ -191,6 +196,7 @@ impl Book {
             commanded: self.commanded.as_deref().cloned(),
             reset: self.reset.as_deref().cloned(),
             dispatches: self.dispatches.clone(),
+            answers: self.answers.clone(),
         }
     }
 
@@ -224,6 +230,8 @@ impl Book {
                     open.state = DispatchState::Failed;
                 }
             }
+            AllocationEvent::QosConfirmed(confirmed) => self.answers.qos = Some(confirmed.clone()),
+            AllocationEvent::LimitsEchoed(echoed) => self.answers.limits = Some(echoed.clone()),
             // The first two begin a book; elsewhere in a stream they say nothing new.
             AllocationEvent::BooksOpened(_)
             | AllocationEvent::ResourceRegistered(_)

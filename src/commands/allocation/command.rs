@@ -84,6 +84,13 @@ pub enum AllocationCommand {
         /// What it says.
         report: CommandReport,
     },
+    /// What the agent says of the account's class of service.
+    ConfirmQos {
+        /// The name in SLURM.
+        qos: String,
+    },
+    /// Limits that the agent read back from SLURM; they change nothing.
+    EchoLimits(Amounts),
     /// How the delivery of a notice ended.
     RecordNotice {
         /// Which notice.
@@ -107,6 +114,8 @@ impl AllocationCommand {
             Self::PlaceHold { .. } => "place_hold",
             Self::ReleaseHold { .. } => "release_hold",
             Self::ReportCommandResult { .. } => "report_command_result",
+            Self::ConfirmQos { .. } => "confirm_qos",
+            Self::EchoLimits(_) => "echo_limits",
             Self::RecordNotice { .. } => "record_notice",
         }
     }

@@ -86,6 +86,8 @@ pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>)
         AllocationCommand::ReportCommandResult { policy, dispatch, report } => {
             results::report_command_result(&mut desk, *policy, *dispatch, report);
         }
+        AllocationCommand::ConfirmQos { qos } => results::confirm_qos(&mut desk, qos),
+        AllocationCommand::EchoLimits(limits) => results::echo_limits(&mut desk, limits),
         AllocationCommand::RecordNotice { notice, error } => record_notice(&mut desk, notice, error.as_deref()),
     }
     if just_opened && !desk.is_untouched() && !desk.has_evaluated() {

@@ -4,10 +4,14 @@
 //! whether it ran the raw-usage reset, and what matches nothing is kept.
 
 use super::desk::Desk;
+use crate::domain::agreement::{differences, limits_agree};
 use crate::domain::ids::{DispatchId, PolicyId};
+use crate::domain::qos::QosClass;
+use crate::domain::tres::Amounts;
 use crate::events::allocation::{
     AllocationEvent, CommandReport, CommandResultReported, CommandResultUnmatched, DispatchState, OpenDispatch,
 };
+use crate::events::site_answer::{LimitsEchoed, QosConfirmed};
 
 /// True if the executed commands contain a raw-usage reset.
 pub fn ran_reset(report: &CommandReport) -> bool {
@@ -38,8 +42,42 @@ pub fn matching(
 pub fn report_command_result(desk: &mut Desk<'_>, policy: PolicyId, named: Option<DispatchId>, report: &CommandReport) {
     let report = report.clone();
     let event = match matching(&desk.book.dispatches, policy, named, &report) {
-        Some(dispatch) => AllocationEvent::CommandResultReported(CommandResultReported { dispatch, policy, report }),
+        Some(dispatch) => {
+            let differences = differing(desk, dispatch, &report);
+            AllocationEvent::CommandResultReported(CommandResultReported { dispatch, policy, report, differences })
+        }
         None => AllocationEvent::CommandResultUnmatched(CommandResultUnmatched { policy, report }),
     };
     desk.push(event);
+}
+
+/// Where the report differs from what was meant. Of a dispatch that a newer one has replaced nothing is known any more.
+fn differing(desk: &Desk<'_>, dispatch: DispatchId, report: &CommandReport) -> Vec<String> {
+    let account = desk.book.facts.account();
+    match desk.book.commanded.as_deref().filter(|commanded| commanded.dispatch == dispatch) {
+        Some(newest) => differences(account, &newest.settings, &report.commands_executed, report.success),
+        None => Vec::new(),
+    }
+}
+
+/// Records which class of service the account has, unless that is known already.
+pub fn confirm_qos(desk: &mut Desk<'_>, qos: &str) {
+    let flags = desk.book.flags;
+    let expected = desk.ctx.offering.facts.qos.of(QosClass::of(flags.paused, flags.downscaled)).to_owned();
+    let known = desk.book.answers.qos.as_ref();
+    if known.is_none_or(|known| known.qos != qos || known.expected != expected) {
+        desk.push(AllocationEvent::QosConfirmed(QosConfirmed { qos: qos.to_owned(), expected, at: desk.ctx.now }));
+    }
+}
+
+/// Records limits that were read back, unless they are known already. What is ordered stays as it is.
+pub fn echo_limits(desk: &mut Desk<'_>, limits: &Amounts) {
+    let ordered = &desk.book.facts.limits;
+    let sent = desk.book.commanded.as_deref().map(|commanded| &commanded.settings.limits);
+    let agrees = sent.is_none_or(|sent| limits_agree(limits, sent, &desk.ctx.offering.mapping));
+    let known = desk.book.answers.limits.as_ref();
+    if known.is_none_or(|known| known.limits != *limits || known.ordered != *ordered || known.agrees != agrees) {
+        let echoed = LimitsEchoed { limits: limits.clone(), ordered: ordered.clone(), agrees, at: desk.ctx.now };
+        desk.push(AllocationEvent::LimitsEchoed(echoed));
+    }
 }

@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::TAG;
 use super::run::State;
+use crate::domain::agreement::was_run;
 use crate::domain::ids::{CustomerId, PolicyId};
 use crate::domain::sacctmgr::CommandType;
 use crate::events::allocation::{CommandReport, ExecutionMode};
@@ -148,6 +149,9 @@ pub struct CommandEntry {
     /// Null until reported.
     success: Option<bool>,
     error_message: String,
+    /// Whether it is among the commands that were reported; null until reported, and for a class of service, which the agent
+    /// sets on another occasion. The agent leaves out what SLURM has already.
+    reported: Option<bool>,
     /// What the agent says that it ran for the whole dispatch.
     #[serde(skip_serializing_if = "Option::is_none")]
     reported_commands: Option<Vec<String>>,
@@ -156,6 +160,7 @@ pub struct CommandEntry {
 impl From<CommandRow> for CommandEntry {
     fn from(row: CommandRow) -> Self {
         Self {
+            reported: was_run(&row.command, row.reported.as_deref()),
             uuid: row.uuid.as_simple().to_string(),
             policy_uuid: row.policy.to_string(),
             resource_uuid: row.resource.to_string(),

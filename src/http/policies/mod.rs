@@ -7,6 +7,7 @@ mod preview;
 mod results;
 mod run;
 mod shape;
+mod site;
 mod status;
 
 use std::collections::BTreeSet;
@@ -53,6 +54,7 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::SignedIn, routes!(logs::evaluation_logs))
         .add(Access::SignedIn, routes!(logs::command_history))
         .add(Access::Reporting, routes!(results::report_command_result))
+        .add(Access::SignedIn, routes!(site::unmatched_results))
         .add(Access::SignedIn, routes!(status::status))
         .add(Access::SignedIn, routes!(status::policy_creation_allowed))
 }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::TAG;
 use super::run::State;
+use super::site::SiteStatus;
 use crate::domain::decimal::rounded;
 use crate::domain::ids::{CustomerId, OfferingId, PolicyId};
 use crate::domain::period::{Period, site_date};
@@ -19,6 +20,7 @@ use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields::REQUIRED;
 use crate::http::number::Num;
 use crate::http::paging::{Page, PageParams, RESULT_COUNT};
+use crate::projections::site_answers::{self, Disagreements};
 use crate::projections::status_summary::{self, OwnerStatus, StatusFilter, StatusRow};
 use crate::reactions::holds_on;
 use crate::site_settings::BlockCreationScope;
@@ -40,6 +42,12 @@ pub struct Counts {
     /// Resources by what the agent made of their newest commands.
     agent: BTreeMap<&'static str, i64>,
     last_evaluated_at: Option<DateTime<Utc>>,
+    /// Resources of the offering on which other commands were run than were meant.
+    commands_differ: i64,
+    /// Resources of the offering whose account has, as the site said last, another class of service than is meant.
+    qos_differs: i64,
+    /// Resources of the offering whose limits in SLURM are not those that were sent.
+    limits_differ: i64,
 }
 
 impl From<OwnerStatus> for Counts {
@@ -56,7 +64,16 @@ impl From<OwnerStatus> for Counts {
             over_thresholds: status.over_thresholds.iter().map(|(p, n)| (p.normalize().to_string(), *n)).collect(),
             agent: status.agent.iter().map(|(status, n)| (status.as_str(), *n)).collect(),
             last_evaluated_at: status.last_evaluated_at,
+            commands_differ: 0,
+            qos_differs: 0,
+            limits_differ: 0,
         }
+    }
+}
+
+impl Counts {
+    fn with(self, found: Disagreements) -> Self {
+        Self { commands_differ: found.commands, qos_differs: found.qos, limits_differ: found.limits, ..self }
     }
 }
 
@@ -80,6 +97,8 @@ pub struct ResourceStatus {
     agent_status: &'static str,
     /// Manual holds in force on it, which no policy releases.
     manual_holds: Vec<HeldByHand>,
+    /// The account as the site says it is, beside what it should be.
+    site: SiteStatus,
 }
 
 /// A manual hold, in short.
@@ -100,10 +119,11 @@ impl From<&HoldPlaced> for HeldByHand {
 }
 
 impl ResourceStatus {
-    fn of(row: StatusRow, holds: &[HoldPlaced]) -> Self {
+    fn of(row: &StatusRow, holds: &[HoldPlaced], site: SiteStatus) -> Self {
         Self {
+            site,
             resource_uuid: row.resource.to_string(),
-            resource_name: row.resource_name,
+            resource_name: row.resource_name.clone(),
             customer_uuid: row.customer.to_string(),
             billing_period: row.period.map(|p| p.to_string()),
             usage_percentage: row.percentage.map(|p| Num(rounded(p, 2))),
@@ -140,8 +160,14 @@ pub struct Status {
 pub async fn status(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
     let customers = super::logs::rows_for(&ctx, policy).await?;
     let known = ctx.app.registry.read().policy(policy).cloned().ok_or(ApiError::NotFound)?;
+    let offering = known.facts.offering;
+    let names = ctx.app.registry.read().offering(offering).map(|o| o.facts.facts.qos.clone()).unwrap_or_default();
     let counts = match &customers {
-        None => Some(status_summary::policy_status(&ctx.app.read, policy).await?.unwrap_or_default().into()),
+        None => {
+            let status = status_summary::policy_status(&ctx.app.read, policy).await?.unwrap_or_default();
+            let found = site_answers::disagreements(&ctx.app.read, offering, &names).await?;
+            Some(Counts::from(status).with(found))
+        }
         Some(_) => None,
     };
     let filter = StatusFilter {
@@ -153,11 +179,13 @@ pub async fn status(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
     let page = Page::of(&ctx.query)?;
     let (rows, total) = status_summary::list(&ctx.app.read, &filter, page.of_rows()?).await?;
     page.within(total.unsigned_abs())?;
+    let answers = site_answers::of_resources(&ctx.app.read, rows.iter().map(|row| row.resource)).await?;
     let today = site_date(ctx.app.clock.now(), ctx.app.allocations.rules().zone);
     let mut resources = Vec::with_capacity(rows.len());
     for row in rows {
         let holds = holds_on(&ctx.app.read, row.resource).await?;
-        resources.push(ResourceStatus::of(row, &holds));
+        let site = SiteStatus::of(&row, answers.get(&row.resource), &names);
+        resources.push(ResourceStatus::of(&row, &holds, site));
     }
     let shown = Status {
         policy_uuid: policy.to_string(),

@@ -3,6 +3,7 @@
 pub mod components;
 mod customers;
 mod groups;
+mod offering_users;
 mod offerings;
 mod people;
 mod projects;
@@ -30,7 +31,14 @@ const TAG: &str = "Registry";
 
 /// The routes of the registry.
 pub fn routes(mut routes: Routes) -> Routes {
-    for group in [customers::routes, groups::routes, projects::routes, offerings::routes, providers::routes] {
+    for group in [
+        customers::routes,
+        groups::routes,
+        projects::routes,
+        offerings::routes,
+        providers::routes,
+        offering_users::routes,
+    ] {
         routes = group(routes);
     }
     routes

@@ -1,5 +1,6 @@
 //! `/api/marketplace-provider-resources/`: allocations, with their limits, restrictions, holds and people.
 
+mod agent;
 mod change;
 mod create;
 mod holds;
@@ -20,7 +21,8 @@ use super::query::complaint;
 use crate::commands::allocation::Book;
 use crate::domain::ids::{OfferingId, ResourceId};
 use crate::events::allocation::ResourceState;
-use crate::projections::registry::{Order, ResourceFilter, Visibility, resources};
+use crate::projections::registry::{Order, ResourceFilter, ResourceRow, Visibility, resources};
+use crate::projections::site_answers::of_resources;
 use crate::registry::ResourceEntry;
 
 /// The segment of the address.
@@ -39,6 +41,11 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::SignedIn, routes!(holds::list, holds::place))
         .add(Access::SignedIn, routes!(holds::release))
         .add(Access::Support, routes!(holds::list_all))
+        .add(Access::Reporting, routes!(agent::set_backend_metadata))
+        .add(Access::Reporting, routes!(agent::set_limits))
+        .add(Access::Reporting, routes!(agent::refresh_last_sync))
+        .add(Access::Reporting, routes!(agent::set_as_ok))
+        .add(Access::Reporting, routes!(agent::set_as_erred))
 }
 
 /// A resource that the caller may see.
@@ -149,7 +156,11 @@ async fn list(ctx: Context) -> ApiResult {
     let page = Page::of(&ctx.query)?;
     let (rows, total) = resources(&ctx.app.read, &filter(&ctx)?, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
-    listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|row| shape::of_row(&ctx, row)).collect::<Vec<_>>())
+    let answers = of_resources(&ctx.app.read, rows.iter().map(|row| row.resource)).await?;
+    let qos =
+        |row: &ResourceRow| answers.get(&row.resource).and_then(|answer| answer.qos.as_ref()).map(|(q, _)| q.as_str());
+    let rows: Vec<Resource> = rows.iter().map(|row| shape::of_row(&ctx, row, qos(row))).collect();
+    listed(&ctx, page, total.unsigned_abs(), &rows)
 }
 
 /// Show a resource.

@@ -51,6 +51,7 @@ pub struct Resource {
     paused: bool,
     downscaled: bool,
     restrict_member_access: bool,
+    /// What the site says of the account: `qos`.
     backend_metadata: Value,
     attributes: Value,
     end_date: Option<NaiveDate>,
@@ -59,7 +60,13 @@ pub struct Resource {
     modified: Option<DateTime<Utc>>,
 }
 
-fn show(ctx: &Context, facts: &ResourceFacts, flags: Flags, modified: Option<DateTime<Utc>>) -> Resource {
+fn show(
+    ctx: &Context,
+    facts: &ResourceFacts,
+    flags: Flags,
+    modified: Option<DateTime<Utc>>,
+    qos: Option<&str>,
+) -> Resource {
     let state = ctx.app.registry.read();
     let offering = state.offering(facts.offering).map(|o| &o.facts.facts);
     let provider = offering.and_then(|o| state.customer(o.customer));
@@ -94,7 +101,7 @@ fn show(ctx: &Context, facts: &ResourceFacts, flags: Flags, modified: Option<Dat
         paused: flags.paused,
         downscaled: flags.downscaled,
         restrict_member_access: false,
-        backend_metadata: json!({}),
+        backend_metadata: qos.map_or_else(|| json!({}), |qos| json!({ "qos": qos })),
         attributes: json!({}),
         end_date: None,
         created: facts.created,
@@ -104,11 +111,12 @@ fn show(ctx: &Context, facts: &ResourceFacts, flags: Flags, modified: Option<Dat
 
 /// From its book: as it is now.
 pub fn of_book(ctx: &Context, book: &Book, modified: Option<DateTime<Utc>>) -> Resource {
-    show(ctx, &book.facts, book.flags, modified)
+    let qos = book.answers.qos.as_ref().map(|confirmed| confirmed.qos.as_str());
+    show(ctx, &book.facts, book.flags, modified, qos)
 }
 
-/// From a row of the read model.
-pub fn of_row(ctx: &Context, row: &ResourceRow) -> Resource {
+/// From a row of the read model, and the class of service that the account was last said to have.
+pub fn of_row(ctx: &Context, row: &ResourceRow, qos: Option<&str>) -> Resource {
     let facts = ResourceFacts {
         resource: row.resource,
         slug: row.slug.clone(),
@@ -121,5 +129,5 @@ pub fn of_row(ctx: &Context, row: &ResourceRow) -> Resource {
         state: row.state,
         created: row.created,
     };
-    show(ctx, &facts, row.flags, Some(row.modified))
+    show(ctx, &facts, row.flags, Some(row.modified), qos)
 }

@@ -32,7 +32,11 @@ impl Maildir {
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     for part in ["tmp", "new", "cur"] {
-        std::fs::create_dir_all(folder.join(part))?;
+        let mut private = std::fs::DirBuilder::new();
+        private.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut private, 0o700);
+        private.create(folder.join(part))?;
     }
     let draft = folder.join("tmp").join(name);
     let mut file = std::fs::File::create(&draft)?;

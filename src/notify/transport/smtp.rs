@@ -54,6 +54,18 @@ impl Smtp {
     }
 }
 
+/// Connects to a mail server, lets it know who is there, encrypts and authenticates as configured, and leaves again. No mail
+/// is sent. An error says what went wrong, free of addresses.
+pub async fn greet(options: &SmtpOptions) -> Result<(), String> {
+    let smtp = Smtp::new(options).map_err(|error| reason(&error))?;
+    match tokio::time::timeout(smtp.at_most, smtp.client.test_connection()).await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err("the mail server hangs up after the greeting".to_owned()),
+        Ok(Err(error)) => Err(reason(&error)),
+        Err(_) => Err("the mail server takes too long".to_owned()),
+    }
+}
+
 fn parameters(options: &SmtpOptions) -> Result<TlsParameters, TransportError> {
     let mut tls = TlsParameters::builder(options.host.clone());
     if let Some(path) = &options.ca_file {

@@ -332,6 +332,8 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             if careful {
                 tx.mark().await?;
             }
+            // Statements may run on this thread without ever waiting: others get their turn in between.
+            tokio::task::yield_now().await;
             match slot.apply(&mut tx, &events[seen..], &self.now).await {
                 Ok(true) => *applied = true,
                 Ok(false) => {

@@ -4,37 +4,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{Sqlite, SqlitePoolOptions};
-use sqlx::{SqlitePool, Transaction};
+use sqlx::{ConnectOptions, Connection, SqlitePool};
 
-use super::texts::{chunk, insert_text, sql_for};
+use super::row::EngineRow;
+use super::sqlite::{SqliteTx, SqliteWriter};
+use super::texts::sql_for;
 use super::{SqlError, SqlRow, SqlValue, Target};
 use crate::limits::Limits;
 use crate::store::sqlite::{Access, options, read_pool, run_migrations};
 
-static READ_MODELS: Migrator = sqlx::migrate!("migrations/sqlite/read");
+pub(in crate::store) static READ_MODELS: Migrator = sqlx::migrate!("migrations/sqlite/read");
 
 /// The database of the read models and everything else that can be made again from the log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ReadDb {
     path: Arc<PathBuf>,
     readers: SqlitePool,
-    /// Holds one connection, so whoever writes waits for whoever is writing.
-    writer: SqlitePool,
+    writer: SqliteWriter,
 }
 
 impl ReadDb {
     /// Opens the file and makes or upgrades its tables.
     pub async fn open(path: &Path, limits: &Limits) -> Result<Self, SqlError> {
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .test_before_acquire(false)
-            .acquire_timeout(limits.lock_wait * 6) // a rebuild's last step may hold the connection for a while
-            .connect_with(options(path, Access::WriteRebuildable, limits))
-            .await?;
-        let mut connection = writer.acquire().await?;
+        let mut connection = options(path, Access::WriteRebuildable, limits).connect().await?;
         run_migrations(&READ_MODELS, &mut connection).await?;
-        drop(connection);
+        connection.close().await?;
+        let writer = SqliteWriter::new(path, Access::WriteRebuildable, limits);
         let readers = read_pool(path, limits.read_model_readers_max, limits).await?;
         Ok(Self { path: Arc::new(path.to_owned()), readers, writer })
     }
@@ -53,13 +48,18 @@ impl ReadDb {
     /// Rows of the tables in use, as of the last commit.
     pub async fn query(&self, sql: &'static str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
         let rows = bound(sql_for(sql, Target::Live), values).fetch_all(&self.readers).await?;
-        Ok(rows.into_iter().map(SqlRow).collect())
+        Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Pool(row))).collect())
     }
 
     /// The first row, if there is one.
     pub async fn query_one(&self, sql: &'static str, values: &[SqlValue]) -> Result<Option<SqlRow>, SqlError> {
         let row = bound(sql_for(sql, Target::Live), values).fetch_optional(&self.readers).await?;
-        Ok(row.map(SqlRow))
+        Ok(row.map(|row| SqlRow(EngineRow::Pool(row))))
+    }
+
+    /// Lets go of memory that is held for speed alone; called when nothing happens for a while.
+    pub fn rest(&self) -> Result<(), SqlError> {
+        self.writer.rest()
     }
 
     /// Whether the database answers.
@@ -74,14 +74,14 @@ impl ReadDb {
 
     /// Starts a transaction on one generation of tables.
     pub async fn begin_on(&self, target: Target) -> Result<ReadTx, SqlError> {
-        Ok(ReadTx { transaction: self.writer.begin_with("BEGIN IMMEDIATE").await?, target })
+        Ok(ReadTx { transaction: self.writer.begin().await?, target })
     }
 }
 
 /// A transaction on the read models; dropped without `commit`, it leaves no trace.
 #[derive(Debug)]
 pub struct ReadTx {
-    transaction: Transaction<'static, Sqlite>,
+    transaction: SqliteTx,
     target: Target,
 }
 
@@ -93,20 +93,18 @@ impl ReadTx {
 
     /// Runs a statement and says how many rows it touched.
     pub async fn execute(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<u64, SqlError> {
-        let done = bound(sql_for(sql, self.target), values).execute(&mut *self.transaction).await?;
-        Ok(done.rows_affected())
+        self.transaction.execute(sql, self.target, values)
     }
 
     /// Rows as this transaction sees them.
     pub async fn query(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
-        let rows = bound(sql_for(sql, self.target), values).fetch_all(&mut *self.transaction).await?;
-        Ok(rows.into_iter().map(SqlRow).collect())
+        let rows = self.transaction.query(sql, self.target, values)?;
+        Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Writer(row))).collect())
     }
 
     /// The first row, if there is one.
     pub async fn query_one(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<Option<SqlRow>, SqlError> {
-        let row = bound(sql_for(sql, self.target), values).fetch_optional(&mut *self.transaction).await?;
-        Ok(row.map(SqlRow))
+        Ok(self.query(sql, values).await?.into_iter().next())
     }
 
     /// Inserts rows, given as one flat list of values, with few statements: `insert` is `INSERT INTO t (a, b)`, `columns`
@@ -119,25 +117,12 @@ impl ReadTx {
         suffix: &'static str,
     ) -> Result<u64, SqlError> {
         debug_assert!(columns > 0 && rows.len().is_multiple_of(columns), "the list holds whole rows");
-        let (insert, suffix) = (sql_for(insert, self.target), sql_for(suffix, self.target));
-        let mut left = rows.len() / columns;
-        let mut values = rows.into_iter();
-        let mut touched = 0;
-        while left > 0 {
-            let some = chunk(left, columns);
-            let mut query = sqlx::query(insert_text(insert, columns, some, suffix));
-            for value in values.by_ref().take(some * columns) {
-                query = value.bind(query);
-            }
-            touched += query.execute(&mut *self.transaction).await?.rows_affected();
-            left -= some;
-        }
-        Ok(touched)
+        self.transaction.insert((insert, suffix), self.target, columns, &rows)
     }
 
     /// Makes it last and visible, all of it at once.
     pub async fn commit(self) -> Result<(), SqlError> {
-        Ok(self.transaction.commit().await?)
+        self.transaction.commit().await
     }
 
     /// Marks the place that `undo` goes back to.
@@ -160,9 +145,9 @@ impl ReadTx {
         self.target = target;
     }
 
-    /// The connection itself, for statements about the schema.
-    pub(super) fn connection(&mut self) -> &mut sqlx::SqliteConnection {
-        &mut self.transaction
+    /// Runs a statement about the schema.
+    pub(super) fn run(&mut self, sql: &str) -> Result<(), SqlError> {
+        self.transaction.run(sql)
     }
 }
 

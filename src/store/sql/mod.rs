@@ -4,14 +4,17 @@
 //! a decimal its text. `{g}` after a table name stands for the generation of tables that a rebuild works on.
 
 mod db;
+mod row;
 mod schema;
+mod sqlite;
 mod texts;
 mod value;
 
+pub(in crate::store) use db::READ_MODELS;
 pub use db::{ReadDb, ReadTx};
+pub use row::SqlRow;
 pub use texts::sql_for;
-pub(in crate::store) use texts::{chunk, insert_text};
-pub use value::{SqlRow, SqlValue};
+pub use value::SqlValue;
 
 /// Which generation of a read model's tables a statement is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +41,15 @@ pub enum SqlError {
     /// The engine failed or refused.
     #[error("the read models' database failed")]
     Database(#[from] sqlx::Error),
+    /// The same, said by the connection that writes.
+    #[error("the read models' database failed")]
+    Writer(#[from] rusqlite::Error),
+    /// Others kept writing for too long.
+    #[error("the read models' database is busy")]
+    Busy,
+    /// It was closed.
+    #[error("the read models' database is closed")]
+    Closed,
     /// A column does not hold what the reader expects.
     #[error("column {index} is not {expected}")]
     Column {

@@ -3,9 +3,7 @@
 //! The new tables are made from the schema of the ones in use, whatever migrations made of it. `SQLite` cannot rename an
 //! index, so its name changes with every rebuild: `x` and `x_next` take turns.
 
-use sqlx::{AssertSqlSafe, Row};
-
-use super::{ReadTx, SqlError, Target};
+use super::{ReadTx, SqlError, SqlRow, Target};
 
 /// A table or index as the database describes it.
 struct Object {
@@ -36,7 +34,7 @@ impl ReadTx {
                         return Err(SqlError::Schema(message));
                     }
                 };
-                self.run(sql).await?;
+                self.run(&sql)?;
             }
         }
         Ok(())
@@ -45,7 +43,7 @@ impl ReadTx {
     /// Removes tables under construction.
     pub(in crate::store) async fn drop_building(&mut self, tables: &[&str]) -> Result<(), SqlError> {
         for table in tables {
-            self.run(format!("DROP TABLE IF EXISTS \"{}\"", building(table))).await?;
+            self.run(&format!("DROP TABLE IF EXISTS \"{}\"", building(table)))?;
         }
         Ok(())
     }
@@ -53,8 +51,8 @@ impl ReadTx {
     /// Puts the tables under construction in the place of the ones in use, which go.
     pub(in crate::store) async fn swap_built(&mut self, tables: &[&str]) -> Result<(), SqlError> {
         for table in tables {
-            self.run(format!("DROP TABLE \"{table}\"")).await?;
-            self.run(format!("ALTER TABLE \"{}\" RENAME TO \"{table}\"", building(table))).await?;
+            self.run(&format!("DROP TABLE \"{table}\""))?;
+            self.run(&format!("ALTER TABLE \"{}\" RENAME TO \"{table}\"", building(table)))?;
         }
         Ok(())
     }
@@ -63,17 +61,10 @@ impl ReadTx {
     async fn objects_of(&mut self, table: &str) -> Result<Vec<Object>, SqlError> {
         let sql = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name = $1 AND sql IS NOT NULL \
                    ORDER BY type <> 'table', name";
-        let rows = sqlx::query(sql).bind(table.to_owned()).fetch_all(self.connection()).await?;
-        let object = |row: sqlx::sqlite::SqliteRow| {
-            Ok(Object { kind: row.try_get(0)?, name: row.try_get(1)?, table: row.try_get(2)?, sql: row.try_get(3)? })
-        };
-        rows.into_iter().map(object).collect()
-    }
-
-    /// The only texts that come here are made from table names in the program and the database's own schema.
-    async fn run(&mut self, sql: String) -> Result<(), SqlError> {
-        sqlx::query(AssertSqlSafe(sql)).execute(self.connection()).await?;
-        Ok(())
+        let text = |row: &SqlRow, index| row.text(index).map(str::to_owned);
+        let object =
+            |row| Ok(Object { kind: text(row, 0)?, name: text(row, 1)?, table: text(row, 2)?, sql: text(row, 3)? });
+        self.query(sql, &[table.into()]).await?.iter().map(object).collect()
     }
 }
 

@@ -9,12 +9,6 @@ use std::sync::{LazyLock, PoisonError, RwLock};
 
 use super::Target;
 
-/// How many rows one INSERT takes, largest first; what is left over goes to the next smaller one.
-pub(in crate::store) const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
-
-/// The most values that one statement may bind (`SQLite`: 32,766).
-const VALUES_MAX: usize = 32_000;
-
 /// What stands for the generation of a table in a SQL text.
 const GENERATION: &str = "{g}";
 
@@ -32,6 +26,7 @@ impl<K: Eq + Hash> Texts<K> {
 
 type InsertKey = (&'static str, &'static str, usize, usize);
 static INSERTS: LazyLock<Texts<InsertKey>> = LazyLock::new(|| Texts(RwLock::default()));
+static SQLITE: LazyLock<Texts<(&'static str, Target)>> = LazyLock::new(|| Texts(RwLock::default()));
 static GENERATIONS: LazyLock<Texts<(&'static str, Target)>> = LazyLock::new(|| Texts(RwLock::default()));
 
 /// `prefix VALUES (?, …), (?, …) … suffix` for that many rows.
@@ -47,16 +42,16 @@ pub(in crate::store) fn insert_text(
     })
 }
 
-/// The largest chunk for so many rows of so many columns.
-pub(in crate::store) fn chunk(rows: usize, columns: usize) -> usize {
-    let fits = |size: &usize| *size <= rows && size * columns <= VALUES_MAX;
-    CHUNKS.into_iter().find(fits).unwrap_or(1)
-}
-
 /// The text for one generation of tables: `{g}` becomes nothing for the tables in use and `_next` for those being built.
 pub fn sql_for(text: &'static str, target: Target) -> &'static str {
     if !text.contains(GENERATION) {
         return text;
     }
     GENERATIONS.get((text, target), || text.replace(GENERATION, target.suffix()))
+}
+
+/// The same for a statement of `SQLite` whose values are bound by number: a `$1` would be a name to it, and be numbered in
+/// the order of appearance.
+pub(super) fn sqlite_text(text: &'static str, target: Target) -> &'static str {
+    SQLITE.get((text, target), || text.replace(GENERATION, target.suffix()).replace('$', "?"))
 }

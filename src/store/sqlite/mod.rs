@@ -4,11 +4,12 @@
 //! transaction, readers see it on their next read, and `wait_beyond` polls for it.
 
 mod archive;
+mod connection;
 mod heads;
+mod inspect;
 mod meta;
 mod open;
 mod rows;
-mod tail;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -16,20 +17,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use archive::{Archive, ArchiveError, ArchiveFaults, ArchiveStep, Archived, MonthOf, Planned};
+pub(super) use connection::connect;
+pub use inspect::{Inspection, inspect_log, inspect_read};
 pub use meta::Meta;
 pub use open::DatabaseFiles;
 pub(crate) use open::beside_the_log;
 pub(super) use open::{Access, options, read_pool, run_migrations};
 
 use self::archive::ArchiveReader;
-use self::rows::Kinds;
-use self::tail::Tail;
+use self::connection::Readers;
+pub(super) use self::writer::shrink;
 use self::writer::{Job, Outcomes, Writer};
+use super::kinds::Kinds;
 use super::prepare::Prepared;
+use super::tail::Tail;
 use super::{
     AppendRequest, Appended, Cause, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict,
 };
@@ -47,7 +51,7 @@ fn is_unbroken(after: u64, numbers: impl Iterator<Item = u64>) -> bool {
 /// A log in an `SQLite` file.
 pub struct SqliteStore {
     path: PathBuf,
-    readers: SqlitePool,
+    readers: Readers,
     jobs: mpsc::Sender<Job>,
     head: watch::Receiver<Position>,
     kinds: Kinds,
@@ -60,14 +64,16 @@ impl SqliteStore {
     /// Opens the file, makes or upgrades its tables, and starts the writer.
     pub async fn open(path: &Path, now: Now, limits: Limits) -> Result<Self, StoreError> {
         open::migrate(path, &limits).await?;
-        let readers = open::readers(path, &limits).await?;
+        let readers = Readers::new(path, &limits);
         let tail = Arc::new(Tail::new(&limits));
         let kinds = Kinds::default();
-        let writer = Writer::connect(path, now, limits.clone(), kinds.clone(), Arc::clone(&tail)).await?;
+        let writer = Writer::connect(path, now, limits.clone(), kinds.clone(), Arc::clone(&tail))?;
         let head = writer.head();
         let (jobs, queue) = mpsc::channel(limits.append_queue_max);
-        tokio::spawn(writer.run(queue));
-        let archive = ArchiveReader::new(readers.clone(), archive::folder_of(path));
+        // It ends when the store is closed, or when nobody has it any more.
+        let thread = std::thread::Builder::new().name("log-writer".to_owned());
+        thread.spawn(move || writer.run(queue)).map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
+        let archive = ArchiveReader::new(path, &limits);
         Ok(Self { path: path.to_owned(), readers, jobs, head, kinds, tail, archive, limits })
     }
 
@@ -83,7 +89,8 @@ impl SqliteStore {
             // A writer that is gone already has nothing left to close.
             let _ = closed.await;
         }
-        self.readers.close().await;
+        self.readers.close();
+        self.archive.close().await;
     }
 
     /// Events of the log after a position. Positions have no holes, so a gap in the rows is what was archived: the index of
@@ -92,9 +99,11 @@ impl SqliteStore {
         let mut found: Vec<RecordedEvent> = Vec::new();
         loop {
             let from = found.last().map_or(after, |last| last.position);
-            let mut rows = rows::read_all(&self.readers, &self.kinds, from, limit - found.len()).await?;
+            let (kinds, room) = (self.kinds.clone(), limit - found.len());
+            let read = self.readers.read(move |connection| rows::read_all(connection, &kinds, from, room));
+            let mut rows = read.await?;
             if !is_unbroken(from.as_seq(), rows.iter().map(|row| row.position.as_seq())) {
-                let archived = self.archive.after(from, limit - found.len()).await?;
+                let archived = self.archive.after(from, room).await?;
                 if !archived.is_empty() {
                     found.extend(archived);
                     if found.len() >= limit {
@@ -116,7 +125,9 @@ impl SqliteStore {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         for _ in 0..STREAM_READS_MAX {
-            let rows = rows::read_stream(&self.readers, &self.kinds, stream, after, limit).await?;
+            let (kinds, name) = (self.kinds.clone(), stream.clone());
+            let read = self.readers.read(move |connection| rows::read_stream(connection, &kinds, &name, after, limit));
+            let rows = read.await?;
             if is_unbroken(after, rows.iter().map(|row| row.version)) {
                 return Ok(rows);
             }
@@ -235,7 +246,9 @@ impl EventStore for SqliteStore {
     async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
         let mut found = Vec::with_capacity(streams.len());
         for some in streams.chunks(self.limits.read_streams_max.max(1)) {
-            for (name, mut events) in some.iter().zip(rows::read_streams(&self.readers, &self.kinds, some).await?) {
+            let (kinds, names) = (self.kinds.clone(), some.to_vec());
+            let read = self.readers.read(move |connection| rows::read_streams(connection, &kinds, &names));
+            for (name, mut events) in some.iter().zip(read.await?) {
                 if !is_unbroken(0, events.iter().map(|event| event.version)) {
                     events = self.whole_stream(name).await?;
                 }
@@ -254,7 +267,14 @@ impl EventStore for SqliteStore {
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
-        rows::head(&self.readers).await
+        self.readers.read(rows::head).await
+    }
+
+    async fn rest(&self) {
+        self.tail.clear();
+        self.readers.rest();
+        // A writer that is gone holds nothing.
+        let _ = self.jobs.send(Job::Rest).await;
     }
 
     async fn wait_beyond(&self, after: Position, at_most: Duration) {

@@ -11,7 +11,7 @@ use sqlx::{ConnectOptions, Connection, SqlitePool};
 use crate::limits::Limits;
 use crate::store::StoreError;
 
-static LOG: Migrator = sqlx::migrate!("migrations/sqlite/log");
+pub(super) static LOG: Migrator = sqlx::migrate!("migrations/sqlite/log");
 
 /// Where a database lives: two files side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,12 @@ impl DatabaseFiles {
         Self { log: log.to_owned(), read: log.with_file_name(name) }
     }
 }
+
+/// Pages of the write-ahead log after which what is in it is copied to the file.
+pub(super) const PAGES_IN_WAL_MAX: i64 = 4_000;
+
+/// Bytes that the file of the write-ahead log keeps once it was larger.
+pub(super) const JOURNAL_BYTES_MAX: i64 = 64 << 20;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,15 +67,31 @@ pub(in crate::store) fn options(path: &Path, access: Access, limits: &Limits) ->
         .disable_statement_logging();
     match access {
         Access::Read => options.pragma("query_only", "ON"),
+        // A person who is erased from the directory is overwritten, not only unlinked.
         Access::WriteDurably | Access::WriteRebuildable => options
+            .pragma("secure_delete", if access == Access::WriteDurably { "ON" } else { "OFF" })
             .journal_mode(SqliteJournalMode::Wal)
-            .pragma("wal_autocheckpoint", "4000")
-            .pragma("journal_size_limit", "67108864"),
+            .pragma("wal_autocheckpoint", PAGES_IN_WAL_MAX.to_string())
+            .pragma("journal_size_limit", JOURNAL_BYTES_MAX.to_string()),
+    }
+}
+
+/// Makes the file, if there is none, so that nobody but its owner reads it: names, addresses and hashes of keys stand in it.
+/// `SQLite` gives the files beside it the same rights.
+fn private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 
 /// Makes or upgrades the tables of the log. Two processes may do so at once: the second finds the work done.
 pub(super) async fn migrate(path: &Path, limits: &Limits) -> Result<(), StoreError> {
+    private(path).map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
     let connect = async {
         let mut connection = options(path, Access::WriteDurably, limits).connect().await?;
         run_migrations(&LOG, &mut connection).await?;
@@ -88,16 +110,12 @@ pub(in crate::store) async fn run_migrations(
     transaction.commit().await
 }
 
-/// The pool that reads the log.
-pub(super) async fn readers(path: &Path, limits: &Limits) -> Result<SqlitePool, StoreError> {
-    read_pool(path, limits.log_readers_max, limits).await.map_err(|error| StoreError::Unavailable(Arc::new(error)))
-}
-
 /// Pools on the log's file for the tables that stand beside the log: one that reads, one connection that writes. The tables
 /// are made or upgraded first.
 pub(crate) async fn beside_the_log(path: &Path, limits: &Limits) -> Result<(SqlitePool, SqlitePool), StoreError> {
     migrate(path, limits).await?;
-    let readers = readers(path, limits).await?;
+    let readers = read_pool(path, limits.log_readers_max, limits).await;
+    let readers = readers.map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
         .test_before_acquire(false)

@@ -1,15 +1,15 @@
 //! Reading events back: the statements and the way from a row to an event.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqlitePool};
+use rusqlite::types::{FromSql, ValueRef};
+use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
+use super::connection::ReadError;
 use crate::events::envelope::{Actor, ActorKind, Metadata, Position, RecordedEvent, StreamEvent, StreamName, Version};
-use crate::store::StoreError;
+use crate::store::kinds::Kinds;
 
 /// The columns of an event, in the order that `event` reads them. A macro, so that each statement is one static text.
 macro_rules! columns {
@@ -23,189 +23,162 @@ const READ_ALL: &str = concat!(
     "SELECT ",
     columns!(),
     ", s.name FROM events e CROSS JOIN streams s ON s.stream_id = e.stream_id \
-     WHERE e.position > $1 ORDER BY e.position LIMIT $2"
+     WHERE e.position > ?1 ORDER BY e.position LIMIT ?2"
 );
 
 const READ_STREAM: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM events e WHERE e.stream_id = (SELECT stream_id FROM streams WHERE name = $1) AND e.version > $2 \
-     ORDER BY e.version LIMIT $3"
+    " FROM events e WHERE e.stream_id = (SELECT stream_id FROM streams WHERE name = ?1) AND e.version > ?2 \
+     ORDER BY e.version LIMIT ?3"
 );
 
-/// The nested loops give each stream in order of versions; an ORDER BY over all of them would sort the payloads. Each
-/// column costs as much as a small row does, so there are no more of them than a fold needs.
-const READ_STREAMS: &str = "SELECT j.key, e.version, e.kind_id, e.event_id, e.payload \
-     FROM json_each($1) j CROSS JOIN streams s ON s.name = j.value CROSS JOIN events e ON e.stream_id = s.stream_id";
+/// A whole stream, with no more of each event than a fold needs.
+const READ_WHOLE_STREAM: &str = "SELECT e.version, e.kind_id, e.event_id, e.payload FROM events e \
+     WHERE e.stream_id = (SELECT stream_id FROM streams WHERE name = ?1) ORDER BY e.version";
 
-/// The names of event types by their numbers: one allocation each, shared by all events of the type.
-#[derive(Clone, Default)]
-pub(super) struct Kinds(Arc<RwLock<HashMap<i64, Arc<str>>>>);
+type Read<T> = Result<T, ReadError>;
 
-impl Kinds {
-    pub(super) fn get(&self, kind_id: i64) -> Option<Arc<str>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&kind_id).cloned()
-    }
-
-    pub(super) fn put(&self, kind_id: i64, name: Arc<str>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kind_id, name);
-    }
-
-    /// Learns the types that another process has added.
-    async fn refresh(&self, readers: &SqlitePool) -> Result<(), StoreError> {
-        let rows =
-            sqlx::query("SELECT kind_id, name FROM event_kinds").fetch_all(readers).await.map_err(unavailable)?;
-        for row in rows {
-            let (kind_id, name) = (get::<i64>(&row, 0)?, get::<&str>(&row, 1)?);
-            if self.get(kind_id).is_none() {
-                self.put(kind_id, name.into());
-            }
-        }
-        Ok(())
-    }
+fn get<T: FromSql>(row: &Row<'_>, index: usize) -> Read<T> {
+    row.get(index).map_err(|error| ReadError::Corrupt(format!("column {index} of an event: {error}")))
 }
 
-pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
-    StoreError::Unavailable(Arc::new(error))
+fn text<'r>(row: &'r Row<'_>, index: usize) -> Read<Option<&'r str>> {
+    let text = row.get_ref(index)?.as_str_or_null();
+    text.map_err(|error| ReadError::Corrupt(format!("column {index} of an event: {error}")))
 }
 
-fn get<'r, T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(
-    row: &'r SqliteRow,
-    index: usize,
-) -> Result<T, StoreError> {
-    row.try_get(index).map_err(|error| StoreError::Corrupt(format!("column {index} of an event: {error}")))
-}
-
-fn time(row: &SqliteRow, index: usize) -> Result<DateTime<Utc>, StoreError> {
+fn time(row: &Row<'_>, index: usize) -> Read<DateTime<Utc>> {
     let micros = get(row, index)?;
-    DateTime::from_timestamp_micros(micros).ok_or_else(|| StoreError::Corrupt(format!("the time {micros}")))
+    DateTime::from_timestamp_micros(micros).ok_or_else(|| ReadError::Corrupt(format!("the time {micros}")))
 }
 
-fn bytes<const N: usize>(row: &SqliteRow, index: usize) -> Result<Option<[u8; N]>, StoreError> {
-    let bytes: Option<&[u8]> = get(row, index)?;
-    let sized = |bytes: &[u8]| {
-        bytes.try_into().map_err(|_| StoreError::Corrupt(format!("column {index} of an event is not {N} bytes long")))
-    };
-    bytes.map(sized).transpose()
+fn bytes<const N: usize>(row: &Row<'_>, index: usize) -> Read<Option<[u8; N]>> {
+    let wrong = || ReadError::Corrupt(format!("column {index} of an event is not {N} bytes long"));
+    match row.get_ref(index)? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Blob(bytes) => bytes.try_into().map(Some).map_err(|_| wrong()),
+        _ => Err(wrong()),
+    }
 }
 
-fn unsigned(row: &SqliteRow, index: usize) -> Result<u64, StoreError> {
-    u64::try_from(get::<i64>(row, index)?)
-        .map_err(|_| StoreError::Corrupt(format!("column {index} of an event is negative")))
+fn id(row: &Row<'_>, index: usize) -> Read<Uuid> {
+    let id = bytes(row, index)?.map(Uuid::from_bytes);
+    id.ok_or_else(|| ReadError::Corrupt(format!("column {index} of an event is empty")))
 }
 
-fn event(row: &SqliteRow, stream: StreamName, event_type: Arc<str>) -> Result<RecordedEvent, StoreError> {
+fn unsigned(row: &Row<'_>, index: usize) -> Read<u64> {
+    let number = get::<i64>(row, index)?;
+    u64::try_from(number).map_err(|_| ReadError::Corrupt(format!("column {index} of an event is negative")))
+}
+
+fn event(row: &Row<'_>, stream: StreamName, event_type: Arc<str>) -> Read<RecordedEvent> {
     let actor_kind = get(row, 6)?;
     let kind = ActorKind::from_code(actor_kind)
-        .ok_or_else(|| StoreError::Corrupt(format!("the kind of actor {actor_kind}")))?;
+        .ok_or_else(|| ReadError::Corrupt(format!("the kind of actor {actor_kind}")))?;
     let metadata = Metadata {
-        actor: Actor { kind, id: get::<Option<Uuid>>(row, 7)? },
-        correlation_id: get(row, 8)?,
-        causation_id: get(row, 9)?,
-        reason: get::<Option<&str>>(row, 10)?.map(Arc::from),
+        actor: Actor { kind, id: bytes(row, 7)?.map(Uuid::from_bytes) },
+        correlation_id: id(row, 8)?,
+        causation_id: bytes(row, 9)?.map(Uuid::from_bytes),
+        reason: text(row, 10)?.map(Arc::from),
     };
-    let commitment = bytes(row, 13)?.ok_or_else(|| StoreError::Corrupt("an event without commitment".to_owned()))?;
+    let commitment = bytes(row, 13)?.ok_or_else(|| ReadError::Corrupt("an event without commitment".to_owned()))?;
     Ok(RecordedEvent {
         position: Position::seq(unsigned(row, 0)?),
         stream,
         version: unsigned(row, 1)?,
-        event_id: get(row, 3)?,
+        event_id: id(row, 3)?,
         event_type,
         occurred_at: time(row, 4)?,
         recorded_at: time(row, 5)?,
         metadata,
-        payload: get::<Option<&str>>(row, 11)?.unwrap_or_default().into(),
+        payload: text(row, 11)?.unwrap_or_default().into(),
         salt: bytes(row, 12)?.unwrap_or_default(),
         commitment,
     })
 }
 
 /// The name of a type, which another process may have added since.
-async fn kind(readers: &SqlitePool, kinds: &Kinds, kind_id: i64) -> Result<Arc<str>, StoreError> {
+fn kind(connection: &Connection, kinds: &Kinds, kind_id: i64) -> Read<Arc<str>> {
     if let Some(event_type) = kinds.get(kind_id) {
         return Ok(event_type);
     }
-    kinds.refresh(readers).await?;
-    kinds.get(kind_id).ok_or_else(|| StoreError::Corrupt(format!("the event type {kind_id}")))
+    let mut statement = connection.prepare_cached("SELECT kind_id, name FROM event_kinds")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        let (kind_id, name) = (get::<i64>(row, 0)?, text(row, 1)?.unwrap_or_default());
+        if kinds.get(kind_id).is_none() {
+            kinds.put(kind_id, name.into());
+        }
+    }
+    kinds.get(kind_id).ok_or_else(|| ReadError::Corrupt(format!("the event type {kind_id}")))
 }
 
-async fn events(
-    readers: &SqlitePool,
+fn stored_name(name: Option<&str>) -> Read<StreamName> {
+    StreamName::new(name.unwrap_or_default()).map_err(|error| ReadError::Corrupt(error.to_string()))
+}
+
+pub(super) fn read_all(
+    connection: &Connection,
     kinds: &Kinds,
-    rows: Vec<SqliteRow>,
-    stream: impl Fn(&SqliteRow) -> Result<StreamName, StoreError>,
-) -> Result<Vec<RecordedEvent>, StoreError> {
-    let mut events = Vec::with_capacity(rows.len());
-    for row in rows {
-        let event_type = kind(readers, kinds, get(&row, 2)?).await?;
-        events.push(event(&row, stream(&row)?, event_type)?);
+    after: Position,
+    limit: usize,
+) -> Read<Vec<RecordedEvent>> {
+    let mut statement = connection.prepare_cached(READ_ALL)?;
+    let mut rows = statement.query(params![signed(after.as_seq()), signed(limit as u64)])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        let event_type = kind(connection, kinds, get(row, 2)?)?;
+        events.push(event(row, stored_name(text(row, 14)?)?, event_type)?);
     }
     Ok(events)
 }
 
-fn stored_name(name: &str) -> Result<StreamName, StoreError> {
-    StreamName::new(name).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
-pub(super) async fn read_all(
-    readers: &SqlitePool,
-    kinds: &Kinds,
-    after: Position,
-    limit: usize,
-) -> Result<Vec<RecordedEvent>, StoreError> {
-    let rows = sqlx::query(READ_ALL)
-        .bind(signed(after.as_seq()))
-        .bind(signed(limit as u64))
-        .fetch_all(readers)
-        .await
-        .map_err(unavailable)?;
-    events(readers, kinds, rows, |row| stored_name(get(row, 14)?)).await
-}
-
-pub(super) async fn read_stream(
-    readers: &SqlitePool,
+pub(super) fn read_stream(
+    connection: &Connection,
     kinds: &Kinds,
     stream: &StreamName,
     after: Version,
     limit: usize,
-) -> Result<Vec<RecordedEvent>, StoreError> {
-    let rows = sqlx::query(READ_STREAM)
-        .bind(stream.as_str().to_owned())
-        .bind(signed(after))
-        .bind(signed(limit as u64))
-        .fetch_all(readers)
-        .await
-        .map_err(unavailable)?;
-    events(readers, kinds, rows, |_| Ok(stream.clone())).await
+) -> Read<Vec<RecordedEvent>> {
+    let mut statement = connection.prepare_cached(READ_STREAM)?;
+    let mut rows = statement.query(params![stream.as_str(), signed(after), signed(limit as u64)])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        let event_type = kind(connection, kinds, get(row, 2)?)?;
+        events.push(event(row, stream.clone(), event_type)?);
+    }
+    Ok(events)
 }
 
-pub(super) async fn read_streams(
-    readers: &SqlitePool,
+pub(super) fn read_streams(
+    connection: &Connection,
     kinds: &Kinds,
     streams: &[StreamName],
-) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
-    let names = serde_json::to_string(streams).map_err(|error| StoreError::Rejected(error.to_string()))?;
-    let rows = sqlx::query(READ_STREAMS).bind(names).fetch_all(readers).await.map_err(unavailable)?;
-    let mut found = vec![Vec::new(); streams.len()];
-    for row in rows {
-        let event = StreamEvent {
-            version: unsigned(&row, 1)?,
-            event_id: get(&row, 3)?,
-            event_type: kind(readers, kinds, get(&row, 2)?).await?,
-            payload: get::<Option<&str>>(&row, 4)?.unwrap_or_default().into(),
-        };
-        let place = usize::try_from(unsigned(&row, 0)?).ok().and_then(|place| found.get_mut(place));
-        place.ok_or_else(|| StoreError::Corrupt("a stream that nobody asked for".to_owned()))?.push(event);
-    }
-    for stream in &mut found {
-        stream.sort_unstable_by_key(|event: &StreamEvent| event.version); // already in order, unless the planner has new ideas
+) -> Read<Vec<Vec<StreamEvent>>> {
+    // One snapshot for all, which also saves taking the lock for each.
+    let snapshot = connection.unchecked_transaction()?;
+    let mut statement = snapshot.prepare_cached(READ_WHOLE_STREAM)?;
+    let mut found = Vec::with_capacity(streams.len());
+    for stream in streams {
+        let mut rows = statement.query([stream.as_str()])?;
+        let mut events = Vec::new();
+        while let Some(row) = rows.next()? {
+            events.push(StreamEvent {
+                version: unsigned(row, 0)?,
+                event_type: kind(connection, kinds, get(row, 1)?)?,
+                event_id: id(row, 2)?,
+                payload: text(row, 3)?.unwrap_or_default().into(),
+            });
+        }
+        found.push(events);
     }
     Ok(found)
 }
 
-pub(super) async fn head(readers: &SqlitePool) -> Result<Position, StoreError> {
-    let row = sqlx::query("SELECT coalesce(max(position), 0) FROM events").fetch_one(readers).await;
-    Ok(Position::seq(unsigned(&row.map_err(unavailable)?, 0)?))
+pub(super) fn head(connection: &Connection) -> Read<Position> {
+    let mut statement = connection.prepare_cached("SELECT coalesce(max(position), 0) FROM events")?;
+    statement.query_row((), |row| Ok(unsigned(row, 0)))?.map(Position::seq)
 }
 
 /// As `SQLite` takes numbers; what is beyond its range is beyond every row too.

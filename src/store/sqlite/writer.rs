@@ -1,4 +1,4 @@
-//! The one task that writes the log: it merges the appends that are waiting into one transaction.
+//! The one thread that writes the log: it merges the appends that are waiting into one transaction.
 //!
 //! Versions are checked against heads in memory; inside the transaction, which holds the write lock, the writer first
 //! looks whether another process has appended and forgets what it knew if so. An error before COMMIT means that nothing was
@@ -8,18 +8,19 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{ConnectOptions, Connection, Row};
+use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
+use super::connection::connect;
 use super::heads::{Head, Heads};
-use super::open::{Access, options};
-use super::rows::{Kinds, signed};
-use super::tail::Tail;
+use super::open::Access;
+use super::rows::signed;
 use crate::events::envelope::{Position, RecordedEvent, StreamName};
 use crate::limits::Limits;
+use crate::store::kinds::Kinds;
 use crate::store::prepare::Prepared;
-use crate::store::sql::{chunk, insert_text};
+use crate::store::tail::Tail;
 use crate::store::{Appended, Now, StoreError};
 
 /// One outcome per request.
@@ -27,17 +28,23 @@ pub(super) type Outcomes = Vec<Result<Appended, StoreError>>;
 
 /// What callers ask of the writer.
 pub(super) enum Job {
-    Append { requests: Vec<Prepared>, events: usize, reply: oneshot::Sender<Outcomes> },
+    Append {
+        requests: Vec<Prepared>,
+        events: usize,
+        reply: oneshot::Sender<Outcomes>,
+    },
+    /// Lets go of pages that are only kept for speed.
+    Rest,
     Close(oneshot::Sender<()>),
 }
 
-const INSERT_EVENTS: &str = "INSERT INTO events (position, stream_id, version, kind_id, event_id, occurred_at, \
-     recorded_at, actor_kind, actor_id, correlation_id, causation_id, reason, payload, salt, commitment)";
-const EVENT_COLUMNS: usize = 15;
+const INSERT_EVENT: &str = "INSERT INTO events (position, stream_id, version, kind_id, event_id, occurred_at, \
+     recorded_at, actor_kind, actor_id, correlation_id, causation_id, reason, payload, salt, commitment) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 
-const SELECT_HEADS: &str = "SELECT j.value, s.stream_id, \
+const SELECT_HEAD: &str = "SELECT s.stream_id, \
      (SELECT e.version FROM events e WHERE e.stream_id = s.stream_id ORDER BY e.version DESC LIMIT 1) \
-     FROM json_each($1) j CROSS JOIN streams s ON s.name = j.value";
+     FROM streams s WHERE s.name = ?1";
 
 const SELECT_STATE: &str = "SELECT (SELECT coalesce(max(position), 0) FROM events), \
      (SELECT coalesce(max(stream_id), 0) FROM streams)";
@@ -46,7 +53,7 @@ pub(super) struct Writer {
     path: PathBuf,
     now: Now,
     limits: Limits,
-    connection: Option<SqliteConnection>,
+    connection: Option<Connection>,
     heads: Heads,
     kinds: Kinds,
     kind_ids: HashMap<Arc<str>, i64>,
@@ -84,31 +91,30 @@ struct Group {
 
 /// Why a group failed as a whole.
 enum Failure {
-    NothingWritten(sqlx::Error),
-    NobodyKnows(sqlx::Error),
+    NothingWritten(rusqlite::Error),
+    NobodyKnows(rusqlite::Error),
 }
 
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
         Self::NothingWritten(error)
     }
 }
 
 impl Writer {
-    pub(super) async fn connect(
+    pub(super) fn connect(
         path: &Path,
         now: Now,
         limits: Limits,
         kinds: Kinds,
         tail: Arc<Tail>,
     ) -> Result<Self, StoreError> {
-        let connect = async {
-            let mut connection = options(path, Access::WriteDurably, &limits).connect().await?;
-            let row = sqlx::query(SELECT_STATE).fetch_one(&mut connection).await?;
-            Ok((connection, row.try_get::<i64, _>(0)?))
+        let open = || {
+            let connection = connect(path, Access::WriteDurably, &limits)?;
+            let last = connection.query_row(SELECT_STATE, (), |row| row.get::<_, i64>(0))?;
+            Ok((connection, last))
         };
-        let (connection, last) =
-            connect.await.map_err(|error: sqlx::Error| StoreError::Unavailable(Arc::new(error)))?;
+        let (connection, last) = open().map_err(|error: rusqlite::Error| StoreError::Unavailable(Arc::new(error)))?;
         Ok(Self {
             path: path.to_owned(),
             now,
@@ -129,10 +135,10 @@ impl Writer {
     }
 
     /// Writes groups until it is told to close or nobody can ask any more.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let mut closing = None;
         while closing.is_none() {
-            let Some(mut job) = queue.recv().await else { break };
+            let Some(mut job) = queue.blocking_recv() else { break };
             let (mut requests, mut replies, mut size) = (Vec::new(), Vec::new(), 0);
             loop {
                 match job {
@@ -140,6 +146,11 @@ impl Writer {
                         size += events;
                         requests.push(some);
                         replies.push(reply);
+                    }
+                    Job::Rest => {
+                        if let Some(Err(error)) = self.connection.as_ref().map(shrink) {
+                            tracing::warn!(%error, "the log's writer keeps its pages");
+                        }
                     }
                     Job::Close(done) => {
                         closing = Some(done);
@@ -153,17 +164,19 @@ impl Writer {
                 job = next;
             }
             if !requests.is_empty() {
-                for (reply, outcomes) in replies.into_iter().zip(self.write(requests).await) {
+                for (reply, outcomes) in replies.into_iter().zip(self.write(requests)) {
                     // A caller that has gone away does not want to know.
                     let _ = reply.send(outcomes);
                 }
             }
         }
         if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
+            && let Err((_, error)) = connection.close()
         {
             tracing::warn!(%error, "the log was not closed cleanly");
         }
+        // Whoever asks from here on learns that nothing was written.
+        drop(queue);
         if let Some(done) = closing {
             // Whoever asked may have stopped waiting.
             let _ = done.send(());
@@ -171,9 +184,9 @@ impl Writer {
     }
 
     /// One transaction for all requests; a failure is everybody's outcome.
-    async fn write(&mut self, requests: Vec<Vec<Prepared>>) -> Vec<Outcomes> {
+    fn write(&mut self, requests: Vec<Vec<Prepared>>) -> Vec<Outcomes> {
         let sizes: Vec<usize> = requests.iter().map(Vec::len).collect();
-        let failed = match self.try_write(requests).await {
+        let failed = match self.try_write(requests) {
             Ok(outcomes) => return outcomes,
             Err(Failure::NothingWritten(error)) => StoreError::Unavailable(Arc::new(error)),
             Err(Failure::NobodyKnows(error)) => StoreError::Unknown(Arc::new(error)),
@@ -184,22 +197,22 @@ impl Writer {
         sizes.into_iter().map(|size| vec![Err(failed.clone()); size]).collect()
     }
 
-    async fn try_write(&mut self, requests: Vec<Vec<Prepared>>) -> Result<Vec<Outcomes>, Failure> {
+    fn try_write(&mut self, requests: Vec<Vec<Prepared>>) -> Result<Vec<Outcomes>, Failure> {
         // Taken out and put back on success only: after a failure the next group gets a new connection.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => options(&self.path, Access::WriteDurably, &self.limits).connect().await?,
+            None => connect(&self.path, Access::WriteDurably, &self.limits)?,
         };
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let mut known = self.look(&mut transaction).await?;
-        let mut group = Group { heads: self.heads_of(&mut transaction, &requests).await?, ..Group::default() };
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut known = self.look(&transaction)?;
+        let mut group = Group { heads: self.heads_of(&transaction, &requests)?, ..Group::default() };
         self.decide(requests, &mut known, &mut group);
         if group.rows.is_empty() {
-            transaction.rollback().await?;
+            transaction.rollback()?;
         } else {
             let begun = std::time::Instant::now();
-            insert(&mut transaction, &group).await?;
-            transaction.commit().await.map_err(Failure::NobodyKnows)?;
+            insert(&transaction, &group)?;
+            transaction.commit().map_err(Failure::NobodyKnows)?;
             crate::telemetry::metrics::committed(group.rows.len(), begun.elapsed());
         }
         self.connection = Some(connection);
@@ -207,23 +220,25 @@ impl Writer {
     }
 
     /// What the log looks like now, under the write lock.
-    async fn look(&mut self, connection: &mut SqliteConnection) -> Result<Known, sqlx::Error> {
-        let row = sqlx::query("PRAGMA data_version").fetch_one(&mut *connection).await?;
-        let data_version = row.try_get(0)?;
+    fn look(&mut self, connection: &Connection) -> Result<Known, rusqlite::Error> {
+        let mut version = connection.prepare_cached("PRAGMA data_version")?;
+        let data_version = version.query_row((), |row| row.get(0))?;
         if let Some(known) = self.known
             && known.data_version == data_version
         {
             return Ok(known);
         }
-        let row = sqlx::query(SELECT_STATE).fetch_one(&mut *connection).await?;
-        let last_position = row.try_get::<i64, _>(0)?.unsigned_abs();
-        let known = Known { data_version, last_position, last_stream_id: row.try_get(1)? };
+        let (last_position, last_stream_id) =
+            connection.query_row(SELECT_STATE, (), |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?)))?;
+        let known = Known { data_version, last_position, last_stream_id };
         // Others also write to this file without appending (the directory); then what is remembered still holds.
         if self.known.is_none_or(|before| before.last_position != last_position) {
             self.heads.clear();
             self.tail.clear();
-            for row in sqlx::query("SELECT kind_id, name FROM event_kinds").fetch_all(&mut *connection).await? {
-                let (kind_id, name): (i64, Arc<str>) = (row.try_get(0)?, Arc::from(row.try_get::<&str, _>(1)?));
+            let mut kinds = connection.prepare("SELECT kind_id, name FROM event_kinds")?;
+            let mut rows = kinds.query(())?;
+            while let Some(row) = rows.next()? {
+                let (kind_id, name): (i64, Arc<str>) = (row.get(0)?, Arc::from(row.get_ref(1)?.as_str()?));
                 self.kinds.put(kind_id, Arc::clone(&name));
                 self.kind_ids.insert(name, kind_id);
             }
@@ -232,32 +247,32 @@ impl Writer {
         Ok(known)
     }
 
-    /// The heads of all streams that the requests name; those not remembered come with one query.
-    async fn heads_of(
-        &mut self,
-        connection: &mut SqliteConnection,
+    /// The heads of all streams that the requests name; those not remembered are looked up.
+    fn heads_of(
+        &self,
+        connection: &Connection,
         requests: &[Vec<Prepared>],
-    ) -> Result<HashMap<StreamName, Head>, sqlx::Error> {
+    ) -> Result<HashMap<StreamName, Head>, rusqlite::Error> {
         let mut heads = HashMap::new();
-        let mut missing = Vec::new();
+        let mut select = connection.prepare_cached(SELECT_HEAD)?;
         for request in requests.iter().flatten() {
             if heads.contains_key(&request.stream) {
                 continue;
             }
-            let head = self.heads.get(request.stream.as_str());
-            if head.is_none() {
-                missing.push(request.stream.as_str());
-            }
-            heads.insert(request.stream.clone(), head.unwrap_or(Head::NONE));
-        }
-        if !missing.is_empty() {
-            let names = serde_json::Value::from(missing).to_string();
-            for row in sqlx::query(SELECT_HEADS).bind(names).fetch_all(connection).await? {
-                let head = Head { stream_id: row.try_get(1)?, version: row.try_get::<i64, _>(2)?.unsigned_abs() };
-                if let Some(place) = heads.get_mut(row.try_get::<&str, _>(0)?) {
-                    *place = head;
+            let head = match self.heads.get(request.stream.as_str()) {
+                Some(head) => head,
+                None => {
+                    let mut rows = select.query([request.stream.as_str()])?;
+                    match rows.next()? {
+                        Some(row) => {
+                            let version = row.get::<_, Option<i64>>(1)?.unwrap_or_default().unsigned_abs();
+                            Head { stream_id: row.get(0)?, version }
+                        }
+                        None => Head::NONE,
+                    }
                 }
-            }
+            };
+            heads.insert(request.stream.clone(), head);
         }
         Ok(heads)
     }
@@ -313,6 +328,11 @@ impl Writer {
     }
 }
 
+/// Frees the pages that a connection has in memory, as far as it does not need them.
+pub(in crate::store) fn shrink(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute_batch("PRAGMA shrink_memory")
+}
+
 /// The number and the shared name of an event type; a type that nobody has used yet gets the next number.
 fn kind(
     kind_ids: &HashMap<Arc<str>, i64>,
@@ -331,46 +351,35 @@ fn kind(
     (kind_id, name)
 }
 
-async fn insert(connection: &mut SqliteConnection, group: &Group) -> Result<(), sqlx::Error> {
+fn insert(connection: &Connection, group: &Group) -> Result<(), rusqlite::Error> {
     for (kind_id, name) in &group.new_kinds {
-        let insert = sqlx::query("INSERT INTO event_kinds (kind_id, name) VALUES ($1, $2)");
-        insert.bind(*kind_id).bind(Arc::clone(name)).execute(&mut *connection).await?;
+        let insert = "INSERT INTO event_kinds (kind_id, name) VALUES (?1, ?2)";
+        connection.prepare_cached(insert)?.execute(params![kind_id, &**name])?;
     }
-    let mut streams = group.new_streams.as_slice();
-    while !streams.is_empty() {
-        let (some, rest) = streams.split_at(chunk(streams.len(), 2));
-        let mut query = sqlx::query(insert_text("INSERT INTO streams (stream_id, name)", 2, some.len(), ""));
-        for (stream_id, name) in some {
-            query = query.bind(*stream_id).bind(name.as_str().to_owned());
-        }
-        query.execute(&mut *connection).await?;
-        streams = rest;
+    let mut stream = connection.prepare_cached("INSERT INTO streams (stream_id, name) VALUES (?1, ?2)")?;
+    for (stream_id, name) in &group.new_streams {
+        stream.execute(params![stream_id, name.as_str()])?;
     }
-    let mut rows = group.rows.as_slice();
-    while !rows.is_empty() {
-        let (some, rest) = rows.split_at(chunk(rows.len(), EVENT_COLUMNS));
-        let mut query = sqlx::query(insert_text(INSERT_EVENTS, EVENT_COLUMNS, some.len(), ""));
-        for PlacedEvent { event, stream_id, kind_id } in some {
-            let metadata = &event.metadata;
-            query = query
-                .bind(signed(event.position.as_seq()))
-                .bind(*stream_id)
-                .bind(signed(event.version))
-                .bind(*kind_id)
-                .bind(event.event_id)
-                .bind(event.occurred_at.timestamp_micros())
-                .bind(event.recorded_at.timestamp_micros())
-                .bind(i64::from(metadata.actor.kind.code()))
-                .bind(metadata.actor.id)
-                .bind(metadata.correlation_id)
-                .bind(metadata.causation_id)
-                .bind(metadata.reason.clone())
-                .bind(Arc::clone(&event.payload))
-                .bind(event.salt.to_vec())
-                .bind(event.commitment.to_vec());
-        }
-        query.execute(&mut *connection).await?;
-        rows = rest;
+    let mut statement = connection.prepare_cached(INSERT_EVENT)?;
+    for PlacedEvent { event, stream_id, kind_id } in &group.rows {
+        let metadata = &event.metadata;
+        statement.execute(params![
+            signed(event.position.as_seq()),
+            stream_id,
+            signed(event.version),
+            kind_id,
+            event.event_id.as_bytes(),
+            event.occurred_at.timestamp_micros(),
+            event.recorded_at.timestamp_micros(),
+            metadata.actor.kind.code(),
+            metadata.actor.id.as_ref().map(Uuid::as_bytes),
+            metadata.correlation_id.as_bytes(),
+            metadata.causation_id.as_ref().map(Uuid::as_bytes),
+            metadata.reason.as_deref(),
+            &*event.payload,
+            event.salt,
+            event.commitment,
+        ])?;
     }
     Ok(())
 }

@@ -47,7 +47,12 @@ fn a_hold_is_placed_listed_shown_and_released() {
         "{table}"
     );
     let explained = fixture.run(&["explain", "--resource", "climate-hpc1"]);
-    assert!(explained.contains("held by hand until 2026-04-16T00:00:00Z: incident"), "{explained}");
+    assert!(
+        explained.contains(
+            "held by hand: pause since 2026-04-02T00:00:00Z until 2026-04-16T00:00:00Z, ticket SEC-1: incident"
+        ),
+        "{explained}"
+    );
     let status = fixture.run(&["slurm_policy_status", "--resource", "climate-hpc1"]);
     assert!(status.contains("pause until 2026-04-16T00:00:00Z: incident"), "{status}");
     let released = fixture.json(&["hold", "release", hold, "--reason", "cleared"]);

@@ -1,11 +1,15 @@
 //! The command line, as a user meets it: the built binary, its output, its status.
 
+mod agent_config;
 mod archive;
 mod commands;
+mod doctor;
 mod holds;
 mod import;
 mod logs;
+mod people;
 mod usage;
+mod why;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -10,6 +10,8 @@ fn both_spellings_of_commands_and_flags_work() {
         ["slurm-policy-status", "--format", "json"],
         ["cleanup_slurm_logs", "--dry_run", "--format=json"],
         ["cleanup-slurm-logs", "--dry-run", "--format=json"],
+        ["doctor", "--skip_integrity", "--format=json"],
+        ["doctor", "--skip-integrity", "--offline"],
     ] {
         fixture.run(&arguments);
     }
@@ -29,9 +31,13 @@ fn the_names_of_the_documentation_are_the_visible_ones() {
         "slurm_policy_status",
         "cleanup_slurm_logs",
         "token",
+        "users",
+        "doctor",
+        "notices",
         "projections",
         "import",
         "explain",
+        "agent-config",
     ] {
         assert!(help.contains(&format!("\n  {name} ")), "{name} is not in\n{help}");
     }

@@ -1,6 +1,6 @@
 //! Tokens: made, shown once, checked, expired, revoked.
 
-use sluice::directory::{DirectoryError, NewToken, Role};
+use sluice::directory::{DirectoryError, NewToken, Role, Subject};
 use sluice::domain::ids::{OfferingId, slug_uuid};
 
 use super::{Fixture, at, details, user_id};
@@ -83,7 +83,8 @@ async fn erasing_a_user_revokes_the_tokens() {
     fixture.directory.put_user(&details("root"), at(NOW)).await.expect("made");
     let labelled = NewToken { label: Some("root's laptop".to_owned()), ..staff() };
     let (_, key) = fixture.directory.create_token(labelled, at(NOW)).await.expect("made");
-    fixture.directory.erase_user(user_id("root"), at(NOW)).await.expect("erased");
+    let erased = fixture.directory.erase(&Subject::Id(user_id("root")), at(NOW)).await.expect("erased");
+    assert_eq!(erased.tokens_revoked, 1);
     assert!(fixture.directory.authenticate(&key, at(NOW)).await.expect("read").is_none());
     let left = &fixture.directory.tokens().await.expect("read")[0];
     assert_eq!((left.username.as_str(), &left.label), ("", &None));

@@ -1,6 +1,6 @@
 //! Users and addresses.
 
-use sluice::directory::{DirectoryError, UserDetails};
+use sluice::directory::{DirectoryError, Subject, UserDetails};
 
 use super::{Fixture, at, details, user_id};
 
@@ -63,9 +63,34 @@ async fn erasing_leaves_an_id_that_stands_for_nobody() {
     let fixture = Fixture::new().await;
     fixture.directory.put_user(&details("alice"), at(NOW)).await.expect("made");
     let ids = fixture.directory.address_ids(&["ops@example.org".to_owned()], at(NOW)).await.expect("made");
-    assert!(fixture.directory.erase_user(user_id("alice"), at(LATER)).await.expect("erased"));
-    assert!(fixture.directory.erase_user(ids[0], at(LATER)).await.expect("erased"));
-    assert!(!fixture.directory.erase_user(ids[0], at(LATER)).await.expect("nothing left"));
+    let erase = async |id| fixture.directory.erase(&Subject::Id(id), at(LATER)).await.expect("read").entries;
+    assert_eq!(erase(user_id("alice")).await, [user_id("alice")]);
+    assert_eq!(erase(ids[0]).await, [ids[0]]);
+    assert_eq!(erase(ids[0]).await, []);
     assert_eq!(fixture.directory.user(user_id("alice")).await.expect("read"), None);
     assert!(fixture.directory.addresses(&[user_id("alice"), ids[0]]).await.expect("read").is_empty());
+}
+
+#[tokio::test]
+async fn a_person_is_erased_with_the_addresses_that_are_theirs_and_nobody_else() {
+    let fixture = Fixture::new().await;
+    let directory = &fixture.directory;
+    for (name, email) in
+        [("alice", "shared@uni-a.example"), ("bob", "Shared@uni-a.example"), ("carol", "carol@x.example")]
+    {
+        let user = UserDetails { email: Some(email.to_owned()), ..details(name) };
+        directory.put_user(&user, at(NOW)).await.expect("made");
+    }
+    let emails = ["SHARED@uni-a.example", "carol@x.example"].map(str::to_owned);
+    let ids = directory.address_ids(&emails, at(NOW)).await.expect("made");
+    let by_name = Subject::Username("alice".to_owned());
+    let mut erased = directory.erase(&by_name, at(LATER)).await.expect("erased").entries;
+    erased.sort_unstable();
+    let mut expected = [user_id("alice"), ids[0]];
+    expected.sort_unstable();
+    assert_eq!(erased, expected, "the address in policies is hers too; bob, who shares the mailbox, stays");
+    let by_email = Subject::Email("shared@UNI-A.example".to_owned());
+    assert_eq!(directory.erase(&by_email, at(LATER)).await.expect("erased").entries, [user_id("bob")]);
+    assert_eq!(directory.all_users().await.expect("read").len(), 1);
+    assert_eq!(directory.addresses(&ids).await.expect("read"), ["carol@x.example"]);
 }

@@ -6,14 +6,18 @@ use std::path::Path;
 
 use super::golden::payload;
 
-const FAMILIES: [(&str, &str); 3] = [
+const FAMILIES: [(&str, &str); 4] = [
     ("allocation", include_str!("../../../src/events/allocation.rs")),
     ("registry", include_str!("../../../src/events/registry.rs")),
+    ("agent", include_str!("../../../src/events/agent.rs")),
     ("site", include_str!("../../../src/events/site.rs")),
 ];
 
 /// Where a family has payloads of a subject of its own.
 const NOTICES: &str = include_str!("../../../src/events/notice.rs");
+
+/// Where the allocation family has payloads of what the site says.
+const ANSWERS: &str = include_str!("../../../src/events/site_answer.rs");
 
 /// A variant of a family: its stored name, the name of its payload's type, what it means.
 struct Described {
@@ -90,7 +94,8 @@ fn page() -> String {
          keeps who caused it, the request it belongs to, the event that led to it, a reason, and a commitment to the payload.\n",
     );
     for (family, source) in FAMILIES {
-        let structs: BTreeMap<_, _> = fields(NOTICES).into_iter().chain(fields(source)).collect();
+        let structs: BTreeMap<_, _> =
+            fields(NOTICES).into_iter().chain(fields(ANSWERS)).chain(fields(source)).collect();
         let _ = write!(page, "\n## The {family} family\n\n{}\n", introduction(source));
         for described in variants(source) {
             let _ = write!(page, "\n### `{}`\n\n{}\n\n", described.event_type, described.meaning);
@@ -123,7 +128,8 @@ fn the_page_of_events_says_what_the_sources_say() {
 #[test]
 fn every_type_and_every_field_of_a_payload_has_a_meaning() {
     for (family, source) in FAMILIES {
-        let structs: BTreeMap<_, _> = fields(NOTICES).into_iter().chain(fields(source)).collect();
+        let structs: BTreeMap<_, _> =
+            fields(NOTICES).into_iter().chain(fields(ANSWERS)).chain(fields(source)).collect();
         for described in variants(source) {
             assert!(!described.meaning.is_empty(), "{} of {family}", described.event_type);
             let fields = structs.get(&described.payload_type).unwrap_or_else(|| panic!("{}", described.payload_type));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sluice::events::Event;
+use sluice::events::agent::AgentEvent;
 use sluice::events::allocation::AllocationEvent;
 use sluice::events::registry::RegistryEvent;
 use sluice::events::site::SiteEvent;
@@ -33,6 +34,7 @@ fn again(event_type: &str, text: &str) -> Result<String, serde_json::Error> {
     let decoded = AllocationEvent::decode(event_type, text)
         .map(|event| event.map(|e| e.payload()))
         .or_else(|| RegistryEvent::decode(event_type, text).map(|event| event.map(|e| e.payload())))
+        .or_else(|| AgentEvent::decode(event_type, text).map(|event| event.map(|e| e.payload())))
         .or_else(|| SiteEvent::decode(event_type, text).map(|event| event.map(|e| e.payload())));
     decoded.unwrap_or_else(|| panic!("{event_type} has a golden file and no type"))
 }

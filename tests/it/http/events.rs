@@ -93,6 +93,33 @@ async fn the_tail_tells_what_happens_resumes_after_an_id_and_ends_with_the_serve
     server.stop().await;
 }
 
+#[tokio::test]
+async fn live_tails_are_bounded_and_places_are_given_back() {
+    let server = TestServer::start().await;
+    let client = reqwest::Client::new();
+    let open = || {
+        let request = client.get(server.url("/api/events/stream/"));
+        request.header("authorization", format!("Token {}", Who::Support.key().unwrap())).send()
+    };
+    let mut tails = Vec::new();
+    for _ in 0..100 {
+        tails.push(open().await.unwrap());
+    }
+    assert!(tails.iter().all(|tail| tail.status() == 200));
+    let refused = open().await.unwrap();
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "1"));
+    server.get(Who::Support, "/api/events/?page_size=1").await.expect(200);
+    tails.clear();
+    // The server notices that a caller has left when it next has something to say.
+    server.policy(|_| ()).await;
+    let until = tokio::time::Instant::now() + Duration::from_mins(1);
+    while open().await.unwrap().status() != 200 {
+        assert!(tokio::time::Instant::now() < until, "no place was given back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.stop().await;
+}
+
 /// Id and data of the next event of a stream.
 async fn next(stream: &mut reqwest::Response) -> (String, String) {
     let mut text = String::new();

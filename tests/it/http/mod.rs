@@ -1,8 +1,12 @@
 //! The HTTP API as a black box over a real listener; the tree mirrors that of the addresses.
 
 mod access;
+mod agents;
+mod answers;
+mod erasure;
 mod events;
 mod metrics;
+mod notices;
 mod permissions;
 mod policies;
 mod protocol;
@@ -10,4 +14,5 @@ mod registry;
 mod resources;
 mod schema;
 mod service;
+mod tokens;
 mod usages;

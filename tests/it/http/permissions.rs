@@ -63,7 +63,23 @@ async fn furnished() -> TestServer {
     let hold = json!({"kind": "pause", "reason": "an inspection"});
     let path = format!("/api/marketplace-provider-resources/{}/holds/", id("resource", "climate-hpc1"));
     server.post(Who::Staff, &path, &hold).await.expect(201);
+    agent(&server).await;
     server
+}
+
+/// An agent with something of each kind that agents register.
+async fn agent(server: &TestServer) {
+    let register = async |path: &str, body: Value| {
+        let made = server.post(Who::Agent, path, &body).await.expect(201);
+        made["uuid"].as_str().unwrap().to_owned()
+    };
+    let identities = "/api/marketplace-site-agent-identities/";
+    let agent = register(identities, json!({"offering": id("offering", "hpc1"), "name": "agent"})).await;
+    let service = register(&format!("{identities}{agent}/register_service/"), json!({"name": "report"})).await;
+    let place = format!("/api/marketplace-site-agent-services/{service}/register_processor/");
+    register(&place, json!({"name": "reporter", "backend_type": "slurm"})).await;
+    let place = format!("{identities}{agent}/register_event_subscription/");
+    register(&place, json!({"observable_object_type": "resource"})).await;
 }
 
 /// Puts ids in the place of placeholders: those of the provider's side where there are several, else the first of the list.

@@ -51,6 +51,7 @@ async fn a_missing_slash_works_and_what_is_nowhere_is_json() {
         let answer = server.get(Who::Staff, path).await;
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+        assert!(answer.header("content-security-policy").starts_with("default-src 'none'; base-uri"), "{path}");
     }
     server.stop().await;
 }

@@ -23,6 +23,12 @@ async fn the_description_can_be_browsed() {
     let page = server.get(Who::Anonymous, "/api/docs/").await;
     assert_eq!(page.status, 200);
     assert!(page.text.contains("swagger"), "{}", page.text);
+    // The page runs under its policy: its scripts are files of its own, and none stands in the text.
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("script-src 'self'; ") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    for tag in page.text.split("<script").skip(1) {
+        assert!(tag.contains("src=\"./"), "a script in the page: {tag}");
+    }
     let script = server.get(Who::Anonymous, "/api/docs/swagger-initializer.js").await;
     assert!(script.text.contains("/api/schema/"), "{}", script.text);
     server.stop().await;

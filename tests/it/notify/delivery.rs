@@ -34,7 +34,7 @@ async fn owing(manner: Manner) -> (Site, Fixture) {
 }
 
 async fn rows(site: &Site, state: NoticeState) -> Vec<sluice::notify::NoticeRow> {
-    site.app.notifier.list(&NoticeFilter { state: Some(state), resource: None, limit: 100 }).await.unwrap()
+    site.app.notifier.list(&NoticeFilter { state: Some(state), resource: None, limit: 100, offset: 0 }).await.unwrap()
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn a_policy_without_a_notifying_action_tells_nobody() {
 async fn an_erased_recipient_is_recorded_as_undeliverable_and_not_tried_again() {
     let site = Site::new(terms("notify_organization_owners"), impatient()).await;
     site.report("climate", "810").await;
-    site.app.directory.erase_user(user("alice"), site.now()).await.unwrap();
+    site.app.directory.erase(&sluice::directory::Subject::Id(user("alice")), site.now()).await.unwrap();
     site.pass(60).await;
     site.pass(600).await;
     let outcomes = site.outcomes().await;
@@ -76,6 +76,6 @@ async fn without_mail_nobody_is_owed_one() {
     let site = Site::new(terms("notify_organization_owners"), options).await;
     site.report("climate", "810").await;
     site.pass(60).await;
-    let owed = NoticeFilter { state: Some(NoticeState::Owed), resource: None, limit: 10 };
+    let owed = NoticeFilter { state: Some(NoticeState::Owed), resource: None, limit: 10, offset: 0 };
     assert!(site.app.notifier.list(&owed).await.unwrap().is_empty() && site.outcomes().await.is_empty());
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use rust_decimal::Decimal;
+use sluice::domain::ids::AgentId;
+use sluice::events::agent::{AgentEvent, IdentityFacts, IdentityRemoved, QueueFacts};
 use sluice::events::allocation::ResourceState;
 use sluice::projections::Page;
 use sluice::projections::registry::{
-    ObjectFilter, Order, ResourceFilter, Visibility, customers, customers_of, load_policies, load_resources,
-    loaded_position, policies, resource as one, resources,
+    ObjectFilter, Order, ResourceFilter, Visibility, customers, customers_of, load_agents, load_policies,
+    load_resources, loaded_position, policies, resource as one, resources,
 };
+use sluice::registry::{Agents, At};
 use sluice::store::EventStore;
 
 use super::{ALL, Models};
@@ -121,4 +124,55 @@ async fn a_start_loads_everything_with_its_position() {
     load_policies(&models.db, |policy| kept.push((policy.facts.policy, policy.version))).await.unwrap();
     assert_eq!((loaded.len(), loaded[4].state, loaded[4].customer), (29, ResourceState::Terminated, customer_of(5)));
     assert_eq!(kept, [(policy(2), 1)]);
+}
+
+#[tokio::test]
+async fn a_start_loads_the_agents_that_are_in_use_with_their_queues() {
+    let mut log = site().await;
+    let made = log.now;
+    let identity = |number: u128| IdentityFacts {
+        agent: id(20, number),
+        offering: offering(),
+        name: format!("agent-{number}"),
+        version: String::new(),
+        last_restarted: None,
+        dependencies: BTreeMap::new(),
+    };
+    let queue = |number: u128, login: &str| QueueFacts {
+        consumer: id(21, number),
+        agent: id(20, number),
+        offering: offering(),
+        queue: format!("consumer_{number}"),
+        vhost: "v".to_owned(),
+        login: login.to_owned(),
+        owner: id(6, 1),
+        object_types: None,
+        subscription: None,
+    };
+    let stream = |number: u128| format!("agent-{}", id::<AgentId>(20, number));
+    for number in [1, 2] {
+        let events =
+            [AgentEvent::IdentityRegistered(identity(number)), AgentEvent::QueueRegistered(queue(number, "first"))];
+        log.append(&stream(number), events.iter().map(|e| (e.event_type(), e.payload())).collect()).await;
+    }
+    log.advance(TimeDelta::hours(1));
+    let changed = AgentEvent::QueueRegistered(queue(1, "second"));
+    log.append(&stream(1), vec![(changed.event_type(), changed.payload())]).await;
+    let removed = AgentEvent::IdentityRemoved(IdentityRemoved { agent: id(20, 2), offering: offering() });
+    log.append(&stream(2), vec![(removed.event_type(), removed.payload())]).await;
+    let models = Models::of(&log).await;
+    let mut agents = Agents::default();
+    load_agents(&models.db, |part| {
+        agents.apply(&part.event, &At { version: part.version, created: part.created, modified: part.modified });
+    })
+    .await
+    .unwrap();
+    let found: Vec<_> = agents.identities().map(|known| (known.facts.name.as_str(), known.created)).collect();
+    assert_eq!(found, [("agent-1", made)]);
+    let queues: Vec<_> = agents.queues().map(|q| (q.facts.login.as_str(), q.created, q.modified, q.version)).collect();
+    assert_eq!(queues, [("second", made, log.now, 3)]);
+    assert_eq!(agents.version(id(20, 1)), 3);
+    // What comes again after a start, because the log is read from an older position, changes nothing.
+    agents.apply(&AgentEvent::QueueRegistered(queue(1, "first")), &At { version: 2, created: made, modified: made });
+    assert_eq!(agents.queues_of(offering()).map(|q| q.login.as_str()).collect::<Vec<_>>(), ["second"]);
 }

@@ -26,6 +26,7 @@ use sluice::events::allocation::{
 use sluice::events::envelope::{Actor, Metadata, NewEvent, Position, StreamName};
 use sluice::events::registry::{CustomerFacts, PolicyDeleted, PolicyFacts, RegistryEvent, Scope};
 use sluice::events::site::{RetentionApplied, SITE_STREAM, SiteEvent};
+use sluice::events::site_answer::SiteAnswers;
 use sluice::store::consumer::Decoded;
 use sluice::store::memory::MemoryStore;
 use sluice::store::{EventStore, ExpectedVersion};
@@ -308,6 +309,7 @@ impl Log {
                 commanded: None,
                 reset: None,
                 dispatches: Vec::new(),
+                answers: SiteAnswers::default(),
             },
         }))
     }
@@ -383,7 +385,7 @@ pub fn report(success: bool, error: &str) -> CommandReport {
 
 pub fn reported(dispatch: DispatchId, policy_number: u128, success: bool, error: &str) -> AllocationEvent {
     let (policy, report) = (policy(policy_number), report(success, error));
-    AllocationEvent::CommandResultReported(CommandResultReported { dispatch, policy, report })
+    AllocationEvent::CommandResultReported(CommandResultReported { dispatch, policy, report, differences: Vec::new() })
 }
 
 pub fn unmatched(policy_number: u128) -> AllocationEvent {

@@ -163,7 +163,7 @@ pub struct TestServer {
     client: reqwest::Client,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     _log: Option<Fixture>,
 }
 
@@ -206,7 +206,7 @@ impl TestServer {
         let (service, signal) = (router(ApiState::new(Arc::clone(&app))), stop.clone());
         let running = tokio::spawn(async move { server.run(service, signal).await.unwrap() });
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { app, address, metrics_address, client, stop, running: Some(running), _folder: folder, _log: log }
+        Self { app, address, metrics_address, client, stop, running: Some(running), folder, _log: log }
     }
 
     /// Ends the server; what it accepted must be shown by then.
@@ -216,6 +216,11 @@ impl TestServer {
         for consumer in self.app.consumers.status().await.unwrap() {
             assert_eq!(consumer.lag, 0, "{} lags behind", consumer.name);
         }
+    }
+
+    /// Where its files lie.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// The address of a path.

@@ -15,11 +15,14 @@ use chrono::{DateTime, Utc};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
 pub(super) use self::reader::ArchiveReader;
-use super::open::{Access, migrate, options, readers};
-use super::rows::{Kinds, read_all as read_rows, unavailable};
+use self::tables::unavailable;
+use super::connection::Readers;
+use super::open::{Access, migrate, options, read_pool};
+use super::rows;
 use crate::events::envelope::{Position, RecordedEvent};
 use crate::limits::Limits;
 use crate::store::archive::{Frame, Segment, SegmentError, SegmentFacts, SegmentWriter, verify};
+use crate::store::kinds::Kinds;
 use crate::store::{Now, StoreError};
 
 /// Events of one segment: recording it holds up appends for about a tenth of a second.
@@ -119,6 +122,7 @@ pub struct Archive {
     path: PathBuf,
     folder: PathBuf,
     readers: SqlitePool,
+    log: Readers,
     kinds: Kinds,
     limits: Limits,
     segment_events_max: u32,
@@ -129,11 +133,12 @@ impl Archive {
     /// Opens the archive of the log in this file.
     pub async fn open(log: &Path, limits: Limits) -> Result<Self, StoreError> {
         migrate(log, &limits).await?;
-        let readers = readers(log, &limits).await?;
+        let readers = read_pool(log, 1, &limits).await.map_err(unavailable)?;
         Ok(Self {
             path: log.to_owned(),
             folder: folder_of(log),
             readers,
+            log: Readers::new(log, &limits),
             kinds: Kinds::default(),
             limits,
             segment_events_max: SEGMENT_EVENTS_MAX,
@@ -282,7 +287,9 @@ impl Archive {
     }
 
     async fn rows(&self, after: u64, up_to: u64) -> Result<Vec<RecordedEvent>, StoreError> {
-        let mut rows = read_rows(&self.readers, &self.kinds, Position::seq(after), READ_AT_ONCE).await?;
+        let kinds = self.kinds.clone();
+        let read = move |connection: &_| rows::read_all(connection, &kinds, Position::seq(after), READ_AT_ONCE);
+        let mut rows = self.log.read(read).await?;
         rows.retain(|event| event.position.as_seq() <= up_to);
         Ok(rows)
     }
@@ -342,6 +349,7 @@ impl Archive {
 
     /// Closes the connections.
     pub async fn close(&self) {
+        self.log.close();
         self.readers.close().await;
     }
 }

@@ -1,16 +1,20 @@
 //! Reading what is archived, by position and by version, for whoever finds a gap in the rows of the log.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
 use sqlx::SqlitePool;
+use sqlx::sqlite::SqlitePoolOptions;
 
+use super::folder_of;
 use super::tables::{self, Placed};
 use crate::events::envelope::{Position, RecordedEvent, StreamName, Version};
+use crate::limits::Limits;
 use crate::store::StoreError;
 use crate::store::archive::{SegmentError, read_frame};
+use crate::store::sqlite::open::{Access, options};
 
 /// Frames that stay in memory, some hundred KiB each: whoever reads in pages comes back for the rest of a frame.
 const FRAMES_KEPT: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
@@ -42,8 +46,19 @@ pub(in crate::store::sqlite) fn as_store_error(error: SegmentError) -> StoreErro
 }
 
 impl ArchiveReader {
-    pub(in crate::store::sqlite) fn new(readers: SqlitePool, folder: PathBuf) -> Self {
-        Self { readers, folder, frames: Arc::new(Mutex::new(LruCache::new(FRAMES_KEPT))) }
+    /// The archive of the log in this file. Nothing is opened before somebody finds a gap.
+    pub(in crate::store::sqlite) fn new(log: &Path, limits: &Limits) -> Self {
+        let readers = SqlitePoolOptions::new()
+            .max_connections(1)
+            .test_before_acquire(false)
+            .acquire_timeout(limits.lock_wait)
+            .connect_lazy_with(options(log, Access::Read, limits));
+        Self { readers, folder: folder_of(log), frames: Arc::new(Mutex::new(LruCache::new(FRAMES_KEPT))) }
+    }
+
+    /// Closes the connection.
+    pub(in crate::store::sqlite) async fn close(&self) {
+        self.readers.close().await;
     }
 
     async fn events(&self, placed: Placed) -> Result<Events, StoreError> {

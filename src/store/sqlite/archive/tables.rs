@@ -1,13 +1,14 @@
 //! What is recorded about segments, and how it is read back.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
 
 use crate::store::StoreError;
 use crate::store::archive::{Frame, Segment, SegmentFacts};
-use crate::store::sql::{chunk, insert_text};
-use crate::store::sqlite::rows::{signed, unavailable};
+use crate::store::sqlite::rows::signed;
 
 const SELECT_SEGMENTS: &str = "SELECT segment, month, first_position, last_position, events, file, file_bytes, raw_bytes, \
      rows_sha256, file_sha256, verified_at FROM segments ORDER BY first_position";
@@ -39,8 +40,8 @@ const PLACES_IN_STREAM: &str = "SELECT version, position FROM archived_events \
 const INSERT_SEGMENT: &str = "INSERT INTO segments (segment, month, first_position, last_position, events, file, file_bytes, \
      raw_bytes, rows_sha256, file_sha256, verified_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
-const INSERT_FRAMES: &str =
-    "INSERT INTO segment_frames (first_position, last_position, segment, byte_offset, byte_length, raw_length)";
+const INSERT_FRAME: &str = "INSERT INTO segment_frames (first_position, last_position, segment, byte_offset, byte_length, \
+     raw_length) VALUES ($1, $2, $3, $4, $5, $6)";
 
 const INSERT_ARCHIVED: &str = "INSERT INTO archived_events (stream_id, version, position) \
      SELECT stream_id, version, position FROM events WHERE position BETWEEN $1 AND $2";
@@ -49,12 +50,14 @@ const INSERT_ARCHIVED: &str = "INSERT INTO archived_events (stream_id, version, 
 const DELETE_ARCHIVED: &str = "DELETE FROM events WHERE position > $1 AND position <= $2 \
      AND EXISTS (SELECT 1 FROM events newer WHERE newer.stream_id = events.stream_id AND newer.version > events.version)";
 
-const FRAME_COLUMNS: usize = 6;
-
 /// A frame and the name of its file.
 pub(in crate::store::sqlite) struct Placed {
     pub(in crate::store::sqlite) file: String,
     pub(in crate::store::sqlite) frame: Frame,
+}
+
+pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(Arc::new(error))
 }
 
 fn number(row: &SqliteRow, index: usize) -> Result<u64, StoreError> {
@@ -181,21 +184,15 @@ pub(in crate::store::sqlite) async fn record(
         .bind(facts.file_sha256.to_vec())
         .bind(segment.recorded_at.timestamp_micros());
     insert.execute(&mut *transaction).await.map_err(unavailable)?;
-    let mut rest = frames;
-    while !rest.is_empty() {
-        let (some, others) = rest.split_at(chunk(rest.len(), FRAME_COLUMNS));
-        let mut query = sqlx::query(insert_text(INSERT_FRAMES, FRAME_COLUMNS, some.len(), ""));
-        for frame in some {
-            query = query
-                .bind(signed(frame.first))
-                .bind(signed(frame.last))
-                .bind(segment.number)
-                .bind(signed(frame.offset))
-                .bind(signed(frame.length))
-                .bind(signed(frame.raw_length));
-        }
-        query.execute(&mut *transaction).await.map_err(unavailable)?;
-        rest = others;
+    for frame in frames {
+        let insert = sqlx::query(INSERT_FRAME)
+            .bind(signed(frame.first))
+            .bind(signed(frame.last))
+            .bind(segment.number)
+            .bind(signed(frame.offset))
+            .bind(signed(frame.length))
+            .bind(signed(frame.raw_length));
+        insert.execute(&mut *transaction).await.map_err(unavailable)?;
     }
     let index = sqlx::query(INSERT_ARCHIVED).bind(signed(facts.first)).bind(signed(facts.last));
     let placed = index.execute(&mut *transaction).await.map_err(unavailable)?.rows_affected();

@@ -1,7 +1,7 @@
 //! The newest events in memory, so that consumers at the head of the log need not read back what was just written.
 //!
-//! Holds an unbroken run of positions that this process committed. What another process appended breaks the run, and the
-//! writer, which notices, starts a new one.
+//! Holds an unbroken run of positions that this process committed. What another process appended breaks the run, and a new
+//! one begins.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,9 +31,15 @@ impl Tail {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds committed events, which follow the ones held without a hole.
+    /// Adds committed events without a hole among them; what is held goes if they do not follow it.
     pub(super) fn extend(&self, events: Vec<RecordedEvent>) {
         let mut run = self.lock();
+        let follows = |run: &Run, first: &RecordedEvent| {
+            run.events.back().is_none_or(|last| last.position.as_seq() + 1 == first.position.as_seq())
+        };
+        if events.first().is_some_and(|first| !follows(&run, first)) {
+            *run = Run::default();
+        }
         for event in events {
             run.bytes += event.payload.len();
             run.events.push_back(event);

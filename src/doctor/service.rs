@@ -1,0 +1,250 @@
+//! What a database says of the service: the clock it lives by, how far its read models are, what waits and for how long.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::{DoctorOptions, Finding, chain};
+use crate::app::{App, AppClock};
+use crate::clock::real_now;
+use crate::config::Config;
+use crate::directory::Role;
+use crate::events::envelope::Position;
+use crate::projections::status_summary;
+
+/// How much newer than the clock the newest event may be.
+const SKEW_MAX: TimeDelta = TimeDelta::seconds(5);
+
+/// How long a running server gets to move a consumer that is behind.
+const MOVES_WITHIN: Duration = Duration::from_secs(5);
+
+/// A notice that waits longer than this is not on its way.
+const OWED_MAX: TimeDelta = TimeDelta::hours(1);
+
+/// A token that ends within this time is worth a look.
+const ENDS_SOON: TimeDelta = TimeDelta::days(14);
+
+/// Looks at an opened database, without changing it.
+pub(super) async fn examine(app: &Arc<App>, config: &Config, options: DoctorOptions) -> Vec<Finding> {
+    let served = App::is_served(&app.options.log);
+    let mut found = clock(app, config).await;
+    found.extend(server(config, served, options.network).await);
+    found.extend(consumers(app, served).await);
+    found.extend(agents(app).await);
+    found.extend(notices(app).await);
+    found.extend(tokens(app).await);
+    found
+}
+
+fn unreadable(area: &'static str, error: &dyn std::error::Error) -> Vec<Finding> {
+    vec![Finding::trouble(area, chain(error), "look at the other findings first; a restart of the server may help")]
+}
+
+async fn clock(app: &App, config: &Config) -> Vec<Finding> {
+    let now = app.clock.now();
+    let local = now.with_timezone(&config.time_zone).format("%Y-%m-%d %H:%M:%S %Z");
+    let mut found = Vec::new();
+    let newest = match app.store.head().await {
+        Ok(head) => app.store.read_all(Position::seq(head.as_seq().saturating_sub(1)), 1).await,
+        Err(error) => Err(error),
+    };
+    let newest = match newest {
+        Ok(events) => events.first().map(|event| event.recorded_at),
+        Err(error) => return unreadable("database", &error),
+    };
+    match (&app.clock_kind, newest) {
+        (AppClock::Real, Some(newest)) if newest - now > SKEW_MAX => found.push(Finding::trouble(
+            "clock",
+            format!("the newest event was recorded at {newest}, and the machine's clock says {now}: it went back, or was ahead"),
+            "set the clock by NTP (timedatectl set-ntp true) and look again",
+        )),
+        (AppClock::Real, _) => found.push(Finding::ok("clock", format!("the machine's, {local} at the site"))),
+        (AppClock::Simulated(_), _) => found.push(Finding::warning(
+            "clock",
+            format!("simulated: it stands at {local} at the site and moves only when told"),
+            "for training and tests; a database for real use is made without --simulated-clock",
+        )),
+    }
+    found
+}
+
+async fn server(config: &Config, served: bool, network: bool) -> Vec<Finding> {
+    const AREA: &str = "server";
+    if !served {
+        let fix = "start it: sluice serve; until then nothing is scheduled, sent or answered";
+        return vec![Finding::warning(AREA, "no server runs on this database", fix)];
+    }
+    if !network || config.listen.port() == 0 {
+        return vec![Finding::ok(AREA, "a server runs on this database")];
+    }
+    let address = match config.listen {
+        all if all.ip().is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, all.port())),
+        one => one,
+    };
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build();
+    let answer = match client {
+        Ok(client) => client.get(format!("http://{address}/health/ready")).send().await,
+        Err(error) => Err(error),
+    };
+    vec![match answer {
+        Err(error) => Finding::warning(
+            AREA,
+            format!("one runs on this database and does not answer at {address}: {}", chain(&error.without_url())),
+            "if it was started with another --listen, give this command the same",
+        ),
+        Ok(answer) if answer.status().is_success() => Finding::ok(AREA, format!("runs and is ready at {address}")),
+        Ok(answer) => {
+            let said = answer.text().await.unwrap_or_default();
+            let stalled = stalled(&said);
+            let what = format!("runs at {address} and is not ready{stalled}");
+            Finding::trouble(AREA, what, "its log says why; it tries again by itself")
+        }
+    }]
+}
+
+/// The consumers that stand still, by what the server says of itself.
+fn stalled(said: &str) -> String {
+    let said: serde_json::Value = serde_json::from_str(said).unwrap_or_default();
+    let all = said["consumers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let still = all.iter().filter(|consumer| consumer["stalled"] == true);
+    let names: Vec<&str> = still.filter_map(|consumer| consumer["name"].as_str()).collect();
+    if names.is_empty() { String::new() } else { format!(": {} cannot go on", names.join(", ")) }
+}
+
+async fn consumers(app: &App, served: bool) -> Vec<Finding> {
+    const AREA: &str = "consumers";
+    let behind = match behind(app).await {
+        Ok(behind) => behind,
+        Err(found) => return found,
+    };
+    if behind.is_empty() {
+        return vec![Finding::ok(AREA, "all read models are at the head of the log")];
+    }
+    let describe = |behind: &[(String, u64)]| {
+        behind.iter().map(|(name, lag)| format!("{name} by {lag}")).collect::<Vec<_>>().join(", ")
+    };
+    if !served {
+        let what = format!("read models are behind the log: {}", describe(&behind));
+        return vec![Finding::warning(
+            AREA,
+            what,
+            "the next start of the server, or any command, brings them up to date",
+        )];
+    }
+    let until = tokio::time::Instant::now() + MOVES_WITHIN;
+    loop {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let now = match self::behind(app).await {
+            Ok(now) => now,
+            Err(found) => return found,
+        };
+        if now.is_empty() {
+            return vec![Finding::ok(AREA, "all read models are at the head of the log, or moments behind")];
+        }
+        let moves = now.iter().any(|(name, lag)| behind.iter().any(|(known, was)| known == name && lag < was));
+        if moves {
+            let what = format!("read models catch up: {} to go", describe(&now));
+            return vec![Finding::warning(AREA, what, "wait; a start on a large log and a rebuild take minutes")];
+        }
+        if tokio::time::Instant::now() >= until {
+            let fix = "the server's log says why; `sluice projections rebuild NAME` makes one again from the log";
+            return vec![Finding::trouble(AREA, format!("read models stand still: {}", describe(&now)), fix)];
+        }
+    }
+}
+
+async fn behind(app: &App) -> Result<Vec<(String, u64)>, Vec<Finding>> {
+    let head = app.store.head().await.map_err(|error| unreadable("database", &error))?;
+    let places = app.consumers.checkpoints().await.map_err(|error| unreadable("consumers", &error))?;
+    let lag = |at: Position| head.as_seq().saturating_sub(at.as_seq());
+    Ok(places.into_iter().map(|(name, at)| (name, lag(at))).filter(|(_, lag)| *lag > 0).collect())
+}
+
+async fn agents(app: &App) -> Vec<Finding> {
+    const AREA: &str = "agents";
+    let totals = match status_summary::site_totals(&app.read).await {
+        Ok(totals) => totals,
+        Err(error) => return unreadable(AREA, &error),
+    };
+    let count = |name: &str| totals.iter().find(|(known, _)| *known == name).map_or(0, |(_, n)| *n);
+    let (failed, silent) = (count("agent:failed"), count("agent:no_answer"));
+    let mut found = Vec::new();
+    if failed > 0 {
+        found.push(Finding::warning(
+            AREA,
+            format!("the newest commands failed on {failed} resources"),
+            "`sluice slurm_policy_status --commands` shows the agent's words",
+        ));
+    }
+    if silent > 0 {
+        found.push(Finding::warning(
+            AREA,
+            format!("the agent did not answer for {silent} resources"),
+            "is the site agent running, and is its queue registered? See docs/TROUBLESHOOTING.md",
+        ));
+    }
+    if found.is_empty() {
+        let waiting = count("agent:queued") + count("agent:sent");
+        found.push(Finding::ok(
+            AREA,
+            format!("no failed or unanswered commands; {waiting} resources wait for an answer"),
+        ));
+    }
+    found
+}
+
+async fn notices(app: &App) -> Vec<Finding> {
+    const AREA: &str = "notices";
+    let backlog = match app.notifier.backlog().await {
+        Ok(backlog) => backlog,
+        Err(error) => return unreadable(AREA, &error),
+    };
+    let mut found = Vec::new();
+    if let Some(oldest) = backlog.oldest_owed.filter(|oldest| app.clock.now() - *oldest > OWED_MAX) {
+        found.push(Finding::warning(
+            AREA,
+            format!("{} wait to be delivered, the oldest since {oldest}", backlog.owed),
+            "`sluice notices list --state owed` says what goes wrong; the server has to run",
+        ));
+    }
+    if backlog.failed > 0 {
+        found.push(Finding::warning(
+            AREA,
+            format!("{} were given up in the last 90 days", backlog.failed),
+            "`sluice notices list --state failed` says why, `sluice notices resend --all` sends them again",
+        ));
+    }
+    if found.is_empty() {
+        found.push(Finding::ok(AREA, format!("{} on their way, none given up", backlog.owed)));
+    }
+    found
+}
+
+async fn tokens(app: &App) -> Vec<Finding> {
+    const AREA: &str = "tokens";
+    let tokens = match app.directory.tokens().await {
+        Ok(tokens) => tokens,
+        Err(error) => return unreadable(AREA, &error),
+    };
+    let now = if matches!(app.clock_kind, AppClock::Real) { real_now() } else { app.clock.now() };
+    let active: Vec<_> = tokens.iter().filter(|token| token.is_active(now)).collect();
+    let mut found = Vec::new();
+    if !active.iter().any(|token| token.role == Role::Staff) {
+        let fix = "sluice token create --user root --role staff";
+        found.push(Finding::warning(AREA, "no token of staff is in force: nobody can do everything over the API", fix));
+    }
+    for token in active.iter().filter(|token| token.expires_at.is_some_and(|end| end - now < ENDS_SOON)) {
+        let end = token.expires_at.unwrap_or(now);
+        found.push(Finding::warning(
+            AREA,
+            format!("token {} of {} ({}) ends at {end}", token.id, token.username, token.role),
+            "make another (sluice token create), give it to whoever uses this one, and let this one end",
+        ));
+    }
+    if found.is_empty() {
+        found.push(Finding::ok(AREA, format!("{} in force", active.len())));
+    }
+    found
+}

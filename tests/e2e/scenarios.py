@@ -1,0 +1,314 @@
+"""The scenarios: the same story on an emulated and on a real SLURM, told by the unmodified agent."""
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+
+from agent import Agent
+from checks import run, tail
+from cluster import CPUS, NODES, Cluster
+from service import Service, Site
+
+ACCOUNT = "hpc_climate"
+# Users of the system that every Debian has: SLURM starts jobs as them.
+USER, OTHER = "games", "news"
+
+SITE = """
+customers: [{slug: uni-a, name: University A, owners: [{username: news, email: owner@uni-a.example}]}]
+projects: [{slug: climate, name: Climate modelling, customer: uni-a, members: [{username: games, email: member@uni-a.example}]}]
+offerings:
+  - slug: hpc1
+    name: Cluster of the test
+    customer: uni-a
+    components: [{type: COMPONENT, name: COMPONENT, measured_unit: hours, billing_type: limit, limit_period: quarterly}]
+    qos: {default: normal, downscaled: slowdown, paused: blocked}
+resources:
+  - {slug: climate-hpc1, name: climate on hpc1, project: climate, offering: hpc1, backend_id: hpc_climate, limits: {COMPONENT: LIMIT}, created: 2025-11-01}
+POLICIES
+tokens:
+  - {user: root, role: staff, key_env: E2E_STAFF}
+  - {user: agent-hpc1, role: agent, offering: hpc1, key_env: E2E_AGENT}
+"""
+POLICY = """policies:
+  - slug: hpc1-quarterly
+    offering: hpc1
+    actions: [notify_organization_owners, request_slurm_resource_downscaling, request_slurm_resource_pausing]
+    apply_to_all: true
+    grace_ratio: GRACE
+    tres_billing_enabled: false
+"""
+
+
+def site(component, limit, policies=POLICY, grace="0.2"):
+    text = SITE.replace("COMPONENT", component).replace("LIMIT", str(limit))
+    return text.replace("POLICIES\n", policies.replace("GRACE", grace))
+
+
+def next_quarter(day):
+    """Five minutes into the next quarter."""
+    month = (day.month - 1) // 3 * 3 + 4
+    year, month = (day.year + 1, 1) if month > 12 else (day.year, month)
+    return datetime.datetime(year, month, 1, 0, 5, tzinfo=datetime.timezone.utc)
+
+
+def client_contract(checks, kit, folder):
+    """The real client against every endpoint of SLURM policies."""
+    service = Service(kit.binary, folder, site("node", 1000, ""))
+    service.up()
+    try:
+        resource = service.get("/api/marketplace-provider-resources/?slug=climate-hpc1")[0]["uuid"]
+        offering = service.get("/api/marketplace-provider-offerings/?slug=hpc1")[0]["uuid"]
+        here = os.path.dirname(os.path.abspath(__file__))
+        command = [f"{kit.client_venv}/bin/python", os.path.join(here, "client.py"), service.url, service.env["E2E_STAFF"],
+                   offering, resource, "node"]
+        done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=sys.stderr)
+        print(done.stdout, end="", flush=True)
+        summary = done.stdout.strip().splitlines()[-1:] or [""]
+        words = summary[0].replace(",", "").split()
+        if len(words) == 4 and words[1] == "passed":
+            checks.passed += int(words[0])
+            checks.failed += int(words[2])
+        else:
+            checks.that("the client's run came to its end", False, summary)
+    finally:
+        service.down()
+
+
+class Emulated:
+    """slurm-emulator from PyPI: fast, and not exact."""
+
+    def __init__(self, kit, folder):
+        self.bin = os.path.join(kit.agent_venv, "bin")
+        self.python = os.path.join(self.bin, "python")
+        os.makedirs(folder, exist_ok=True)
+        self.variables = {
+            "SLURM_EMULATOR_STATE_FILE": os.path.join(folder, "slurm.json"),
+            "SLURM_EMULATOR_TIME_FILE": os.path.join(folder, "time.json"),
+            "SLURM_EMULATOR_FS_ROOT": os.path.join(folder, "fs"),
+        }
+        self.env = {"PATH": f"{self.bin}:{os.environ['PATH']}", "HOME": folder, **self.variables}
+        for qos in ("slowdown", "blocked"):
+            self.sacctmgr("-i", "add", "qos", qos)
+        self.sacctmgr("-i", "add", "account", ACCOUNT, f"description={ACCOUNT}", "organization=root")
+        self.sacctmgr("-i", "add", "user", USER, f"account={ACCOUNT}")
+
+    def sacctmgr(self, *arguments):
+        return run([os.path.join(self.bin, "sacctmgr"), *arguments], env=self.env)
+
+    def use(self, hours):
+        code = ("import sys, datetime\n"
+                "from emulator.core.database import SlurmDatabase\n"
+                "from emulator.core.time_engine import TimeEngine\n"
+                "from emulator.core.usage_simulator import UsageSimulator\n"
+                "db = SlurmDatabase(); db.load_state()\n"
+                "UsageSimulator(TimeEngine(), db).inject_usage(sys.argv[1], sys.argv[2], float(sys.argv[3]), at_time=datetime.datetime.now())\n"
+                "db.save_state()\n")
+        run([self.python, "-c", code, ACCOUNT, USER, str(hours)], env=self.env)
+
+    def qos(self):
+        text = self.sacctmgr("--parsable2", "--noheader", "list", "associations", "format=account,qos", "where",
+                             f"account={ACCOUNT}")
+        return next((line.split("|")[1] for line in text.splitlines() if line.startswith(f"{ACCOUNT}|")), None)
+
+
+def settled(place, qos):
+    """The account has this class of service, and the site has said so."""
+    status = place.status()
+    return status["site"]["qos_confirmed"] == qos and status["agent_status"] == "confirmed" and status["site"]
+
+
+def configuration(checks, agent, component, factor):
+    """The printed configuration is one that the agent takes."""
+    loaded = json.loads(agent.loads())
+    checks.equal("the agent's own loader takes the configuration", loaded["backend"], "SlurmBackend")
+    names = [loaded["settings"][name] for name in ("qos_default", "qos_downscaled", "qos_paused")]
+    checks.equal("with the site's classes of service", names, ["normal", "slowdown", "blocked"])
+    checks.equal("with periodic limits", loaded["settings"]["periodic_limits"]["enabled"], True)
+    checks.equal("with the component's factor", float(loaded["components"][component]["unit_factor"]), factor)
+
+
+def emulated(checks, kit, folder, broker):
+    """The agent with an emulated SLURM: usage, slowed down, paused, raised, restored."""
+    service = Service(kit.binary, os.path.join(folder, "sluice"), site("node", 100), broker.variables())
+    slurm = Emulated(kit, os.path.join(folder, "slurm"))
+    agent = Agent(kit.agent_venv, service, os.path.join(folder, "agent"), slurm.bin, broker.agent_options(), slurm.variables)
+    service.up()
+    try:
+        configuration(checks, agent, "node", 60.0)
+        place = Site(service)
+        agent.up("event_process")
+        checks.until("the takeover is confirmed", lambda: settled(place, "normal"), within=120)
+        slurm.use(105)
+        agent.report_once(checks, "usage from sacct slows the account down", lambda: place.shown()["downscaled"])
+        checks.until("the account is slowed down in SLURM", slurm.qos, lambda qos: qos == "slowdown")
+        checks.until("and that is confirmed", lambda: settled(place, "slowdown"))
+        slurm.use(20)
+        agent.report_once(checks, "more usage pauses it", lambda: place.shown()["paused"])
+        checks.until("the account is blocked in SLURM", slurm.qos, lambda qos: qos == "blocked")
+        checks.until("and that is confirmed", lambda: settled(place, "blocked"))
+        place.set_limit("node", 200, "granted")
+        checks.until("a higher limit restores it", slurm.qos, lambda qos: qos == "normal")
+        checks.until("and that is confirmed", lambda: settled(place, "normal"))
+        checks.until("nothing waits for an answer", place.answered)
+        checks.equal("nothing was said that answers nothing", unmatched(service, place), [])
+        shares = service.get(f"/api/marketplace-component-user-usages/?resource_uuid={place.resource}")
+        checks.equal("the shares of users were reported", [row["username"] for row in shares], [USER])
+    finally:
+        finish(checks, service, agent)
+
+
+def unmatched(service, place):
+    return service.get(f"/api/marketplace-slurm-periodic-usage-policies/{place.policy}/unmatched-results/")
+
+
+def finish(checks, service, agent):
+    """Ends agent and server; where something failed, shows what they said."""
+    agent.all_down()
+    service.down()
+    if checks.failed:
+        tail(os.path.join(service.folder, "sluice.log"))
+        for mode in ("event_process", "report"):
+            tail(os.path.join(agent.folder, f"agent-{mode}.log"), 60)
+
+
+# A job on all processors takes so many seconds for an hour of CPU.
+SECONDS_PER_HOUR = 3600 / (CPUS * NODES)
+
+
+class TrueRun:
+    """The story on a real SLURM.
+
+    Two hours are 100 %, which all processors use up in less than half a minute. The grace is wide, since a busy machine may
+    take some seconds to begin and end a job: slowed down from 28 s on, paused from 42 s on.
+    """
+
+    LIMIT, HARD = 2, 180
+    RAISED, RAISED_HARD = 5, 450
+
+    def __init__(self, checks, kit, folder, broker):
+        self.checks, self.broker = checks, broker
+        self.slurm = Cluster(os.path.join(kit.short, f"slurm-{broker.name}"))
+        self.service = Service(kit.binary, os.path.join(folder, "sluice"), site("cpu", self.LIMIT, grace="0.5"), broker.variables())
+        self.agent = Agent(kit.agent_venv, self.service, os.path.join(folder, "agent"), self.slurm.bin, broker.agent_options())
+
+    def run(self):
+        try:
+            self.slurm.up()
+            self.slurm.lay_out(ACCOUNT, [USER])
+            self.service.up()
+            self.place = Site(self.service)
+            for step in (self.takeover, self.slowed, self.paused, self.restored, self.quarter, self.nothing_lost):
+                print(f" {self.broker.name}: {step.__doc__}", flush=True)
+                step()
+        finally:
+            finish(self.checks, self.service, self.agent)
+            self.slurm.down()
+
+    # What is asked again and again
+
+    def account(self, what, qos, limits):
+        self.checks.until(what, lambda: self.slurm.account(ACCOUNT), lambda a: (a["qos"], a["limits"]) == (qos, f"cpu={limits}"),
+                          within=90)
+        self.checks.until("the site says so", lambda: settled(self.place, qos), within=90)
+        site = self.place.status()["site"]
+        self.checks.equal("and nothing differs from what was meant", (site["qos_expected"], site["differences"]), (qos, []))
+        newest = self.place.evaluations()[0]["new_state"]
+        flags = {"paused": qos == "blocked", "downscaled": qos in ("slowdown", "blocked")}
+        self.checks.equal("the newest evaluation agrees with SLURM", newest, flags)
+
+    def finished(self, job):
+        self.checks.until(f"job {job} is over", lambda: self.slurm.job(job)[0], lambda s: s not in ("PENDING", "RUNNING", "COMPLETING"),
+                          within=120)
+
+    def all_processors(self, seconds):
+        return self.slurm.submit(USER, ACCOUNT, CPUS * NODES, seconds)
+
+    def report(self, what, seen):
+        # The record of a job can be incomplete for some seconds; the next report has it then.
+        return self.agent.report_once(self.checks, what, seen, within=180)
+
+    def resets(self):
+        return self.slurm.modifications(ACCOUNT).count("RawUsage=0")
+
+    # The story
+
+    def takeover(self):
+        """the account is taken over"""
+        self.slurm.sacctmgr("-i", "add", "user", "mail", f"account={ACCOUNT}")
+        configuration(self.checks, self.agent, "cpu", 60.0)
+        self.agent.up("event_process")
+        self.account("limits with grace are set, QoS as it should be", "normal", self.HARD)
+        self.checks.equal("fairshare is set", self.slurm.account(ACCOUNT)["fairshare"], 1)
+        self.checks.equal("raw usage was reset once", self.resets(), 1)
+        self.checks.until("the account's users are those of the site", lambda: self.slurm.users(ACCOUNT),
+                          lambda users: users == sorted([OTHER, USER]), within=60)
+
+    def slowed(self):
+        """usage from real jobs slows it down"""
+        self.finished(self.all_processors(round(SECONDS_PER_HOUR * self.LIMIT) + 1))
+        if self.broker.can_stop:
+            self.broker.kill()
+        seen = lambda: self.place.shown()["downscaled"]
+        self.report("a report of 100 % and more slows it down", seen)
+        if self.broker.can_stop:
+            self.checks.equal("with the broker dead SLURM knows nothing of it", self.slurm.account(ACCOUNT)["qos"], "normal")
+            self.broker.up()
+        self.account("the account is slowed down in SLURM", "slowdown", self.HARD)
+
+    def paused(self):
+        """more usage pauses it while the agent is dead"""
+        self.agent.kill("event_process")
+        self.finished(self.all_processors(20))
+        self.report("a report of 150 % and more pauses it", lambda: self.place.shown()["paused"])
+        self.agent.up("event_process")
+        self.account("the account is blocked in SLURM", "blocked", self.HARD)
+        try:
+            said = f"took it as job {self.slurm.submit(USER, ACCOUNT, 1, 1)}"
+        except RuntimeError as error:
+            said = str(error)
+        self.checks.that("SLURM refuses a job", "Job violates accounting/QOS policy" in said, said)
+
+    def restored(self):
+        """a higher limit restores it, and Sluice is killed right after"""
+        self.place.set_limit("cpu", self.RAISED, "granted")
+        self.service.kill()
+        self.service.up()
+        self.account("the account is as it was, with the higher limit", "normal", self.RAISED_HARD)
+        self.checks.equal("raw usage was not reset for that", self.resets(), 1)
+        self.finished(self.all_processors(60))
+        self.held = self.slurm.submit(USER, ACCOUNT, 2, 1)
+        self.checks.until("a job waits, since the limit is reached", lambda: self.slurm.job(self.held),
+                          lambda job: job == ("PENDING", "AssocGrpCPUMinutesLimit"))
+
+    def quarter(self):
+        """the quarter turns"""
+        before = len(self.service.events("settings_commanded"))
+        self.service.advance_to(next_quarter(self.service.start))
+        evaluation = self.place.evaluations()[0]
+        self.checks.that("the new quarter begins with what was not used", "carried over" in evaluation["explanation"],
+                         evaluation["explanation"])
+        commanded = self.service.events("settings_commanded")
+        self.checks.equal("one message says so", len(commanded) - before, 1)
+        limits = commanded[-1]["payload"]["settings"]["limits"]["cpu"]
+        self.checks.that("with more than the base", limits > self.RAISED_HARD, limits)
+        self.account("limits with carryover are set", "normal", limits)
+        self.checks.equal("raw usage was reset once more", self.resets(), 2)
+        self.checks.until("and counts from nothing", lambda: self.slurm.counted(ACCOUNT), lambda minutes: minutes < 30)
+        self.finished(self.held)
+        self.checks.equal("the job that waited has run", self.slurm.job(self.held)[0], "COMPLETED")
+
+    def nothing_lost(self):
+        """nothing is lost, and nothing was done twice that must not be"""
+        self.checks.until("nothing waits for an answer", self.place.answered)
+        resets = [row for row in self.place.commands() if row["command_type"] == "reset_usage"]
+        self.checks.equal("two resets were meant and confirmed", [row["success"] for row in resets], [True, True])
+        self.checks.equal("two were run", self.resets(), 2)
+        self.checks.equal("no allocation was changed by limits that were read back", self.place.shown()["limits"], {"cpu": self.RAISED})
+        verbs = [row["new_state"] for row in reversed(self.place.evaluations()) if row["previous_state"] != row["new_state"]]
+        states = [("paused" if v["paused"] else "downscaled" if v["downscaled"] else "free") for v in verbs]
+        self.checks.equal("the evaluation log tells the story", states, ["downscaled", "paused", "free"])
+        set_qos = [m for m in self.slurm.modifications(ACCOUNT) if m.startswith("qos=") and not m.startswith("qos=normal")]
+        told = sorted(set(set_qos))
+        self.checks.equal("the classes of service that were set", told, ["qos=blocked", "qos=slowdown"])
