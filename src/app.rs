@@ -21,6 +21,9 @@ use crate::commands::execute::Allocations;
 use crate::commands::registry::RegistryCommands;
 use crate::config::MetricsConfig;
 use crate::directory::{Directory, DirectoryError};
+use crate::dispatch::broker::Broker;
+use crate::dispatch::builtin::{Builtin, BuiltinLimits};
+use crate::dispatch::{DispatchError, DispatchOptions, Dispatching, Foundation, KnownQueues, Publisher};
 use crate::events::Event;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
@@ -67,6 +70,10 @@ pub struct AppOptions {
     pub settings: SiteSettings,
     /// How notices travel.
     pub notify: NotifyOptions,
+    /// How messages to agents do.
+    pub dispatch: DispatchOptions,
+    /// Bounds of the built-in broker.
+    pub broker: BuiltinLimits,
     /// Bounds.
     pub limits: Limits,
     /// Whether metrics are collected, and who may read them.
@@ -85,6 +92,8 @@ impl AppOptions {
             schedule: Schedule::daily(chrono_tz::Tz::UTC),
             settings: SiteSettings::default(),
             notify: NotifyOptions::default(),
+            dispatch: DispatchOptions::default(),
+            broker: BuiltinLimits::default(),
             limits: Limits::default(),
             metrics: MetricsConfig::default(),
             serving: false,
@@ -130,6 +139,9 @@ pub enum AppError {
     /// The log is not the one that the database goes with, or does not answer.
     #[error(transparent)]
     EventLog(#[from] EventLogError),
+    /// Messages to agents.
+    #[error("messages to agents cannot be worked on")]
+    Dispatch(#[from] DispatchError),
     /// Another server runs on this database.
     #[error("another sluice serves {} already; one at a time", .0.display())]
     Served(PathBuf),
@@ -194,6 +206,14 @@ pub struct App {
     pub retention: Arc<Retention>,
     /// Mail and webhooks.
     pub notifier: Arc<Notifier>,
+    /// Messages to agents.
+    pub publisher: Arc<Publisher>,
+    /// The queues that agents registered.
+    pub agent_queues: Arc<KnownQueues>,
+    /// The broker that agents' queues are at.
+    pub broker: Arc<dyn Broker>,
+    /// The broker of this process, if the site has no other.
+    pub builtin_broker: Option<Arc<Builtin>>,
     /// Jobs.
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
@@ -244,11 +264,8 @@ impl App {
         now: Now,
     ) -> Result<Arc<Self>, AppError> {
         let directory = Directory::open(&options.log, &options.limits).await?;
-        let settings = Arc::new(Settings::new(Arc::clone(&store), Arc::clone(&clock), options.settings.clone()));
-        settings.load().await?;
-        let registry = Arc::new(Registry::from_snapshot(snapshot(&read).await?));
-        let follower = Arc::new(Follower::new(Arc::clone(&store), Arc::clone(&registry)));
-        follower.catch_up().await?;
+        let settings = settings(&store, &clock, &options).await?;
+        let (registry, follower) = known(&store, &read).await?;
         let rules = rules(&options, &settings.current());
         let allocations = Arc::new(Allocations::new(
             Arc::clone(&store),
@@ -280,7 +297,19 @@ impl App {
         // What is owed depends on the endpoints and the transport: whoever delivers writes it down.
         let consumers =
             if notify.delivers { consumers.with(NotifyConsumer::new(&notify, Arc::clone(&wake))) } else { consumers };
-        let consumers = Arc::new(consumers);
+        let foundation = Foundation {
+            read: read.clone(),
+            store: Arc::clone(&store),
+            registry: Arc::clone(&registry),
+            follower: Arc::clone(&follower),
+            allocations: Arc::clone(&allocations),
+            settings: Arc::clone(&settings),
+            clock: Arc::clone(&clock),
+            directory: directory.clone(),
+            log: options.log.clone(),
+        };
+        let dispatching = dispatching(&foundation, &options);
+        let consumers = Arc::new(consumers.with(dispatching.consumer(&foundation)));
         let parts = NotifierParts {
             read: read.clone(),
             store: Arc::clone(&store),
@@ -325,6 +354,10 @@ impl App {
             reactions,
             retention,
             notifier,
+            publisher: dispatching.publisher,
+            agent_queues: dispatching.queues,
+            broker: dispatching.broker,
+            builtin_broker: dispatching.builtin,
             scheduler,
             settings,
             registering: tokio::sync::Mutex::new(()),
@@ -340,7 +373,10 @@ impl App {
             self.follower.catch_up().await?;
             let position = self.consumers.settle().await?;
             // Notices wait for what stands in the log to be folded, which a re-evaluation has just added to.
-            if self.reactions.work(&never).await? > 0 || self.notifier.work(&never).await? > 0 {
+            if self.reactions.work(&never).await? > 0
+                || self.publisher.work(&never).await? > 0
+                || self.notifier.work(&never).await? > 0
+            {
                 continue;
             }
             return Ok(position);
@@ -389,6 +425,9 @@ impl App {
         let stops = (stop.clone(), stop.clone(), stop.clone());
         let (notifier, last) = (Arc::clone(&self.notifier), stop.clone());
         tasks.spawn(async move { notifier.run(last).await });
+        // No message is handed over any more once the server goes down.
+        let (publisher, last) = (Arc::clone(&self.publisher), self.stopping.clone());
+        tasks.spawn(async move { publisher.run(last).await });
         tasks.spawn(async move { follower.run(stops.0).await });
         tasks.spawn(async move { consumers.run(stops.1).await });
         tasks.spawn(async move { reactions.run(stops.2).await });
@@ -495,11 +534,36 @@ async fn snapshot(read: &ReadDb) -> Result<Snapshot, SqlError> {
     Ok(known)
 }
 
+async fn settings(
+    store: &Arc<dyn EventStore>,
+    clock: &Arc<dyn Clock>,
+    options: &AppOptions,
+) -> Result<Arc<Settings>, AppError> {
+    let settings = Settings::new(Arc::clone(store), Arc::clone(clock), options.settings.clone());
+    settings.load().await?;
+    Ok(Arc::new(settings))
+}
+
+/// The registry, up to date, and what keeps it so.
+async fn known(store: &Arc<dyn EventStore>, read: &ReadDb) -> Result<(Arc<Registry>, Arc<Follower>), AppError> {
+    let registry = Arc::new(Registry::from_snapshot(snapshot(read).await?));
+    let follower = Arc::new(Follower::new(Arc::clone(store), Arc::clone(&registry)));
+    follower.catch_up().await?;
+    Ok((registry, follower))
+}
+
+fn dispatching(foundation: &Foundation, options: &AppOptions) -> Dispatching {
+    let mut dispatch = options.dispatch.clone();
+    dispatch.publishes |= options.serving;
+    Dispatching::new(foundation, dispatch, options.broker.clone())
+}
+
 fn rules(options: &AppOptions, settings: &SiteSettings) -> SiteRules {
     SiteRules {
         zone: options.schedule.zone(),
         fairshare_divisor: settings.fairshare_divisor,
         reset_total_at_takeover: settings.reset_total_at_takeover,
+        reset_resend: chrono::TimeDelta::minutes(settings.reset_resend_minutes.into()),
     }
 }
 

@@ -25,6 +25,8 @@ pub use metrics::{MetricsAccess, MetricsConfig};
 pub use notify::{MailConfig, MailTransport, NoticesConfig, Secrets, WebhookEndpoint, WebhooksConfig};
 
 use crate::app::AppOptions;
+use crate::dispatch::DispatchOptions;
+use crate::dispatch::builtin::BuiltinLimits;
 use crate::limits::Limits;
 use crate::scheduler::{JobError, Schedule as DueTimes};
 use crate::site_settings::{BlockCreationScope, SiteSettings};
@@ -324,6 +326,8 @@ impl Config {
             schedule,
             settings: self.settings(),
             notify: self.notify_options(),
+            dispatch: DispatchOptions { resends_max: self.resends_max, ..DispatchOptions::default() },
+            broker: BuiltinLimits::default(),
             limits: self.limits(),
             metrics: self.metrics.clone(),
             serving: false,

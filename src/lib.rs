@@ -10,6 +10,7 @@ pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod directory;
+pub mod dispatch;
 pub mod doctor;
 pub mod domain;
 pub mod events;

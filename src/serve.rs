@@ -103,6 +103,7 @@ impl Server {
             })
             .await
             .map_err(ServeError::Serve);
+        self.app.publisher.at_rest().await;
         if let Ok(head) = self.app.store.head().await
             && !self.app.consumers.wait_for(head, &[], DRAIN_WITHIN).await
         {

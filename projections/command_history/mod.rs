@@ -129,6 +129,33 @@ impl Dispatch {
         self.changed = true;
     }
 
+    /// How its message travelled. What was answered or superseded in the meantime stays so.
+    fn travel(&mut self, event: &AllocationEvent) {
+        let status = DispatchStatus::of_class(self.class);
+        match event {
+            AllocationEvent::StompMessageSent(sent) => {
+                self.sent_at = self.sent_at.or(Some(sent.at));
+                self.changed = true;
+                if matches!(status, DispatchStatus::Queued | DispatchStatus::NoAnswer) {
+                    self.set_status(DispatchStatus::Sent);
+                }
+            }
+            AllocationEvent::StompMessageFailed(failed) if status.is_unanswered() => {
+                self.error = Some(format!("The message was not taken by any queue: {}", failed.error));
+                self.set_status(DispatchStatus::Failed);
+            }
+            AllocationEvent::DispatchUnanswered(_) if status.is_unanswered() => {
+                self.set_status(DispatchStatus::NoAnswer);
+            }
+            AllocationEvent::DispatchResendRequested(_)
+                if matches!(status, DispatchStatus::NoAnswer | DispatchStatus::Failed) =>
+            {
+                self.set_status(DispatchStatus::Queued);
+            }
+            _ => {}
+        }
+    }
+
     fn answer(&mut self, report: &CommandReport, at: DateTime<Utc>) {
         self.set_status(if report.success { DispatchStatus::Confirmed } else { DispatchStatus::Failed });
         self.success = Some(report.success);
@@ -262,10 +289,7 @@ impl CommandHistory {
                     let book = book_of(&event.recorded.stream);
                     resources.extend(book.and_then(|(r, _)| self.resources.get(r.as_uuid())).map(SqlValue::I64));
                 }
-                Event::Allocation(AllocationEvent::CommandResultReported(result)) => {
-                    dispatches.push(SqlValue::Uuid(result.dispatch.as_uuid()));
-                }
-                _ => {}
+                other => dispatches.extend(answered(other).map(SqlValue::Uuid)),
             }
         }
         Touched::load(tx, resources, dispatches).await
@@ -316,6 +340,20 @@ impl CommandHistory {
     }
 }
 
+/// The dispatch whose row an event changes.
+fn answered(event: &Event) -> Option<Uuid> {
+    let Event::Allocation(event) = event else { return None };
+    let dispatch = match event {
+        AllocationEvent::CommandResultReported(result) => result.dispatch,
+        AllocationEvent::StompMessageSent(sent) => sent.dispatch?,
+        AllocationEvent::StompMessageFailed(failed) => failed.dispatch,
+        AllocationEvent::DispatchUnanswered(unanswered) => unanswered.dispatch,
+        AllocationEvent::DispatchResendRequested(requested) => requested.dispatch,
+        _ => return None,
+    };
+    Some(dispatch.as_uuid())
+}
+
 /// The policy that an event is about.
 fn policy_of(event: &Event) -> Option<PolicyId> {
     match event {
@@ -328,7 +366,14 @@ fn policy_of(event: &Event) -> Option<PolicyId> {
 fn matters(event_type: &str) -> bool {
     matches!(
         event_type,
-        "settings_commanded.v1" | "command_result_reported.v1" | "command_result_unmatched.v1" | "retention_applied.v1"
+        "settings_commanded.v1"
+            | "stomp_message_sent.v1"
+            | "stomp_message_failed.v1"
+            | "dispatch_unanswered.v1"
+            | "dispatch_resend_requested.v1"
+            | "command_result_reported.v1"
+            | "command_result_unmatched.v1"
+            | "retention_applied.v1"
     )
 }
 
@@ -363,6 +408,12 @@ impl Consumer<Event> for CommandHistory {
                     let no = touched.by_dispatch.get(&result.dispatch.as_uuid()).copied();
                     if let Some(row) = no.and_then(|no| touched.rows.get_mut(&no)) {
                         row.answer(&result.report, event.recorded.occurred_at);
+                    }
+                }
+                Event::Allocation(allocation) if answered(&event.event).is_some() => {
+                    let no = answered(&event.event).and_then(|id| touched.by_dispatch.get(&id)).copied();
+                    if let Some(row) = no.and_then(|no| touched.rows.get_mut(&no)) {
+                        row.travel(allocation);
                     }
                 }
                 Event::Allocation(AllocationEvent::CommandResultUnmatched(result)) => {

@@ -209,7 +209,14 @@ impl Fold {
                 resource.agent = if result.report.success { AgentStatus::Confirmed } else { AgentStatus::Failed };
                 resource.changed = true;
             }
-            _ => {}
+            travelled => {
+                if let Some((dispatch, agent)) = travel(travelled, resource.agent)
+                    && resource.dispatch == Some(dispatch)
+                {
+                    resource.agent = agent;
+                    resource.changed = true;
+                }
+            }
         }
     }
 
@@ -319,6 +326,22 @@ impl Fold {
         }
         Ok(())
     }
+}
+
+/// The dispatch whose message travelled, and how the agent stands after that; what was answered stays so.
+fn travel(event: &AllocationEvent, agent: AgentStatus) -> Option<(Uuid, AgentStatus)> {
+    use AgentStatus::{Failed, NoAnswer, Queued, Sent};
+    let waits = matches!(agent, Queued | Sent | NoAnswer);
+    let (dispatch, agent) = match event {
+        AllocationEvent::StompMessageSent(sent) if waits => (sent.dispatch?, Sent),
+        AllocationEvent::StompMessageFailed(failed) if waits => (failed.dispatch, Failed),
+        AllocationEvent::DispatchUnanswered(unanswered) if waits => (unanswered.dispatch, NoAnswer),
+        AllocationEvent::DispatchResendRequested(requested) if matches!(agent, NoAnswer | Failed) => {
+            (requested.dispatch, Queued)
+        }
+        _ => return None,
+    };
+    Some((dispatch.as_uuid(), agent))
 }
 
 async fn add(

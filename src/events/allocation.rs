@@ -16,9 +16,11 @@ use crate::domain::sacctmgr::Command;
 use crate::domain::settings::AgentSettings;
 use crate::domain::tres::Amounts;
 use crate::event_family;
+use crate::events::dispatch::{DispatchResendRequested, DispatchUnanswered, StompMessageFailed, StompMessageSent};
 use crate::events::notice::{NoticeFailed, NoticeSent};
 use crate::events::site_answer::{LimitsEchoed, QosConfirmed, SiteAnswers};
 
+pub use super::dispatch::{CommandReport, CommandResultReported, CommandResultUnmatched, ExecutionMode};
 pub use super::recorded::{Recorded, RecordedBasis};
 
 /// State of a resource, spelled as on the wire.
@@ -374,67 +376,6 @@ pub struct CounterReset {
     pub before: Amounts,
 }
 
-/// How the agent executed commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExecutionMode {
-    /// On the real cluster.
-    #[default]
-    Production,
-    /// On an emulator.
-    Emulator,
-}
-
-impl ExecutionMode {
-    /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Production => "production",
-            Self::Emulator => "emulator",
-        }
-    }
-}
-
-/// What the agent said of a dispatch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandReport {
-    /// It worked, says the agent.
-    pub success: bool,
-    /// What went wrong.
-    #[serde(skip_serializing_if = "String::is_empty", default)]
-    pub error_message: String,
-    /// Where it ran.
-    pub mode: ExecutionMode,
-    /// The commands it ran, its own reads included.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub commands_executed: Vec<String>,
-}
-
-/// The agent reported on a dispatch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandResultReported {
-    /// The dispatch it was matched to.
-    pub dispatch: DispatchId,
-    /// The policy it was reported under.
-    pub policy: PolicyId,
-    /// What was said.
-    #[serde(flatten)]
-    pub report: CommandReport,
-    /// Where what was run is not what was meant, in sentences; only of the newest dispatch.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub differences: Vec<String>,
-}
-
-/// The agent reported on nothing that is known; kept as evidence.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandResultUnmatched {
-    /// The policy it was reported under.
-    pub policy: PolicyId,
-    /// What was said.
-    #[serde(flatten)]
-    pub report: CommandReport,
-}
-
 /// The month's book is sealed; the next one continues it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BooksClosed {
@@ -545,6 +486,12 @@ pub struct OpenDispatch {
     /// The dispatch for which that reset was decided, until it is known to be done: who supersedes this one inherits it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reset_of: Option<DispatchId>,
+    /// When a queue first took a message that carried this reset.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reset_since: Option<DateTime<Utc>>,
+    /// It was sent again without the reset; the report may be on either.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub reset_dropped: bool,
     /// How it stands.
     pub state: DispatchState,
     /// When it was commanded.
@@ -584,6 +531,14 @@ event_family! {
         RestrictionChanged(RestrictionChanged) = "restriction_changed.v1",
         /// The agent is to be told.
         SettingsCommanded(Box<SettingsCommanded>) = "settings_commanded.v1",
+        /// A queue took messages to the agent.
+        StompMessageSent(StompMessageSent) = "stomp_message_sent.v1",
+        /// No queue took them.
+        StompMessageFailed(StompMessageFailed) = "stomp_message_failed.v1",
+        /// Nobody answered in time.
+        DispatchUnanswered(DispatchUnanswered) = "dispatch_unanswered.v1",
+        /// An operator has a dispatch sent again.
+        DispatchResendRequested(DispatchResendRequested) = "dispatch_resend_requested.v1",
         /// The agent reported on a dispatch.
         CommandResultReported(CommandResultReported) = "command_result_reported.v1",
         /// The agent reported on nothing known.

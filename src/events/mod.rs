@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod allocation;
+pub mod dispatch;
 pub mod envelope;
 mod family;
 pub mod notice;

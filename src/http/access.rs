@@ -3,10 +3,12 @@
 //! A rule that depends on the role alone is checked here, before a handler runs and before anything is looked up. What
 //! depends on the object (owned by the caller, or only visible) the handler checks with [`super::sight::Sight`].
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header;
+use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use secrecy::SecretString;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
@@ -136,7 +138,24 @@ async fn guard(State((state, access)): State<(ApiState, Access)>, mut request: R
     }
 }
 
+/// The key that the caller came with, for a broker that lets it in with the same one. Never shown or logged.
+pub struct Token(pub SecretString);
+
+impl FromRequestParts<ApiState> for Token {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, Self::Rejection> {
+        key(&parts.headers).map(|key| Self(key.into()))
+    }
+}
+
 async fn authenticate(state: &ApiState, headers: &axum::http::HeaderMap) -> Result<Principal, ApiError> {
+    let found = state.app.directory.authenticate(key(headers)?, state.app.clock.now()).await;
+    found.map_err(ApiError::internal)?.ok_or(ApiError::InvalidToken)
+}
+
+/// The key in the request's head.
+fn key(headers: &axum::http::HeaderMap) -> Result<&str, ApiError> {
     let given = headers.get(header::AUTHORIZATION).ok_or(ApiError::NotAuthenticated)?;
     let text = given
         .to_str()
@@ -151,6 +170,5 @@ async fn authenticate(state: &ApiState, headers: &axum::http::HeaderMap) -> Resu
     if words.next().is_some() {
         return Err(ApiError::InvalidTokenHeader("Token string should not contain spaces."));
     }
-    let found = state.app.directory.authenticate(key, state.app.clock.now()).await;
-    found.map_err(ApiError::internal)?.ok_or(ApiError::InvalidToken)
+    Ok(key)
 }

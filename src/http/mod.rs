@@ -5,6 +5,7 @@
 
 mod access;
 mod agents;
+mod broker;
 mod clock;
 mod context;
 mod error;
@@ -61,6 +62,7 @@ fn routes(state: &ApiState) -> Routes {
         settings::routes,
         events::routes,
         clock::routes,
+        broker::routes,
         version::routes,
         health::routes,
         metrics::routes,

@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod crash;
 mod directory;
+mod dispatch;
 mod docs;
 mod domain;
 mod events;

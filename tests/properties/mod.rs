@@ -4,6 +4,7 @@ mod carryover;
 mod period;
 mod sacct;
 mod settings;
+mod stomp;
 mod tres;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
+use super::results::ran_reset;
 use crate::domain::evaluate::{Flags, MonthUsage, NoticeTerms, UsageByMonth, UsageTerm};
 use crate::domain::ids::{DispatchId, EventId, PolicyId, ResourceId};
 use crate::domain::period::{Month, Period};
@@ -17,6 +18,7 @@ use crate::events::allocation::{
     OpenDispatch, PolicyEvaluated, PolicyWithdrawn, Recorded, RecordedBasis, ResourceFacts, SettingsCommanded,
     WithdrawReason,
 };
+use crate::events::dispatch::StompMessageSent;
 use crate::events::envelope::StreamName;
 use crate::events::site_answer::SiteAnswers;
 
@@ -225,11 +227,12 @@ impl Book {
             AllocationEvent::SettingsCommanded(commanded) => self.commanded(commanded),
             AllocationEvent::CommandResultReported(result) => {
                 if result.report.success {
-                    self.confirmed(result.dispatch);
+                    self.confirmed(result.dispatch, ran_reset(&result.report));
                 } else if let Some(open) = self.dispatches.iter_mut().find(|d| d.dispatch == result.dispatch) {
                     open.state = DispatchState::Failed;
                 }
             }
+            AllocationEvent::StompMessageSent(sent) => self.handed_over(sent),
             AllocationEvent::QosConfirmed(confirmed) => self.answers.qos = Some(confirmed.clone()),
             AllocationEvent::LimitsEchoed(echoed) => self.answers.limits = Some(echoed.clone()),
             // The first two begin a book; elsewhere in a stream they say nothing new.
@@ -240,6 +243,10 @@ impl Book {
             | AllocationEvent::CommandResultUnmatched(_)
             // What was noticed is marked by the evaluation; how the notice travelled bears on no decision.
             | AllocationEvent::NoticeSent(_)
+            // Who waits for an answer, and how long, is the outbox's business: a late answer is still matched.
+            | AllocationEvent::StompMessageFailed(_)
+            | AllocationEvent::DispatchUnanswered(_)
+            | AllocationEvent::DispatchResendRequested(_)
             | AllocationEvent::NoticeFailed(_) => {}
         }
     }
@@ -275,9 +282,21 @@ impl Book {
         }
     }
 
-    /// A dispatch did what it was to do. If it reset raw usage, those that inherited the reset need not hand it on.
-    fn confirmed(&mut self, dispatch: DispatchId) {
-        let done = self.dispatches.iter().find(|d| d.dispatch == dispatch).and_then(|d| d.reset_of);
+    /// A queue took the settings of a dispatch, with its reset or without.
+    fn handed_over(&mut self, sent: &StompMessageSent) {
+        let Some(open) = self.dispatches.iter_mut().find(|d| Some(d.dispatch) == sent.dispatch) else { return };
+        if sent.reset {
+            open.reset_since.get_or_insert(sent.at);
+        } else {
+            open.reset_dropped |= open.reset;
+        }
+    }
+
+    /// A dispatch did what it was to do. If it reset raw usage, those that inherited the reset need not hand it on; what was
+    /// sent without its reset in the end has reset it only if the commands say so.
+    fn confirmed(&mut self, dispatch: DispatchId, ran_reset: bool) {
+        let answered = self.dispatches.iter().find(|d| d.dispatch == dispatch);
+        let done = answered.filter(|d| !d.reset_dropped || ran_reset).and_then(|d| d.reset_of);
         self.dispatches.retain(|d| d.dispatch != dispatch);
         for other in self.dispatches.iter_mut().filter(|d| done.is_some() && d.reset_of == done) {
             other.reset_of = None;
@@ -295,11 +314,13 @@ impl Book {
         if let Some(reset) = &commanded.reset {
             self.reset = Some(Arc::new(reset.clone()));
         }
-        let inherited =
-            |from: &DispatchId| self.dispatches.iter().find(|d| d.dispatch == *from).and_then(|d| d.reset_of);
-        let reset_of = match &commanded.inherits_reset {
-            Some(from) => inherited(from),
-            None => commanded.settings.reset_raw_usage.then_some(commanded.dispatch),
+        let (reset_of, reset_since) = match &commanded.inherits_reset {
+            Some(from) => self
+                .dispatches
+                .iter()
+                .find(|d| d.dispatch == *from)
+                .map_or((None, None), |from| (from.reset_of, from.reset_since)),
+            None => (commanded.settings.reset_raw_usage.then_some(commanded.dispatch), None),
         };
         if self.dispatches.len() >= OPEN_DISPATCHES_MAX {
             self.dispatches.remove(0);
@@ -309,6 +330,8 @@ impl Book {
             policy: commanded.policy,
             reset: commanded.settings.reset_raw_usage,
             reset_of,
+            reset_since,
+            reset_dropped: false,
             state: DispatchState::Open,
             at: commanded.at,
         });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
@@ -13,6 +13,7 @@ use crate::domain::ids::{DispatchId, HoldId, PolicyId, UserId};
 use crate::domain::period::{Month, PeriodKind, site_date};
 use crate::domain::tres::{Amounts, TresMapping};
 use crate::events::allocation::{CommandReport, HoldKind, ResourceFacts, ResourceState, WithdrawReason};
+use crate::events::dispatch::{DispatchResendRequested, DispatchUnanswered, StompMessageFailed, StompMessageSent};
 use crate::events::notice::Notice;
 use crate::events::registry::{Component, OfferingFacts, PolicyFacts};
 
@@ -98,6 +99,21 @@ pub enum AllocationCommand {
         /// Why it was given up, if it was; free of addresses.
         error: Option<String>,
     },
+    /// What became of a message to the agent.
+    RecordDispatch(DispatchRecord),
+}
+
+/// What became of a message to the agent, or is to become of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DispatchRecord {
+    /// A queue took it.
+    Sent(StompMessageSent),
+    /// No queue did.
+    Failed(StompMessageFailed),
+    /// Nobody answered.
+    Unanswered(DispatchUnanswered),
+    /// It is to be sent again.
+    ResendRequested(DispatchResendRequested),
 }
 
 impl AllocationCommand {
@@ -114,6 +130,7 @@ impl AllocationCommand {
             Self::PlaceHold { .. } => "place_hold",
             Self::ReleaseHold { .. } => "release_hold",
             Self::ReportCommandResult { .. } => "report_command_result",
+            Self::RecordDispatch(_) => "record_dispatch",
             Self::ConfirmQos { .. } => "confirm_qos",
             Self::EchoLimits(_) => "echo_limits",
             Self::RecordNotice { .. } => "record_notice",
@@ -242,11 +259,18 @@ pub struct SiteRules {
     pub fairshare_divisor: Decimal,
     /// Reset raw usage at take-over under a `total` policy too.
     pub reset_total_at_takeover: bool,
+    /// How long, after a queue first took it, an unanswered reset of raw usage passes to what supersedes it.
+    pub reset_resend: TimeDelta,
 }
 
 impl Default for SiteRules {
     fn default() -> Self {
-        Self { zone: Tz::UTC, fairshare_divisor: Decimal::from(3), reset_total_at_takeover: false }
+        Self {
+            zone: Tz::UTC,
+            fairshare_divisor: Decimal::from(3),
+            reset_total_at_takeover: false,
+            reset_resend: TimeDelta::hours(1),
+        }
     }
 }
 

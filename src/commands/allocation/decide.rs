@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 
 use super::book::Book;
-use super::command::{AllocationCommand, DecideContext, Refusal};
+use super::command::{AllocationCommand, DecideContext, DispatchRecord, Refusal};
 use super::consequences;
 use super::desk::Desk;
 use super::results;
@@ -89,6 +89,7 @@ pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>)
         AllocationCommand::ConfirmQos { qos } => results::confirm_qos(&mut desk, qos),
         AllocationCommand::EchoLimits(limits) => results::echo_limits(&mut desk, limits),
         AllocationCommand::RecordNotice { notice, error } => record_notice(&mut desk, notice, error.as_deref()),
+        AllocationCommand::RecordDispatch(record) => record_dispatch(&mut desk, record),
     }
     if just_opened && !desk.is_untouched() && !desk.has_evaluated() {
         // Whoever opens a month's book begins the month with it; the boundary's own run passes over opened books.
@@ -102,6 +103,15 @@ fn record_notice(desk: &mut Desk<'_>, notice: &Notice, error: Option<&str>) {
     desk.push(match error {
         None => AllocationEvent::NoticeSent(NoticeSent { notice }),
         Some(error) => AllocationEvent::NoticeFailed(NoticeFailed { notice, error: error.to_owned() }),
+    });
+}
+
+fn record_dispatch(desk: &mut Desk<'_>, record: &DispatchRecord) {
+    desk.push(match record {
+        DispatchRecord::Sent(sent) => AllocationEvent::StompMessageSent(sent.clone()),
+        DispatchRecord::Failed(failed) => AllocationEvent::StompMessageFailed(failed.clone()),
+        DispatchRecord::Unanswered(unanswered) => AllocationEvent::DispatchUnanswered(unanswered.clone()),
+        DispatchRecord::ResendRequested(requested) => AllocationEvent::DispatchResendRequested(requested.clone()),
     });
 }
 

@@ -9,5 +9,8 @@ mod results;
 mod tell;
 
 pub use book::{Book, BookError, PolicyPage, stream_of};
-pub use command::{AllocationCommand, DecideContext, OfferingInForce, PolicyInForce, Refusal, SiteRules};
+pub use command::{
+    AllocationCommand, DecideContext, DispatchRecord, OfferingInForce, PolicyInForce, Refusal, SiteRules,
+};
 pub use decide::{Decision, decide, register};
+pub use results::ran_reset;

@@ -33,7 +33,7 @@ pub fn matching(
     let own = || dispatches.iter().filter(|d| d.policy == policy);
     let reset = ran_reset(report);
     own()
-        .find(|d| d.state == DispatchState::Open && (!report.success || d.reset == reset))
+        .find(|d| d.state == DispatchState::Open && (!report.success || d.reset == reset || d.reset_dropped))
         .or_else(|| if report.success { own().rfind(|d| d.state == DispatchState::Failed) } else { None })
         .map(|d| d.dispatch)
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
 use super::book::Book;
@@ -47,7 +48,7 @@ pub fn agent(desk: &mut Desk<'_>, causes: &Causes) {
         return;
     }
     let Some(policy) = causing(causes, &applying).or_else(|| last.as_ref().map(|l| l.policy)) else { return };
-    let inherits_reset = if reset.is_none() { unanswered_reset(&desk.book) } else { None };
+    let inherits_reset = if reset.is_none() { unanswered_reset(&desk.book, desk.ctx) } else { None };
     let settings = AgentSettings { reset_raw_usage: reset.is_some() || inherits_reset.is_some(), ..settings };
     let class_changed = last
         .as_ref()
@@ -121,10 +122,17 @@ fn causing(causes: &Causes, applying: &[Arc<PolicyInForce>]) -> Option<PolicyId>
     causes.changed.first().or(causes.evaluated.first()).copied().or_else(|| applying.first().map(|p| p.id()))
 }
 
-/// The last dispatch, if it carries a reset that nobody has answered: what supersedes it inherits the reset.
-fn unanswered_reset(book: &Book) -> Option<DispatchId> {
+/// The last dispatch, if it carries a reset that nobody has answered: what supersedes it inherits the reset, for some time
+/// after a queue first took it. Who knows after that whether it was carried out is the agent alone.
+fn unanswered_reset(book: &Book, ctx: &DecideContext<'_>) -> Option<DispatchId> {
     let last = book.commanded.as_ref()?.dispatch;
-    let owed = |d: &&OpenDispatch| d.dispatch == last && d.reset_of.is_some() && d.state == DispatchState::Open;
+    let in_time = |since: DateTime<Utc>| ctx.now - since < ctx.rules.reset_resend;
+    let owed = |d: &&OpenDispatch| {
+        d.dispatch == last
+            && d.reset_of.is_some()
+            && d.state == DispatchState::Open
+            && d.reset_since.is_none_or(in_time)
+    };
     book.dispatches.iter().find(owed).map(|d| d.dispatch)
 }
 

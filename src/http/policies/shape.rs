@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::commands::allocation::PolicyInForce;
 use crate::commands::registry::policy_stream;
 use crate::domain::policy::Action;
+use crate::events::dispatch::AgentMessage;
 use crate::events::registry::Scope;
 use crate::http::context::Context;
 use crate::http::error::ApiError;
@@ -198,8 +199,31 @@ pub async fn show(ctx: &Context, policy: &Arc<PolicyInForce>) -> Result<Policy, 
             .collect(),
         enabled: terms.enabled,
         version: policy.version,
-        warnings: warnings(policy, &offering.mapping, &offering.facts.qos),
+        warnings: [warnings(policy, &offering.mapping, &offering.facts.qos), unheard(ctx, policy)].concat(),
     })
+}
+
+/// What no agent will hear of.
+fn unheard(ctx: &Context, policy: &PolicyInForce) -> Vec<String> {
+    let offering = policy.facts.offering;
+    let nobody_takes = |message| ctx.app.publisher.queues_for(offering, message).is_empty();
+    let restricts =
+        policy.facts.terms.actions.iter().any(|a| matches!(a, Action::RequestDownscaling | Action::RequestPausing));
+    if nobody_takes(AgentMessage::Settings) {
+        vec![
+            "No agent has registered a queue for the settings of this offering: what is decided is kept, and goes out \
+             when one does."
+                .to_owned(),
+        ]
+    } else if restricts && nobody_takes(AgentMessage::Resource) {
+        vec![
+            "The agent of this offering does not listen to changes of resources (its membership synchronisation is off): \
+             limits and fairshare reach SLURM, QoS does not."
+                .to_owned(),
+        ]
+    } else {
+        Vec::new()
+    }
 }
 
 fn warnings(

@@ -14,10 +14,11 @@ const FAMILIES: [(&str, &str); 4] = [
 ];
 
 /// Where a family has payloads of a subject of its own.
-const NOTICES: &str = include_str!("../../../src/events/notice.rs");
-
-/// Where the allocation family has payloads of what the site says.
-const ANSWERS: &str = include_str!("../../../src/events/site_answer.rs");
+const SUBJECTS: [&str; 3] = [
+    include_str!("../../../src/events/notice.rs"),
+    include_str!("../../../src/events/dispatch.rs"),
+    include_str!("../../../src/events/site_answer.rs"),
+];
 
 /// A variant of a family: its stored name, the name of its payload's type, what it means.
 struct Described {
@@ -94,8 +95,7 @@ fn page() -> String {
          keeps who caused it, the request it belongs to, the event that led to it, a reason, and a commitment to the payload.\n",
     );
     for (family, source) in FAMILIES {
-        let structs: BTreeMap<_, _> =
-            fields(NOTICES).into_iter().chain(fields(ANSWERS)).chain(fields(source)).collect();
+        let structs: BTreeMap<_, _> = SUBJECTS.into_iter().chain([source]).flat_map(fields).collect();
         let _ = write!(page, "\n## The {family} family\n\n{}\n", introduction(source));
         for described in variants(source) {
             let _ = write!(page, "\n### `{}`\n\n{}\n\n", described.event_type, described.meaning);
@@ -128,8 +128,7 @@ fn the_page_of_events_says_what_the_sources_say() {
 #[test]
 fn every_type_and_every_field_of_a_payload_has_a_meaning() {
     for (family, source) in FAMILIES {
-        let structs: BTreeMap<_, _> =
-            fields(NOTICES).into_iter().chain(fields(ANSWERS)).chain(fields(source)).collect();
+        let structs: BTreeMap<_, _> = SUBJECTS.into_iter().chain([source]).flat_map(fields).collect();
         for described in variants(source) {
             assert!(!described.meaning.is_empty(), "{} of {family}", described.event_type);
             let fields = structs.get(&described.payload_type).unwrap_or_else(|| panic!("{}", described.payload_type));

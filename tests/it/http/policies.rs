@@ -33,7 +33,12 @@ async fn a_policy_has_every_field_that_clients_read() {
         ("qos_strategy", json!("threshold")),
         ("enabled", json!(true)),
         ("version", json!(1)),
-        ("warnings", json!([])),
+        (
+            "warnings",
+            json!([
+                "No agent has registered a queue for the settings of this offering: what is decided is kept, and goes out when one does."
+            ]),
+        ),
         ("created_by_username", json!("root")),
     ] {
         assert_eq!(policy[field], expected, "{field}");

@@ -189,6 +189,7 @@ impl TestServer {
         options.simulated_clock = clock;
         let log = another_log();
         options.event_store = log.as_ref().map(|log| log.address().parse().unwrap());
+        options.dispatch.publishes = true;
         change(&mut options);
         let app = App::open(options).await.unwrap();
         let file = SiteFile::read(SITE, chrono_tz::Tz::UTC, &|_| None).unwrap();

@@ -1,0 +1,216 @@
+//! One WebSocket: bytes to frames and back, heart-beats both ways, and an end to whoever is too slow or silent.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Builtin;
+use super::conversation::{Breach, Conversation};
+use crate::dispatch::stomp::{Decoder, Frame, Item};
+
+/// How often what is due is looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How many times the agreed interval the other side may be silent.
+const SILENCE: u32 = 3;
+
+/// Why a connection ends.
+enum End {
+    /// The other side is gone, or said goodbye.
+    Gone,
+    /// It broke a rule, and is told which.
+    Breach(Breach),
+    /// It did not take what was sent to it.
+    Slow,
+    /// The service goes down.
+    Stopping,
+}
+
+/// Counts one connection for as long as it is kept.
+struct Counted(Arc<Builtin>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the loop keeps of one connection.
+struct Link {
+    socket: WebSocket,
+    write_within: Duration,
+    heard: Instant,
+    spoke: Instant,
+}
+
+impl Link {
+    async fn write(&mut self, message: Message) -> Result<(), End> {
+        match tokio::time::timeout(self.write_within, self.socket.send(message)).await {
+            Ok(Ok(())) => {
+                self.spoke = Instant::now();
+                Ok(())
+            }
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) => Err(End::Slow),
+        }
+    }
+
+    async fn frame(&mut self, frame: &Frame) -> Result<(), End> {
+        let bytes = frame.encode();
+        // What a broker sends is text; a frame that is none goes as it is.
+        let message = match String::from_utf8(bytes) {
+            Ok(text) => Message::Text(text.into()),
+            Err(bytes) => Message::Binary(bytes.into_bytes().into()),
+        };
+        self.write(message).await
+    }
+}
+
+/// Serves one agent until it goes, breaks a rule, falls silent or the service ends.
+pub async fn serve(broker: Arc<Builtin>, socket: WebSocket, stopping: CancellationToken) {
+    let now = Instant::now();
+    let write_within = broker.limits.write_within;
+    let mut link = Link { socket, write_within, heard: now, spoke: now };
+    let counted = Counted(Arc::clone(&broker));
+    if broker.connections.fetch_add(1, Ordering::Relaxed) >= broker.limits.connections_max {
+        let breach = Breach::new("refused", "there are too many connections");
+        let _ = link.frame(&breach.frame(None)).await;
+        close(link, close_code::AGAIN).await;
+        return;
+    }
+    let mut conversation = Conversation::new(Arc::clone(&broker));
+    let end = talk(&broker, &mut link, &mut conversation, &stopping).await;
+    // What it did not deal with is free for the next connection before this one is closed in good order.
+    drop(conversation);
+    let code = match end {
+        End::Gone => close_code::NORMAL,
+        End::Stopping => close_code::AWAY,
+        End::Slow => {
+            tracing::info!("an agent's connection took nothing for too long and was closed");
+            return;
+        }
+        End::Breach(breach) => {
+            tracing::info!(breach.message, breach.detail, "an agent's connection was closed");
+            let _ = link.frame(&breach.frame(None)).await;
+            close_code::POLICY
+        }
+    };
+    close(link, code).await;
+    drop(counted);
+}
+
+async fn close(mut link: Link, code: u16) {
+    let frame = CloseFrame { code, reason: "".into() };
+    let _ = tokio::time::timeout(Duration::from_secs(2), link.socket.send(Message::Close(Some(frame)))).await;
+}
+
+async fn talk(broker: &Builtin, link: &mut Link, conversation: &mut Conversation, stopping: &CancellationToken) -> End {
+    let mut decoder = Decoder::new(broker.limits.frame);
+    let begun = Instant::now();
+    let mut checked = begun;
+    let mut ticks = tokio::time::interval(TICK);
+    let news = Arc::clone(&conversation.news);
+    loop {
+        let step = tokio::select! {
+            biased;
+            () = stopping.cancelled() => Err(End::Stopping),
+            incoming = link.socket.recv() => match incoming {
+                Some(Ok(message)) => {
+                    link.heard = Instant::now();
+                    read(link, conversation, &mut decoder, message).await
+                }
+                Some(Err(_)) | None => Err(End::Gone),
+            },
+            () = news.notified() => pump(link, conversation).await,
+            _ = ticks.tick() => tick(broker, link, conversation, begun, &mut checked).await,
+        };
+        if let Err(end) = step {
+            return end;
+        }
+    }
+}
+
+async fn read(
+    link: &mut Link,
+    conversation: &mut Conversation,
+    decoder: &mut Decoder,
+    message: Message,
+) -> Result<(), End> {
+    let bytes = match message {
+        Message::Text(text) => axum::body::Bytes::from(text),
+        Message::Binary(bytes) => bytes,
+        // Answered by the library.
+        Message::Ping(_) | Message::Pong(_) => return Ok(()),
+        Message::Close(_) => return Err(End::Gone),
+    };
+    let items = decoder.feed(&bytes).map_err(|error| End::Breach(Breach::new("protocol", error.to_string())))?;
+    for item in items {
+        let Item::Frame(frame) = item else { continue };
+        let reaction = conversation.take(&frame).await.map_err(End::Breach)?;
+        for frame in &reaction.frames {
+            link.frame(frame).await?;
+        }
+        if reaction.ends {
+            return Err(End::Gone);
+        }
+    }
+    Ok(())
+}
+
+/// Sends what waits, a turn for each subscription; if there may be more, it will be looked at again.
+async fn pump(link: &mut Link, conversation: &mut Conversation) -> Result<(), End> {
+    let deliveries = conversation.next().await.map_err(End::Breach)?;
+    if !deliveries.is_empty() {
+        conversation.news.notify_one();
+    }
+    for delivery in deliveries {
+        let mut sent = 0;
+        let mut failed = None;
+        for frame in &delivery.frames {
+            if let Err(end) = link.frame(frame).await {
+                failed = Some(end);
+                break;
+            }
+            sent += 1;
+        }
+        conversation.delivered(&delivery, sent).await;
+        if let Some(end) = failed {
+            return Err(end);
+        }
+    }
+    Ok(())
+}
+
+/// Heart-beats, and an end to what has gone on too long.
+async fn tick(
+    broker: &Builtin,
+    link: &mut Link,
+    conversation: &mut Conversation,
+    begun: Instant,
+    checked: &mut Instant,
+) -> Result<(), End> {
+    let limits = &broker.limits;
+    if !conversation.is_connected() && begun.elapsed() >= limits.connect_within {
+        return Err(End::Breach(Breach::new("protocol", "nobody said CONNECT in time")));
+    }
+    let patience = conversation.hears_every.unwrap_or(limits.check_every).saturating_mul(SILENCE);
+    if link.heard.elapsed() >= patience {
+        return Err(End::Breach(Breach::new("silence", "no heart-beat came for too long")));
+    }
+    if conversation.sends_every.is_some_and(|every| link.spoke.elapsed() + TICK >= every) {
+        link.write(Message::Text("\n".into())).await?;
+    }
+    if checked.elapsed() >= limits.check_every {
+        *checked = Instant::now();
+        // Whoever agreed on no heart-beats still answers a ping.
+        link.write(Message::Ping(axum::body::Bytes::new())).await?;
+        if !conversation.is_welcome().await {
+            return Err(End::Breach(Breach::new("refused", "the token, or the queue, is no longer valid")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! A batch of events on the outbox: what it has on the touched resources is read, changed in memory and written once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::consumer::Mark;
+use super::rows::{self, FlagsRow, Row, RowState};
+use crate::domain::ids::ResourceId;
+use crate::events::Event;
+use crate::events::allocation::{AllocationEvent, CommandResultReported, RestrictionChanged, SettingsCommanded};
+use crate::events::dispatch::StompMessageSent;
+use crate::events::envelope::RecordedEvent;
+use crate::registry::{Registry, book_of};
+use crate::store::consumer::Decoded;
+use crate::store::sql::{ReadTx, SqlError, SqlValue};
+
+/// An agent's last sign of progress.
+struct Agent {
+    at: DateTime<Utc>,
+    no: i64,
+    changed: bool,
+}
+
+/// One batch.
+pub(super) struct Fold {
+    mark: Mark,
+    offerings: BTreeMap<Uuid, Uuid>,
+    rows: BTreeMap<i64, Row>,
+    changed: BTreeSet<i64>,
+    removed: BTreeSet<i64>,
+    flags: BTreeMap<Uuid, FlagsRow>,
+    flags_changed: BTreeSet<Uuid>,
+    agents: BTreeMap<Uuid, Agent>,
+    /// Resets of which nobody knows how they went; none = known again.
+    resets: BTreeMap<Uuid, Option<(Uuid, DateTime<Utc>)>>,
+}
+
+impl Fold {
+    pub(super) async fn load(
+        tx: &mut ReadTx,
+        touched: &[Uuid],
+        registry: &Registry,
+        mark: Mark,
+    ) -> Result<Self, SqlError> {
+        let offerings = {
+            let state = registry.read();
+            let offering = |id: &Uuid| Some((*id, state.resource(ResourceId::from(*id))?.offering.as_uuid()));
+            touched.iter().filter_map(offering).collect()
+        };
+        let (rows, flags) = rows::of_resources(tx, touched).await?;
+        let mut agents = BTreeMap::new();
+        for row in tx.query("SELECT offering, progress_at, progress_no FROM outbox_agents{g}", &[]).await? {
+            agents.insert(row.uuid(0)?, Agent { at: row.time(1)?, no: row.i64(2)?, changed: false });
+        }
+        Ok(Self {
+            mark,
+            offerings,
+            rows: rows.into_iter().map(|row| (row.no, row)).collect(),
+            changed: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            flags: flags.into_iter().map(|row| (row.resource, row)).collect(),
+            flags_changed: BTreeSet::new(),
+            agents,
+            resets: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn take(&mut self, event: &Decoded<Event>) {
+        let Event::Allocation(allocation) = &event.event else { return };
+        let Some((resource, _)) = book_of(event.recorded.stream.as_str()) else { return };
+        let resource = resource.as_uuid();
+        let at = event.recorded.occurred_at;
+        match allocation {
+            AllocationEvent::SettingsCommanded(commanded) => self.commanded(&event.recorded, resource, commanded),
+            AllocationEvent::RestrictionChanged(changed) => self.restricted(resource, changed, at),
+            AllocationEvent::ResourceStateChanged(changed) => {
+                if changed.to.is_live() {
+                    // What waited for another state is looked at again.
+                    self.changed.extend(self.of(resource));
+                    if self.flags.contains_key(&resource) {
+                        self.flags_changed.insert(resource);
+                    }
+                } else {
+                    self.of(resource).into_iter().for_each(|no| self.remove(no));
+                    self.settle_flags(resource);
+                }
+            }
+            AllocationEvent::StompMessageSent(sent) => self.sent(resource, sent),
+            AllocationEvent::StompMessageFailed(failed) => {
+                if let Some(row) = self.change(failed.dispatch.as_uuid()) {
+                    row.state = RowState::Failed;
+                    row.given_up = true;
+                    row.error = Some(failed.error.clone());
+                }
+            }
+            AllocationEvent::DispatchUnanswered(unanswered) => {
+                if let Some(row) = self.change(unanswered.dispatch.as_uuid())
+                    && row.state == RowState::Sent
+                {
+                    row.state = RowState::NoAnswer;
+                    row.given_up = unanswered.given_up;
+                }
+            }
+            AllocationEvent::DispatchResendRequested(requested) => {
+                if let Some(row) = self.change(requested.dispatch.as_uuid())
+                    && matches!(row.state, RowState::NoAnswer | RowState::Failed)
+                {
+                    (row.state, row.given_up, row.resends, row.error) = (RowState::Queued, false, 0, None);
+                }
+            }
+            AllocationEvent::CommandResultReported(result) => self.reported(resource, result, at),
+            AllocationEvent::CommandResultUnmatched(_) => self.progress(resource, 0, at),
+            _ => {}
+        }
+    }
+
+    /// Numbers of the rows of a resource.
+    fn of(&self, resource: Uuid) -> Vec<i64> {
+        self.rows.values().filter(|row| row.resource == resource).map(|row| row.no).collect()
+    }
+
+    fn find(&self, dispatch: Uuid) -> Option<i64> {
+        self.rows.values().find(|row| row.dispatch == dispatch).map(|row| row.no)
+    }
+
+    fn change(&mut self, dispatch: Uuid) -> Option<&mut Row> {
+        let no = self.find(dispatch)?;
+        self.changed.insert(no);
+        self.rows.get_mut(&no)
+    }
+
+    fn remove(&mut self, no: i64) {
+        self.rows.remove(&no);
+        self.changed.remove(&no);
+        self.removed.insert(no);
+    }
+
+    fn settle_flags(&mut self, resource: Uuid) {
+        if self.flags.remove(&resource).is_some() {
+            self.flags_changed.insert(resource);
+        }
+    }
+
+    fn commanded(&mut self, recorded: &RecordedEvent, resource: Uuid, commanded: &SettingsCommanded) {
+        let Some(offering) = self.offerings.get(&resource).copied() else { return };
+        let inherits = commanded.inherits_reset.map(|id| id.as_uuid());
+        let mut reset_since = None;
+        for no in self.of(resource) {
+            let Some(row) = self.rows.get_mut(&no) else { continue };
+            if Some(row.dispatch) == inherits {
+                reset_since = row.reset_since;
+            } else if row.reset
+                && commanded.reset.is_none()
+                && inherits.is_none()
+                && row.state != RowState::Failed
+                && let Some(since) = row.reset_since
+            {
+                self.resets.insert(resource, Some((row.dispatch, since)));
+            }
+            if matches!(row.state, RowState::Sent | RowState::Superseded) {
+                row.state = RowState::Superseded;
+                self.changed.insert(no);
+            } else {
+                self.remove(no);
+            }
+        }
+        if commanded.reset.is_some() {
+            // Decided anew, and with it forgotten how the last one went.
+            self.resets.insert(resource, None);
+        }
+        self.mark.rows += 1;
+        let Some((_, month)) = book_of(recorded.stream.as_str()) else { return };
+        let row = Row {
+            no: self.mark.rows,
+            dispatch: commanded.dispatch.as_uuid(),
+            resource,
+            offering,
+            policy: commanded.policy.as_uuid(),
+            state: RowState::Queued,
+            book: i64::from(month.year()) * 100 + i64::from(month.number()),
+            version: recorded.version.cast_signed(),
+            reset: commanded.settings.reset_raw_usage,
+            reset_since,
+            queued_at: recorded.occurred_at,
+            sent_at: None,
+            sent_no: 0,
+            resends: 0,
+            given_up: false,
+            error: None,
+            attempts: 0,
+            handed: None,
+        };
+        self.changed.insert(row.no);
+        self.rows.insert(row.no, row);
+    }
+
+    fn restricted(&mut self, resource: Uuid, changed: &RestrictionChanged, at: DateTime<Utc>) {
+        let Some(offering) = self.offerings.get(&resource).copied() else { return };
+        self.mark.rows += 1;
+        let row = FlagsRow {
+            resource,
+            offering,
+            flags: changed.to,
+            no: self.mark.rows,
+            queued_at: at,
+            attempts: 0,
+            handed: None,
+        };
+        self.flags.insert(resource, row);
+        self.flags_changed.insert(resource);
+    }
+
+    fn sent(&mut self, resource: Uuid, sent: &StompMessageSent) {
+        if self.flags.get(&resource).is_some_and(|row| Some(row.flags) == sent.flags) {
+            self.settle_flags(resource);
+        }
+        let Some(dispatch) = sent.dispatch else { return };
+        self.mark.sent += 1;
+        let number = self.mark.sent;
+        let Some(row) = self.change(dispatch.as_uuid()) else { return };
+        row.sent_at = Some(sent.at);
+        row.sent_no = number;
+        row.resends = sent.resend.into();
+        row.error = None;
+        if row.state != RowState::Superseded {
+            row.state = RowState::Sent;
+        }
+        let unknown = row.reset_since.filter(|_| row.reset && !sent.reset);
+        if sent.reset {
+            row.reset_since.get_or_insert(sent.at);
+        }
+        if let Some(since) = unknown {
+            self.resets.insert(resource, Some((dispatch.as_uuid(), since)));
+        }
+    }
+
+    fn reported(&mut self, resource: Uuid, result: &CommandResultReported, at: DateTime<Utc>) {
+        let no = self.find(result.dispatch.as_uuid());
+        let answered = no.and_then(|no| self.rows.get(&no)).map_or(0, |row| row.sent_no);
+        self.progress(resource, answered, at);
+        let ran_reset = crate::commands::allocation::ran_reset(&result.report);
+        if result.report.success && ran_reset {
+            self.resets.insert(resource, None);
+        }
+        let Some(no) = no else { return };
+        let Some(row) = self.rows.get_mut(&no) else { return };
+        if result.report.success || row.state == RowState::Superseded {
+            self.remove(no);
+        } else {
+            row.state = RowState::Failed;
+            row.error = Some(result.report.error_message.clone());
+            self.changed.insert(no);
+        }
+    }
+
+    /// Notes that the agent got on: it answered the hand-over of this number.
+    fn progress(&mut self, resource: Uuid, no: i64, at: DateTime<Utc>) {
+        let Some(offering) = self.offerings.get(&resource) else { return };
+        let agent = self.agents.entry(*offering).or_insert(Agent { at, no: 0, changed: true });
+        agent.at = agent.at.max(at);
+        agent.no = agent.no.max(no);
+        agent.changed = true;
+    }
+
+    /// Writes what changed, and says how far the numbers are.
+    pub(super) async fn save(mut self, tx: &mut ReadTx) -> Result<Mark, SqlError> {
+        for no in &self.removed {
+            tx.execute("DELETE FROM outbox{g} WHERE no = $1", &[SqlValue::I64(*no)]).await?;
+        }
+        let rows = self.changed.iter().filter_map(|no| self.rows.remove(no)).collect();
+        let mut flags = Vec::new();
+        for resource in &self.flags_changed {
+            if let Some(row) = self.flags.remove(resource) {
+                flags.push(row);
+            } else {
+                let delete = "DELETE FROM outbox_flags{g} WHERE resource = $1";
+                tx.execute(delete, &[SqlValue::Uuid(*resource)]).await?;
+            }
+        }
+        rows::save(tx, rows, flags).await?;
+        for (resource, unknown) in self.resets {
+            let Some((dispatch, since)) = unknown else {
+                tx.execute("DELETE FROM outbox_resets{g} WHERE resource = $1", &[SqlValue::Uuid(resource)]).await?;
+                continue;
+            };
+            let upsert = "INSERT INTO outbox_resets{g} (resource, dispatch, since) VALUES ($1, $2, $3) \
+                          ON CONFLICT (resource) DO UPDATE SET dispatch = excluded.dispatch, since = excluded.since";
+            tx.execute(upsert, &[SqlValue::Uuid(resource), SqlValue::Uuid(dispatch), since.into()]).await?;
+        }
+        for (offering, agent) in self.agents.into_iter().filter(|(_, agent)| agent.changed) {
+            let upsert = "INSERT INTO outbox_agents{g} (offering, progress_at, progress_no) VALUES ($1, $2, $3) \
+                          ON CONFLICT (offering) DO UPDATE SET progress_at = excluded.progress_at, \
+                          progress_no = excluded.progress_no";
+            tx.execute(upsert, &[SqlValue::Uuid(offering), agent.at.into(), agent.no.into()]).await?;
+        }
+        Ok(self.mark)
+    }
+}

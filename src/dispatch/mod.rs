@@ -1,0 +1,59 @@
+//! Telling site agents: what a decision calls for is written to an outbox by a consumer of the log, handed to the agents'
+//! queues by a publisher, and kept until it is answered.
+//!
+//! The queues are those of the built-in broker or of a `RabbitMQ`; which is one setting. Nothing leaves while an event is
+//! applied, and what left is recorded in the resource's book before it is forgotten here.
+
+mod assemble;
+pub mod broker;
+pub mod builtin;
+mod consumer;
+mod fold;
+pub mod message;
+mod outbox;
+mod publisher;
+mod queues;
+mod rows;
+pub mod stomp;
+
+pub use assemble::{Dispatching, Foundation};
+pub use consumer::OutboxConsumer;
+pub use outbox::{DeadLetter, DeadLetterReason, Depth};
+pub use publisher::{DispatchOptions, Publisher, PublisherParts};
+pub use queues::{AgentQueue, AgentQueues, KnownQueues};
+
+use crate::commands::execute::CommandError;
+use crate::registry::FollowError;
+use crate::store::StoreError;
+use crate::store::sql::SqlError;
+
+/// The name of the outbox consumer's checkpoint.
+pub const CONSUMER: &str = "outbox";
+
+/// Why messages to agents cannot be worked on. What is owed stays written down.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// The tables.
+    #[error("the outbox failed")]
+    Sql(#[from] SqlError),
+    /// The log.
+    #[error("the publisher cannot read the log")]
+    Store(#[from] StoreError),
+    /// The registry.
+    #[error("the registry cannot follow the log")]
+    Follow(#[from] FollowError),
+    /// A book.
+    #[error("an allocation cannot be read or written")]
+    Command(#[from] CommandError),
+    /// The file that keeps two processes from publishing at once.
+    #[error("{} cannot be locked", path.display())]
+    Lock {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A stored row or event that makes no sense.
+    #[error("a message cannot be read: {0}")]
+    Unreadable(String),
+}

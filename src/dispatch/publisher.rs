@@ -1,0 +1,380 @@
+//! The publisher: hands what is owed to the agents' queues, at least once and in order per resource, and records it.
+//!
+//! Network retries follow the machine's clock; what counts as unanswered, and how long a reset goes with a resend, the
+//! service's. It waits until every outcome in the log is folded before it takes anything up, so that a restart, or tables
+//! made anew from the log, send nothing that was recorded. One process at a time publishes.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use rand::RngExt;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::DispatchError;
+use super::broker::{Broker, BrokerError, QueueStatus};
+use super::outbox::{DeadLetter, Depth, Handed, Outbox};
+use super::queues::{AgentQueue, AgentQueues};
+use super::rows::{Row, RowState};
+use crate::clock::{Clock, IdSource};
+use crate::commands::allocation::{AllocationCommand, DispatchRecord};
+use crate::commands::execute::{Allocations, CommandMeta};
+use crate::domain::ids::{DispatchId, OfferingId, ResourceId};
+use crate::events::dispatch::{AgentMessage, DispatchResendRequested, DispatchUnanswered, StompMessageFailed};
+use crate::events::envelope::Position;
+use crate::notify::RetryOptions;
+use crate::registry::{Follower, Registry};
+use crate::site_settings::Settings;
+use crate::store::EventStore;
+use crate::store::sql::ReadDb;
+
+mod pass;
+
+/// How long the publisher rests if nobody wakes it: while something is owed, and otherwise.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const REST: Duration = Duration::from_secs(30);
+
+/// How often to look whether the consumer has caught up, and how long at most.
+const FOLDED_POLL: Duration = Duration::from_millis(10);
+const FOLDED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How the publisher goes about it.
+#[derive(Debug, Clone)]
+pub struct DispatchOptions {
+    /// This process publishes.
+    pub publishes: bool,
+    /// Pauses after a failure; attempts after which a message that the broker refuses is given up.
+    pub retry: RetryOptions,
+    /// How often a dispatch that nobody answers is sent again.
+    pub resends_max: u32,
+    /// Time between looks at what was not answered, if the scheduler does not see to it; none = it does.
+    pub sweep_every: Option<TimeDelta>,
+}
+
+impl Default for DispatchOptions {
+    fn default() -> Self {
+        Self {
+            publishes: false,
+            retry: RetryOptions { first: Duration::from_secs(1), longest: Duration::from_mins(1), attempts_max: 20 },
+            resends_max: 5,
+            sweep_every: Some(TimeDelta::minutes(10)),
+        }
+    }
+}
+
+/// What the publisher is made of.
+pub struct PublisherParts {
+    /// The tables.
+    pub read: ReadDb,
+    /// The log.
+    pub store: Arc<dyn EventStore>,
+    /// What exists.
+    pub registry: Arc<Registry>,
+    /// Keeps it in step.
+    pub follower: Arc<Follower>,
+    /// Where outcomes are recorded.
+    pub allocations: Arc<Allocations>,
+    /// Settings of the site.
+    pub settings: Arc<Settings>,
+    /// The service's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where the queues are.
+    pub broker: Arc<dyn Broker>,
+    /// Which there are.
+    pub queues: Arc<dyn AgentQueues>,
+    /// The log's file; a lock lies beside it.
+    pub log: PathBuf,
+    /// What wakes the publisher; the consumer has it too.
+    pub wake: Arc<Notify>,
+}
+
+/// Pauses of an offering whose broker does not answer.
+#[derive(Debug, Default)]
+struct Pause {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+/// Hands messages to queues.
+pub struct Publisher {
+    parts: PublisherParts,
+    options: DispatchOptions,
+    outbox: Outbox,
+    working: Mutex<()>,
+    pauses: std::sync::Mutex<HashMap<OfferingId, Pause>>,
+    swept: std::sync::Mutex<Option<i64>>,
+}
+
+impl Publisher {
+    /// A publisher; nothing is sent yet.
+    pub fn new(parts: PublisherParts, options: DispatchOptions) -> Self {
+        Self {
+            outbox: Outbox::new(parts.read.clone()),
+            working: Mutex::new(()),
+            pauses: std::sync::Mutex::default(),
+            swept: std::sync::Mutex::default(),
+            parts,
+            options,
+        }
+    }
+
+    /// Works until told to stop; a hand-over that has begun is finished first.
+    pub async fn run(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.work(&stop).await {
+                Ok(0) => {}
+                Ok(_) => continue,
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "messages to agents could not be worked on and will be tried again"
+                ),
+            }
+            let rest = if self.outbox.owes().await.unwrap_or(true) { LOOK_AGAIN } else { REST };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.parts.wake.notified() => {}
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    /// Hands over what is due now, and says how many outcomes were recorded. Nothing if this process is not the one that
+    /// publishes, or another one is at it already.
+    pub async fn work(&self, stop: &CancellationToken) -> Result<usize, DispatchError> {
+        if !self.options.publishes || !self.outbox.owes().await? {
+            return Ok(0);
+        }
+        let _alone = self.working.lock().await;
+        let Some(_only) = lock(&self.parts.log)? else { return Ok(0) };
+        if !self.folded().await? {
+            return Ok(0);
+        }
+        self.parts.follower.catch_up().await?;
+        let mut recorded = self.record(self.outbox.unrecorded().await?).await?;
+        recorded += self.mark_unanswered().await?;
+        if self.sweep_is_due() {
+            self.send_again().await?;
+        }
+        if recorded > 0 {
+            // The tables have to know before anything is taken up again.
+            return Ok(recorded);
+        }
+        let mut offerings: Vec<OfferingId> = self.parts.queues.all().iter().map(|queue| queue.offering).collect();
+        offerings.sort_unstable();
+        offerings.dedup();
+        for offering in offerings {
+            if stop.is_cancelled() {
+                break;
+            }
+            recorded += self.serve(offering).await?;
+        }
+        Ok(recorded)
+    }
+
+    /// Marks what nobody answered in time, and sends again what was marked and may be: the sweep of the settings sync. Says
+    /// how many were marked, and how many are sent again.
+    pub async fn sweep(&self) -> Result<(usize, u64), DispatchError> {
+        if !self.options.publishes {
+            return Ok((0, 0));
+        }
+        let _alone = self.working.lock().await;
+        let Some(_only) = lock(&self.parts.log)? else { return Ok((0, 0)) };
+        if !self.folded().await? {
+            return Ok((0, 0));
+        }
+        let marked = self.mark_unanswered().await?;
+        if marked > 0 && !self.folded().await? {
+            return Ok((marked, 0));
+        }
+        let again = self.send_again().await?;
+        if again > 0 {
+            self.parts.wake.notify_one();
+        }
+        Ok((marked, again))
+    }
+
+    /// Waits for a pass that has begun to end.
+    pub async fn at_rest(&self) {
+        drop(self.working.lock().await);
+    }
+
+    /// How much waits.
+    pub async fn depth(&self) -> Result<Depth, DispatchError> {
+        Ok(self.outbox.depth().await?)
+    }
+
+    /// Dispatches that are not sent again by themselves, oldest first, and how many there are.
+    pub async fn dead_letters(&self, limit: u32, offset: u64) -> Result<(Vec<DeadLetter>, u64), DispatchError> {
+        Ok(self.outbox.dead_letters(limit, offset).await?)
+    }
+
+    /// Has one of them sent again: recorded in the resource's book, where the outbox learns of it. Nothing if there is no
+    /// such dead letter.
+    pub async fn resend(
+        &self,
+        dispatch: DispatchId,
+        meta: &CommandMeta,
+    ) -> Result<Option<(DeadLetter, Option<Position>)>, DispatchError> {
+        let Some(letter) = self.outbox.dead_letter(dispatch).await? else { return Ok(None) };
+        let record = DispatchRecord::ResendRequested(DispatchResendRequested { dispatch });
+        let command = AllocationCommand::RecordDispatch(record);
+        let done = self.parts.allocations.execute(letter.resource, &command, meta).await?;
+        Ok(Some((letter, done.position)))
+    }
+
+    /// Whether nobody knows how the last reset of a resource's raw usage went.
+    pub async fn reset_unconfirmed(&self, resource: ResourceId) -> Result<bool, DispatchError> {
+        Ok(self.outbox.reset_unconfirmed(resource).await?)
+    }
+
+    /// Queues of an offering that take a kind of message.
+    pub fn queues_for(&self, offering: OfferingId, message: AgentMessage) -> Vec<AgentQueue> {
+        let mut queues = self.parts.queues.of_offering(offering);
+        queues.retain(|queue| queue.takes(message));
+        queues
+    }
+
+    /// How a queue stands, as its broker says.
+    pub async fn queue_status(&self, queue: &AgentQueue) -> Result<QueueStatus, BrokerError> {
+        self.parts.broker.status(queue).await
+    }
+
+    /// Waits until every outcome that stands in the log is in the tables.
+    async fn folded(&self) -> Result<bool, DispatchError> {
+        let head = self.parts.store.head().await?;
+        let until = Instant::now() + FOLDED_WITHIN;
+        while self.outbox.folded_to().await? < head {
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            tokio::time::sleep(FOLDED_POLL).await;
+        }
+        Ok(true)
+    }
+
+    /// Records hand-overs in the books; one that cannot be recorded is kept with its row, and nothing is sent again for it.
+    async fn record(&self, handed: Vec<Handed>) -> Result<usize, DispatchError> {
+        let commands: Vec<(ResourceId, AllocationCommand)> = handed
+            .into_iter()
+            .map(|one| (one.resource, AllocationCommand::RecordDispatch(DispatchRecord::Sent(one.sent))))
+            .collect();
+        Ok(self.execute(&commands).await)
+    }
+
+    async fn execute(&self, commands: &[(ResourceId, AllocationCommand)]) -> usize {
+        if commands.is_empty() {
+            return 0;
+        }
+        let meta = CommandMeta::system(IdSource.fresh());
+        let mut recorded = 0;
+        for (outcome, (resource, _)) in
+            self.parts.allocations.execute_many(commands, &meta).await.into_iter().zip(commands)
+        {
+            match outcome {
+                Ok(_) => recorded += 1,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, %resource, "what became of a message was not recorded; it will be");
+                }
+            }
+        }
+        recorded
+    }
+
+    /// Records what nobody answered in time.
+    async fn mark_unanswered(&self) -> Result<usize, DispatchError> {
+        let patience = TimeDelta::minutes(self.parts.settings.current().no_answer_minutes.into());
+        let rows = self.outbox.unanswered(self.parts.clock.now() - patience).await?;
+        let (over, open): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.state == RowState::Superseded);
+        if !over.is_empty() {
+            self.outbox.forget(&over.iter().map(|row| row.no).collect::<Vec<_>>()).await?;
+        }
+        let command = |row: &Row| {
+            let resends = u32::try_from(row.resends).unwrap_or(u32::MAX);
+            let given_up = resends >= self.options.resends_max;
+            let unanswered = DispatchUnanswered { dispatch: row.dispatch.into(), resends, given_up };
+            let record = DispatchRecord::Unanswered(unanswered);
+            (ResourceId::from(row.resource), AllocationCommand::RecordDispatch(record))
+        };
+        let commands: Vec<_> = open.iter().map(command).collect();
+        for row in &open {
+            tracing::warn!(dispatch = %row.dispatch.as_simple(), resends = row.resends, "an agent did not answer in time");
+        }
+        Ok(self.execute(&commands).await)
+    }
+
+    /// Whether the sweep is due by the service's clock. The first look only notes the time.
+    fn sweep_is_due(&self) -> bool {
+        let Some(every) = self.options.sweep_every else { return false };
+        let slot = self.parts.clock.now().timestamp().div_euclid(every.num_seconds().max(1));
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        swept.replace(slot).is_some_and(|last| last != slot)
+    }
+
+    /// Queues again what nobody answered, where an agent listens: a queue that nobody reads has its message already, or
+    /// will be asked about again.
+    async fn send_again(&self) -> Result<u64, DispatchError> {
+        let mut again = 0;
+        for offering in self.outbox.unanswered_offerings().await? {
+            for queue in self.queues_for(offering, AgentMessage::Settings) {
+                match self.parts.broker.status(&queue).await {
+                    Ok(status) if status.consumers > 0 => {
+                        again += self.outbox.send_again(offering).await?;
+                        break;
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, queue = queue.queue, "a queue cannot be asked how it stands"),
+                }
+            }
+        }
+        Ok(again)
+    }
+
+    fn is_paused(&self, offering: OfferingId) -> bool {
+        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        pauses.get(&offering).and_then(|pause| pause.until).is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Notes whether an offering's broker answered; if not, it is left alone for a while.
+    fn note(&self, offering: OfferingId, answered: bool) {
+        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        if answered {
+            pauses.remove(&offering);
+            return;
+        }
+        let pause = pauses.entry(offering).or_default();
+        pause.failures = pause.failures.saturating_add(1);
+        pause.until = Some(Instant::now() + self.jittered(pause.failures));
+    }
+
+    /// The pause after so many failures, a quarter shorter or longer by chance, so that many do not come back at once.
+    fn jittered(&self, failures: u32) -> Duration {
+        self.options.retry.pause(failures).mul_f64(rand::rng().random_range(0.75..1.25))
+    }
+
+    fn failed(row: &Row, attempts: i64, error: &str) -> (ResourceId, AllocationCommand) {
+        let failed = StompMessageFailed {
+            dispatch: row.dispatch.into(),
+            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+            error: error.to_owned(),
+        };
+        (row.resource.into(), AllocationCommand::RecordDispatch(DispatchRecord::Failed(failed)))
+    }
+}
+
+/// The right to publish, for as long as the answer is kept; none if another process has it.
+fn lock(log: &Path) -> Result<Option<File>, DispatchError> {
+    let path = log.with_extension("db.dispatching");
+    let failed = |source| DispatchError::Lock { path: path.clone(), source };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}

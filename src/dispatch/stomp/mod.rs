@@ -1,0 +1,12 @@
+//! STOMP 1.2: frames, a decoder for streams, heart-beats, and a client over TCP or TLS.
+//!
+//! What comes in is trusted by nobody: every line, header and body has a bound, and what breaks the protocol ends the
+//! connection with an error that says how.
+
+mod decode;
+mod frame;
+mod heartbeat;
+
+pub use decode::{Decoder, DecoderLimits, FrameError, Item};
+pub use frame::{Command, Frame};
+pub use heartbeat::{HeartBeat, HeartBeatError};
