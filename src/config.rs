@@ -3,7 +3,6 @@
 //! A key that nobody knows is refused by name, wherever it stands. Every key with its default is in
 //! `docs/config/sluice.toml`; a test holds the two together. Nothing is read from the machine except through [`Sources`].
 
-mod database;
 mod load;
 mod metrics;
 mod notify;
@@ -19,7 +18,7 @@ use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-pub use database::{Database, DatabaseError};
+pub use crate::store::address::{Database, DatabaseError};
 pub use load::{ConfigError, Sources};
 pub use metrics::{MetricsAccess, MetricsConfig};
 pub use notify::{MailConfig, MailTransport, NoticesConfig, Secrets, WebhookEndpoint, WebhooksConfig};
@@ -312,15 +311,12 @@ impl Config {
     /// What the application is opened with.
     ///
     /// # Errors
-    /// There is no place for the database, or it is one that this release cannot use.
+    /// There is no place for the database.
     pub fn app_options(&self) -> Result<AppOptions, ConfigError> {
-        let log = match self.database()? {
-            Database::Sqlite(path) => path,
-            other @ Database::Postgres(_) => return Err(ConfigError::NotYet(other.to_string())),
-        };
+        let database = self.database()?;
         let schedule = self.due_times().map_err(|error| ConfigError::Value(error.to_string()))?;
         Ok(AppOptions {
-            log,
+            database,
             event_store: self.event_store.clone(),
             simulated_clock: self.simulated_clock,
             schedule,

@@ -50,6 +50,10 @@ pub struct Limits {
     pub event_store_pause_first: Duration,
     /// Calls to the event store's server that one bulk has under way at a time.
     pub event_store_calls_max: usize,
+    /// How often to look for what another process appended to a shared database, should its notification be lost.
+    pub shared_poll: Duration,
+    /// How long a transaction on a server may stand still before the server ends it: its process is frozen or gone.
+    pub idle_transaction_max: Duration,
     /// Events that a consumer gets at once.
     pub consumer_batch_events: usize,
     /// Folded allocation books that stay in memory while commands come, about 10 KiB each. With fewer than a site has
@@ -85,6 +89,8 @@ impl Default for Limits {
             event_store_attempts_max: 5,
             event_store_pause_first: Duration::from_millis(50),
             event_store_calls_max: 100,
+            shared_poll: Duration::from_secs(1),
+            idle_transaction_max: Duration::from_secs(8),
             consumer_batch_events: 4_000,
             books_max: 16_384,
             consumer_retry_first: Duration::from_millis(100),

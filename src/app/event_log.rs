@@ -7,7 +7,7 @@ use crate::clock::IdSource;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
 use crate::store::eventstoredb::{EventStoreAddress, EventStoreDb};
-use crate::store::sqlite::Meta;
+use crate::store::meta::Meta;
 use crate::store::{EventStore, Now, StoreError};
 
 /// The key under which a database keeps the identity of a log that is not its own.

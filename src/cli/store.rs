@@ -56,7 +56,10 @@ async fn open(session: &Session) -> Result<Archive, CliError> {
             "there is no archive of a log in an event store: EventStoreDB looks after its own files".to_owned(),
         ));
     }
-    let archive = Archive::open(&options.log, options.limits.clone()).await;
+    let Some(log) = options.database.file() else {
+        return Err(CliError::Usage("this release archives logs in SQLite only".to_owned()));
+    };
+    let archive = Archive::open(log, options.limits.clone()).await;
     archive.map_err(|error| CliError::because("the archive cannot be opened", error))
 }
 

@@ -148,7 +148,9 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict { .. } => Self::Contended,
-            StoreError::Unavailable(_) | StoreError::Unknown(_) => Self::Unavailable(Box::new(error)),
+            StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::LeaseLost(_) => {
+                Self::Unavailable(Box::new(error))
+            }
             StoreError::Rejected(_) | StoreError::Corrupt(_) => Self::internal(error),
         }
     }

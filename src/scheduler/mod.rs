@@ -20,8 +20,8 @@ use crate::operations::{OperationError, Operations};
 use crate::reactions;
 use crate::retention::{Retention, RetentionError};
 use crate::store::StoreError;
+use crate::store::meta::Meta;
 use crate::store::sql::{ReadDb, SqlError};
-use crate::store::sqlite::Meta;
 
 /// The longest the scheduler sleeps before it looks at the clock again: a machine may sleep or its clock be set.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);

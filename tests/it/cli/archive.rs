@@ -24,7 +24,7 @@ fn json(fixture: &Fixture, arguments: &[&str]) -> Value {
 async fn with_months() -> Fixture {
     let fixture = Fixture::new();
     let log = fixture.folder.path().join("sluice.db");
-    let server = TestServer::customized(|options| (options.log, options.event_store) = (log, None)).await;
+    let server = TestServer::customized(|options| (options.database, options.event_store) = (log.into(), None)).await;
     server.policy(|_| ()).await;
     for (to, amount, date) in [
         ("2026-04-10T12:00:00Z", "850", "2026-04-09T00:00:00Z"),

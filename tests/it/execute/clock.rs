@@ -114,9 +114,11 @@ async fn a_database_keeps_its_kind_of_clock_and_its_time() {
 #[tokio::test]
 async fn one_server_at_a_time() {
     let place = Place::new();
-    let log = place.options().log;
-    let claim = App::claim(&log).unwrap();
-    assert!(App::is_served(&log) && matches!(App::claim(&log).map(drop), Err(AppError::Served(_))));
+    let database = place.options().database;
+    let claim = App::claim(&database).await.unwrap();
+    assert!(
+        App::is_served(&database).await && matches!(App::claim(&database).await.map(drop), Err(AppError::Served(_)))
+    );
     drop(claim);
-    assert!(!App::is_served(&log));
+    assert!(!App::is_served(&database).await);
 }

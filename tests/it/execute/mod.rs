@@ -37,8 +37,7 @@ impl Place {
     }
 
     fn options(&self) -> AppOptions {
-        let log = self.dir.path().join("sluice.db");
-        AppOptions { schedule: Schedule::daily(self.zone), ..AppOptions::at(log) }
+        AppOptions { schedule: Schedule::daily(self.zone), ..crate::support::database::options(self.dir.path()) }
     }
 
     /// Opens it; the first time at this instant.

@@ -4,6 +4,7 @@ mod archive;
 mod consumers;
 mod contract;
 pub mod esdb;
+mod migrations;
 mod rebuild;
 mod sqlite;
 mod support;

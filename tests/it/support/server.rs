@@ -185,7 +185,7 @@ impl TestServer {
 
     async fn with(clock: Option<DateTime<Utc>>, change: impl FnOnce(&mut AppOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut options = AppOptions::at(folder.path().join("sluice.db"));
+        let mut options = crate::support::database::options(folder.path());
         options.simulated_clock = clock;
         let log = another_log();
         options.event_store = log.as_ref().map(|log| log.address().parse().unwrap());

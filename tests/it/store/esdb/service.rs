@@ -21,12 +21,12 @@ impl Place {
     }
 
     fn set(&self, options: &mut AppOptions) {
-        options.log = self.folder.path().join("sluice.db");
+        options.database = self.folder.path().join("sluice.db").into();
         options.event_store = Some(self.fixture.address().parse().unwrap());
     }
 
     fn options(&self) -> AppOptions {
-        let mut options = AppOptions::at("");
+        let mut options = AppOptions::at(self.folder.path().join("sluice.db"));
         options.simulated_clock = Some(START.parse().unwrap());
         self.set(&mut options);
         options
@@ -119,10 +119,10 @@ async fn a_database_goes_with_one_log() {
     assert!(refused.contains("was made from the log") && refused.contains("streamPrefix=other."), "{refused}");
 
     // A log of its own in the file.
-    own.log = place.folder.path().join("own.db");
+    own.database = place.folder.path().join("own.db").into();
     let app = App::open(own.clone()).await.unwrap();
     let on_file = |options: &mut AppOptions| {
-        options.log.clone_from(&own.log);
+        options.database.clone_from(&own.database);
         options.event_store = None;
     };
     let server = TestServer::customized(on_file).await;
