@@ -30,12 +30,12 @@ use crate::limits::Limits;
 use crate::notify::{Notifier, NotifierParts, NotifyConsumer, NotifyError, NotifyOptions};
 use crate::operations::Operations;
 use crate::projections::{self, registry as tables};
-use crate::reactions::{self, ManualHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
+use crate::reactions::{self, ManualHoldsConsumer, ReactionConsumer, ReactionError, Reactions, UnsettledConsumer};
 use crate::registry::{
     At, FollowError, Follower, PolicyRow, Registry, ResourceEntry, Served, Snapshot, served_position,
 };
 use crate::retention::Retention;
-use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError};
+use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError, SchedulerParts};
 use crate::site_settings::{Settings, SiteSettings};
 use crate::store::address::Database;
 use crate::store::consumer::{ConsumerLoop, LoopError};
@@ -297,8 +297,21 @@ impl App {
             Arc::clone(&follower),
             Arc::clone(&allocations),
         ));
+        let (known, told, site) = (Arc::clone(&settings), Arc::clone(&allocations), Arc::new(options.clone()));
+        reactions.reload_with(Box::new(move || {
+            let (known, told, site) = (Arc::clone(&known), Arc::clone(&told), Arc::clone(&site));
+            Box::pin(async move {
+                known.load().await?;
+                told.set_rules(self::rules(&site, &known.current()));
+                Ok(())
+            })
+        }));
+        let hold_placed = Arc::new(tokio::sync::Notify::new());
         let feed = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone());
-        let consumers = projections::consumers(feed).with(ReactionConsumer::new(&reactions)).with(ManualHoldsConsumer);
+        let consumers = projections::consumers(feed)
+            .with(ReactionConsumer::new(&reactions))
+            .with(ManualHoldsConsumer::new(Arc::clone(&hold_placed)))
+            .with(UnsettledConsumer);
         let consumers = if options.serving { consumers.with(Served::new(Arc::clone(&follower))) } else { consumers };
         let notify = NotifyOptions { delivers: options.notify.delivers || options.serving, ..options.notify.clone() };
         let wake = Arc::new(tokio::sync::Notify::new());
@@ -337,14 +350,15 @@ impl App {
             Arc::clone(&settings),
             Arc::clone(&clock),
         ));
-        let scheduler = Arc::new(Scheduler::new(
-            options.schedule.clone(),
-            Arc::clone(&operations),
-            Arc::clone(&retention),
-            meta.clone(),
-            read.clone(),
-            Arc::clone(&clock),
-        ));
+        let scheduler = Arc::new(Scheduler::new(SchedulerParts {
+            schedule: options.schedule.clone(),
+            operations: Arc::clone(&operations),
+            retention: Arc::clone(&retention),
+            meta: meta.clone(),
+            read: read.clone(),
+            clock: Arc::clone(&clock),
+            wake: hold_placed,
+        }));
         Ok(Arc::new(Self {
             options,
             clock,

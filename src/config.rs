@@ -27,7 +27,7 @@ use crate::app::AppOptions;
 use crate::dispatch::DispatchOptions;
 use crate::dispatch::builtin::BuiltinLimits;
 use crate::limits::Limits;
-use crate::scheduler::{JobError, Schedule as DueTimes};
+use crate::scheduler::{CronTexts, JobError, Schedule as DueTimes};
 use crate::site_settings::{BlockCreationScope, SiteSettings};
 use crate::store::eventstoredb::EventStoreAddress;
 
@@ -303,9 +303,13 @@ impl Config {
 
     /// When jobs are due, in the site's time.
     fn due_times(&self) -> Result<DueTimes, JobError> {
-        let (boundary, all, retention) =
-            (&self.schedule.period_boundary, &self.schedule.all_policies, &self.schedule.retention);
-        DueTimes::new(self.time_zone, boundary.as_str(), all.as_str(), retention.as_str())
+        let texts = CronTexts {
+            period_boundary: self.schedule.period_boundary.as_str(),
+            settings_sync: self.schedule.settings_sync.as_str(),
+            evaluate_all: self.schedule.all_policies.as_str(),
+            retention: self.schedule.retention.as_str(),
+        };
+        DueTimes::new(self.time_zone, texts)
     }
 
     /// What the application is opened with.

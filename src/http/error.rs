@@ -196,7 +196,7 @@ impl From<Refusal> for ApiError {
             Refusal::HoldInThePast { .. } => "expires_at",
             Refusal::NoSuchHold(_) | Refusal::Missing => return Self::NotFound,
             Refusal::StaleRegistry { .. } => return Self::Contended,
-            Refusal::Exists | Refusal::NotLive(_) => "non_field_errors",
+            Refusal::Exists | Refusal::NoPolicy | Refusal::NotLive(_) => "non_field_errors",
         };
         Self::field(field, sentence(&refusal.to_string()))
     }

@@ -8,6 +8,9 @@ mod holds;
 mod import;
 mod logs;
 mod people;
+mod scheduler;
+mod settings;
+mod timeline;
 mod usage;
 mod why;
 

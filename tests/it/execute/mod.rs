@@ -4,6 +4,8 @@ mod clock;
 mod commands;
 mod reactions;
 mod registry;
+mod scheduler;
+mod year;
 
 use std::sync::Arc;
 
