@@ -3,6 +3,7 @@
 //! Whoever opens it, the server, a command beside it or a test, gets the same parts; only the server runs the background
 //! tasks. [`App::settle`] does their work here and now, for everybody else.
 
+mod event_log;
 mod rest;
 
 mod snapshot;
@@ -38,12 +39,15 @@ use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError, SchedulerParts}
 use crate::site_settings::{Settings, SiteSettings};
 use crate::store::address::Database;
 use crate::store::consumer::{ConsumerLoop, LoopError};
+use crate::store::eventstoredb::EventStoreAddress;
 use crate::store::meta::Meta;
 use crate::store::postgres::{self, PostgresStore};
 use crate::store::sql::{ReadDb, SqlError};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{EventStore, Now, StoreError};
 use crate::telemetry::metrics;
+
+pub use event_log::EventLogError;
 
 /// The key under which a database keeps what clock it lives by.
 const CLOCK_KIND: &str = "clock";
@@ -59,6 +63,8 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
 pub struct AppOptions {
     /// Where the database is.
     pub database: Database,
+    /// Where the events are, if not in that database.
+    pub event_store: Option<EventStoreAddress>,
     /// Live on a simulated clock that stands at this instant, or later.
     pub simulated_clock: Option<DateTime<Utc>>,
     /// When jobs are due, and the site's time zone with it.
@@ -84,6 +90,7 @@ impl AppOptions {
     pub fn at(database: impl Into<Database>) -> Self {
         Self {
             database: database.into(),
+            event_store: None,
             simulated_clock: None,
             schedule: Schedule::daily(chrono_tz::Tz::UTC),
             settings: SiteSettings::default(),
@@ -132,6 +139,9 @@ pub enum AppError {
     /// Notices.
     #[error("notices cannot be sent")]
     Notify(#[from] NotifyError),
+    /// The log is not the one that the database goes with, or does not answer.
+    #[error(transparent)]
+    EventLog(#[from] EventLogError),
     /// Messages to agents.
     #[error("messages to agents cannot be worked on")]
     Dispatch(#[from] DispatchError),
@@ -246,6 +256,8 @@ impl App {
         };
         // Set once, right here.
         let _ = late.set(Arc::clone(&clock));
+        let store =
+            Box::pin(event_log::choose(store, options.event_store.as_ref(), &meta, &now, &options.limits)).await?;
         let read = ReadDb::open_read(&options.database, &options.limits).await?;
         Box::pin(Self::assemble(options, clock, clock_kind, store, read, beside, now)).await
     }

@@ -29,6 +29,7 @@ use crate::dispatch::builtin::BuiltinLimits;
 use crate::limits::Limits;
 use crate::scheduler::{CronTexts, JobError, Schedule as DueTimes};
 use crate::site_settings::{BlockCreationScope, SiteSettings};
+use crate::store::eventstoredb::EventStoreAddress;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ use crate::site_settings::{BlockCreationScope, SiteSettings};
 pub struct Config {
     /// Where the database is; none = `sluice.db` in the data directory.
     pub database: Option<Database>,
+    /// Where the events are, if not in the database: `EventStoreDB` or `KurrentDB`; none = in the database.
+    pub event_store: Option<EventStoreAddress>,
     /// Folder of the database; none = `sluice` in the user's data directory (`XDG_DATA_HOME`, else `~/.local/share`).
     pub data_dir: Option<PathBuf>,
     /// Where `serve` listens; port 0 = any free one.
@@ -194,6 +197,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             database: None,
+            event_store: None,
             data_dir: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
             simulated_clock: None,
@@ -317,6 +321,7 @@ impl Config {
         let schedule = self.due_times().map_err(|error| ConfigError::Value(error.to_string()))?;
         Ok(AppOptions {
             database,
+            event_store: self.event_store.clone(),
             simulated_clock: self.simulated_clock,
             schedule,
             settings: self.settings(),

@@ -42,6 +42,14 @@ pub struct Limits {
     pub lock_wait: Duration,
     /// How often to look for what another process appended.
     pub foreign_poll: Duration,
+    /// How long to wait for the event store's server to answer one call, or to send the next event of a read.
+    pub event_store_call: Duration,
+    /// Attempts at one call of the event store's server, the first included.
+    pub event_store_attempts_max: u32,
+    /// Pause before the second attempt; it doubles.
+    pub event_store_pause_first: Duration,
+    /// Calls to the event store's server that one bulk has under way at a time.
+    pub event_store_calls_max: usize,
     /// How often to look for what another process appended to a shared database, should its notification be lost.
     pub shared_poll: Duration,
     /// How long a transaction on a server may stand still before the server ends it: its process is frozen or gone.
@@ -77,6 +85,10 @@ impl Default for Limits {
             row_buffer_max: 512,
             lock_wait: Duration::from_secs(10),
             foreign_poll: Duration::from_millis(250),
+            event_store_call: Duration::from_secs(10),
+            event_store_attempts_max: 5,
+            event_store_pause_first: Duration::from_millis(50),
+            event_store_calls_max: 100,
             shared_poll: Duration::from_secs(1),
             idle_transaction_max: Duration::from_secs(8),
             consumer_batch_events: 4_000,

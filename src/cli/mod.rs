@@ -21,6 +21,7 @@ mod serve;
 mod session;
 mod settings;
 mod status;
+mod store;
 mod timeline;
 mod token;
 mod users;
@@ -55,6 +56,9 @@ struct Globals {
     /// Where the database is: `sqlite:///path/to/sluice.db` [env: SLUICE_DATABASE]
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
+    /// Where the events are, if not in the database: `esdb://user:password@host:2113` [env: SLUICE_EVENT_STORE]
+    #[arg(long, global = true, value_name = "URL", alias = "event_store")]
+    event_store: Option<String>,
     /// Folder of the database, where none is named [env: SLUICE_DATA_DIR]
     #[arg(long, global = true, value_name = "DIR", alias = "data_dir")]
     data_dir: Option<String>,
@@ -118,6 +122,9 @@ enum Command {
     /// Look after the read models
     #[command(subcommand)]
     Projections(projections::Command),
+    /// Look after the event log: archive old months, verify the archive
+    #[command(subcommand)]
+    Store(store::Command),
     /// Take in usage from elsewhere
     #[command(subcommand)]
     Import(import::Command),
@@ -188,6 +195,7 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Users(command) => users::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Notices(command) => notices::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Store(command) => Box::pin(store::run(&Session::open(&cli.globals).await?, command, out)).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::AgentConfig(options) => agent_config::run(&Session::open(&cli.globals).await?, &options, out),
             Command::Doctor(options) => doctor::run(&cli.globals, &options, out).await,

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::output::{Out, count};
 use super::session::{CliError, Session};
+use crate::events::envelope::Position;
 use crate::projections::{NAMES, rebuild};
 
 #[derive(Debug, Subcommand)]
@@ -29,20 +30,23 @@ async fn status(session: &Session, out: &Out) -> Result<(), CliError> {
     let cannot = |error| CliError::because("the checkpoints cannot be read", error);
     let head = session.app.store.head().await.map_err(|error| CliError::because("the log cannot be read", error))?;
     let places = session.app.consumers.checkpoints().await.map_err(cannot)?;
-    let places: Vec<(String, u64)> = places.into_iter().map(|(name, at)| (name, at.as_seq())).collect();
-    let lag = |position: u64| head.as_seq().saturating_sub(position);
+    let lag = |at: Position| session.app.store.events_between(at, head);
     let document: Vec<_> = places
         .iter()
         .map(|(name, position)| json!({"name": name, "position": position, "lag": lag(*position)}))
         .collect();
-    out.json(&json!({"head": head.as_seq(), "consumers": document}));
-    out.text(format!(
-        "the log holds {}",
-        count(usize::try_from(head.as_seq()).unwrap_or(usize::MAX), "event", "events")
-    ));
-    let rows = places.iter().map(|(name, at)| [name.clone(), at.to_string(), lag(*at).to_string()]).collect();
+    out.json(&json!({"head": head, "consumers": document}));
+    let events = usize::try_from(session.app.store.events_between(Position::START, head)).unwrap_or(usize::MAX);
+    let about = if session.app.options.event_store.is_some() { "about " } else { "" };
+    out.text(format!("the log holds {about}{}", count(events, "event", "events")));
+    let rows = places.iter().map(|(name, at)| [name.clone(), shown(session, *at), lag(*at).to_string()]).collect();
     out.table(["consumer", "position", "events behind"], rows);
     Ok(())
+}
+
+/// A position for people: a number where the log counts, else as the API writes it.
+fn shown(session: &Session, position: Position) -> String {
+    if session.app.options.event_store.is_some() { position.to_string() } else { position.as_seq().to_string() }
 }
 
 async fn rebuild_them(session: &Session, name: Option<String>, out: &Out) -> Result<(), CliError> {
@@ -68,8 +72,8 @@ async fn rebuild_them(session: &Session, name: Option<String>, out: &Out) -> Res
         let rebuilt = rebuild::one(&session.app.consumers, &session.app.read, name, progress).await;
         let position = rebuilt.map_err(|error| CliError::because(format!("{name} could not be rebuilt"), error))?;
         bar.finish_and_clear();
-        out.text(format!("{name}: rebuilt up to event {}", position.as_seq()));
-        document.push(json!({"name": name, "position": position.as_seq()}));
+        out.text(format!("{name}: rebuilt up to event {}", shown(session, position)));
+        document.push(json!({"name": name, "position": position}));
     }
     out.json(&json!({"rebuilt": document}));
     Ok(())

@@ -69,6 +69,7 @@ pub(super) struct Session {
 pub(super) fn config_of(globals: &Globals, listen: Option<&String>) -> Result<Config, ConfigError> {
     let flags = [
         ("database", globals.database.as_ref()),
+        ("event_store", globals.event_store.as_ref()),
         ("data_dir", globals.data_dir.as_ref()),
         ("simulated_clock", globals.simulated_clock.as_ref()),
         ("listen", listen),

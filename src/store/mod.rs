@@ -4,7 +4,9 @@
 //! passes a position that could still be filled later: each engine sees to that on its own.
 
 pub mod address;
+pub mod archive;
 pub mod consumer;
+pub mod eventstoredb;
 pub mod lease;
 pub mod memory;
 pub mod meta;
@@ -72,7 +74,8 @@ pub struct Appended {
     pub version: Version,
     /// The position of the last of these events.
     pub position: Position,
-    /// The same events were there already: this was a retry.
+    /// The same events were there already: this was a retry. An engine whose server answers a retry as it answered the first
+    /// time (`EventStoreDB`) says so only where it knows.
     pub duplicate: bool,
 }
 
@@ -142,6 +145,12 @@ pub trait EventStore: Send + Sync + 'static {
     /// Returns when there may be an event after the position, or when the time is over. A hint: callers read anyway. Also
     /// notices what another process appended, with some delay.
     async fn wait_beyond(&self, after: Position, at_most: Duration);
+
+    /// How many events lie after one position up to another: exact in a log that counts, an estimate where positions are
+    /// places in the server's own log. 0 only if there is none.
+    fn events_between(&self, after: Position, to: Position) -> u64 {
+        to.as_seq().saturating_sub(after.as_seq())
+    }
 
     /// Lets go of memory that is held for speed alone; called when nothing happens for a while.
     async fn rest(&self) {}

@@ -193,7 +193,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         let status = |place: &Place| ConsumerStatus {
             name: place.name,
             position: place.position,
-            lag: head.as_seq().saturating_sub(place.position.as_seq()),
+            lag: self.store.events_between(place.position, head),
             error: place.error.clone(),
         };
         Ok(self.places.borrow().iter().map(status).collect())

@@ -52,14 +52,26 @@ async fn inspect(path: &Path, known: &Migrator, thorough: bool, limits: &Limits)
     look.await.map_err(|error: sqlx::Error| StoreError::Unavailable(Arc::new(error)))
 }
 
+/// `SQLITE_CORRUPT`, in whichever of its finer kinds.
+fn is_corruption(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| code & 0xff == 11)
+}
+
 async fn look(connection: &mut SqliteConnection, known: &Migrator, thorough: bool) -> Result<Inspection, sqlx::Error> {
     let mut seen = Inspection { checked: thorough, ..Inspection::default() };
     if thorough {
-        for row in sqlx::query("PRAGMA quick_check(10)").fetch_all(&mut *connection).await? {
-            let said: String = row.try_get(0)?;
-            if said != "ok" {
-                seen.damage.push(said);
+        match sqlx::query("PRAGMA quick_check(10)").fetch_all(&mut *connection).await {
+            Ok(rows) => {
+                for row in rows {
+                    let said: String = row.try_get(0)?;
+                    if said != "ok" {
+                        seen.damage.push(said);
+                    }
+                }
             }
+            // Damage to the schema, or worse than the check can get over, ends the check.
+            Err(sqlx::Error::Database(error)) if is_corruption(&*error) => seen.damage.push(error.message().to_owned()),
+            Err(error) => return Err(error),
         }
         if !seen.damage.is_empty() {
             return Ok(seen);

@@ -3,6 +3,7 @@
 //! Another process may use the same file at the same time: the writer notices what it appended inside its own
 //! transaction, readers see it on their next read, and `wait_beyond` polls for it.
 
+mod archive;
 mod connection;
 mod heads;
 mod inspect;
@@ -17,11 +18,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use archive::{Archive, ArchiveError, ArchiveFaults, ArchiveStep, Archived, MonthOf, Planned};
 pub(super) use connection::connect;
 pub use inspect::{Inspection, inspect_log, inspect_read};
 pub use open::DatabaseFiles;
 pub(super) use open::{Access, options, read_pool, run_migrations};
 
+use self::archive::ArchiveReader;
 use self::connection::Readers;
 pub(super) use self::writer::shrink;
 use self::writer::{Job, Outcomes, Writer};
@@ -34,6 +37,14 @@ use super::{
 use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
 use crate::limits::Limits;
 
+/// How often a stream is read anew because rows went into the archive meanwhile.
+const STREAM_READS_MAX: usize = 3;
+
+/// Whether numbers go on one by one after another.
+fn is_unbroken(after: u64, numbers: impl Iterator<Item = u64>) -> bool {
+    (after + 1..).zip(numbers).all(|(expected, found)| expected == found)
+}
+
 /// A log in an `SQLite` file.
 pub struct SqliteStore {
     path: PathBuf,
@@ -42,6 +53,7 @@ pub struct SqliteStore {
     head: watch::Receiver<Position>,
     kinds: Kinds,
     tail: Arc<Tail>,
+    archive: ArchiveReader,
     limits: Limits,
 }
 
@@ -58,7 +70,8 @@ impl SqliteStore {
         // It ends when the store is closed, or when nobody has it any more.
         let thread = std::thread::Builder::new().name("log-writer".to_owned());
         thread.spawn(move || writer.run(queue)).map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
-        Ok(Self { path: path.to_owned(), readers, jobs, head, kinds, tail, limits })
+        let archive = ArchiveReader::new(path, &limits);
+        Ok(Self { path: path.to_owned(), readers, jobs, head, kinds, tail, archive, limits })
     }
 
     /// The file.
@@ -74,6 +87,68 @@ impl SqliteStore {
             let _ = closed.await;
         }
         self.readers.close();
+        self.archive.close().await;
+    }
+
+    /// Events of the log after a position. Positions have no holes, so a gap in the rows is what was archived: the index of
+    /// the archive is read after the rows, and a row goes only once it is in that index.
+    async fn log_after(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        let mut found: Vec<RecordedEvent> = Vec::new();
+        loop {
+            let from = found.last().map_or(after, |last| last.position);
+            let (kinds, room) = (self.kinds.clone(), limit - found.len());
+            let read = self.readers.read(move |connection| rows::read_all(connection, &kinds, from, room));
+            let mut rows = read.await?;
+            if !is_unbroken(from.as_seq(), rows.iter().map(|row| row.position.as_seq())) {
+                let archived = self.archive.after(from, room).await?;
+                if !archived.is_empty() {
+                    found.extend(archived);
+                    if found.len() >= limit {
+                        return Ok(found);
+                    }
+                    continue;
+                }
+            }
+            found.append(&mut rows);
+            return Ok(found);
+        }
+    }
+
+    /// Events of a stream after a version. The newest one is always among the rows, so a gap before it is what was archived.
+    async fn stream_after(
+        &self,
+        stream: &StreamName,
+        after: Version,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        for _ in 0..STREAM_READS_MAX {
+            let (kinds, name) = (self.kinds.clone(), stream.clone());
+            let read = self.readers.read(move |connection| rows::read_stream(connection, &kinds, &name, after, limit));
+            let rows = read.await?;
+            if is_unbroken(after, rows.iter().map(|row| row.version)) {
+                return Ok(rows);
+            }
+            let mut found = self.archive.of_stream(stream, after, limit).await?;
+            let up_to = found.last().map_or(after, |last| last.version);
+            found.extend(rows.into_iter().filter(|row| row.version > up_to));
+            found.truncate(limit);
+            // Rows may have gone into a further segment between the two reads; then they are found there.
+            if is_unbroken(after, found.iter().map(|event| event.version)) {
+                return Ok(found);
+            }
+        }
+        Err(StoreError::Corrupt(format!("versions of the stream {stream} after {after} are missing")))
+    }
+
+    async fn whole_stream(&self, stream: &StreamName) -> Result<Vec<StreamEvent>, StoreError> {
+        let mut events: Vec<StreamEvent> = Vec::new();
+        loop {
+            let page = self.stream_after(stream, events.len() as Version, self.limits.read_events_max).await?;
+            events.extend(page.iter().map(StreamEvent::from));
+            if page.len() < self.limits.read_events_max {
+                return Ok(events);
+            }
+        }
     }
 
     /// Hands appends to the writer in pieces of at most a group, and collects the outcomes in order.
@@ -162,16 +237,20 @@ impl EventStore for SqliteStore {
         after: Version,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        let (kinds, stream, limit) = (self.kinds.clone(), stream.clone(), limit.min(self.limits.read_events_max));
-        self.readers.read(move |connection| rows::read_stream(connection, &kinds, &stream, after, limit)).await
+        self.stream_after(stream, after, limit.min(self.limits.read_events_max)).await
     }
 
     async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
         let mut found = Vec::with_capacity(streams.len());
         for some in streams.chunks(self.limits.read_streams_max.max(1)) {
-            let (kinds, some) = (self.kinds.clone(), some.to_vec());
-            let read = self.readers.read(move |connection| rows::read_streams(connection, &kinds, &some));
-            found.append(&mut read.await?);
+            let (kinds, names) = (self.kinds.clone(), some.to_vec());
+            let read = self.readers.read(move |connection| rows::read_streams(connection, &kinds, &names));
+            for (name, mut events) in some.iter().zip(read.await?) {
+                if !is_unbroken(0, events.iter().map(|event| event.version)) {
+                    events = self.whole_stream(name).await?;
+                }
+                found.push(events);
+            }
         }
         Ok(found)
     }
@@ -181,8 +260,7 @@ impl EventStore for SqliteStore {
         if let Some(events) = self.tail.after(after, limit) {
             return Ok(events);
         }
-        let kinds = self.kinds.clone();
-        self.readers.read(move |connection| rows::read_all(connection, &kinds, after, limit)).await
+        self.log_after(after, limit).await
     }
 
     async fn head(&self) -> Result<Position, StoreError> {

@@ -43,7 +43,7 @@ fn apply_names_the_lines_of_what_is_wrong_and_changes_nothing() {
             .contains("site.yaml is not valid; nothing was changed\nline 2: customers[0].colour: there is no such key"),
         "{stderr}"
     );
-    assert_eq!(fixture.json(&["projections", "status"])["head"], 0);
+    assert_eq!(fixture.json(&["projections", "status"])["head"], "0-0");
 }
 
 #[test]

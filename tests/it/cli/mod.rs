@@ -1,6 +1,7 @@
 //! The command line, as a user meets it: the built binary, its output, its status.
 
 mod agent_config;
+mod archive;
 mod commands;
 mod doctor;
 mod holds;

@@ -1,7 +1,9 @@
 //! The event store: one contract for every engine, what is particular to `SQLite`, and the consumer loop.
 
+mod archive;
 mod consumers;
 mod contract;
+pub mod esdb;
 mod migrations;
 mod rebuild;
 mod sqlite;

@@ -1,5 +1,6 @@
 //! Stores in temporary directories, events, and a consumer whose tables tell what was applied.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,8 @@ use sluice::store::sqlite::{DatabaseFiles, SqliteStore};
 use sluice::store::{EventStore, Now};
 use tempfile::TempDir;
 use uuid::Uuid;
+
+use super::esdb;
 
 /// 2026-03-01T00:00:00Z.
 pub fn start() -> DateTime<Utc> {
@@ -107,14 +110,25 @@ impl Site {
     }
 }
 
-/// Every engine that must keep the contract, empty.
-pub async fn engines(limits: Limits) -> Vec<(&'static str, Arc<dyn EventStore>, Option<Site>)> {
+/// What must stay alive as long as a store is used.
+pub type Kept = Box<dyn Any + Send>;
+
+/// Every engine that must keep the contract, empty: `EventStoreDB`'s client against the fixture always, and against a real
+/// server if `SLUICE_TEST_ESDB` gives its address.
+pub async fn engines(limits: Limits) -> Vec<(&'static str, Arc<dyn EventStore>, Kept)> {
     let site = Site::new(limits.clone());
     let sqlite = site.log().await;
-    vec![
-        ("memory", Arc::new(MemoryStore::with_limits(ticking(), limits)), None),
-        ("sqlite", Arc::new(sqlite), Some(site)),
-    ]
+    let fixture = esdb::Fixture::start();
+    let on_fixture = esdb::store(&fixture, limits.clone());
+    let mut engines: Vec<(&'static str, Arc<dyn EventStore>, Kept)> = vec![
+        ("memory", Arc::new(MemoryStore::with_limits(ticking(), limits.clone())), Box::new(())),
+        ("sqlite", Arc::new(sqlite), Box::new(site)),
+        ("eventstoredb (fixture)", on_fixture, Box::new(fixture)),
+    ];
+    if let Some(address) = esdb::live_address() {
+        engines.push(("eventstoredb (live)", esdb::store_at(&address, limits), Box::new(())));
+    }
+    engines
 }
 
 /// The payload of a test event is a number.

@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::store::esdb::Fixture;
+
 /// Where the clock stands at the start.
 pub const START: &str = "2026-03-15T12:00:00Z";
 
@@ -106,6 +108,13 @@ impl Who {
     }
 }
 
+/// Where the log is when it is not in the database's file: `SLUICE_TEST_LOG=eventstoredb` puts it on the test fixture.
+fn another_log() -> Option<Fixture> {
+    let wanted = std::env::var("SLUICE_TEST_LOG").ok().filter(|wanted| !wanted.is_empty())?;
+    assert_eq!(wanted, "eventstoredb", "SLUICE_TEST_LOG knows no other log");
+    Some(Fixture::start())
+}
+
 /// An answer, read whole.
 #[derive(Debug)]
 pub struct Answer {
@@ -155,6 +164,7 @@ pub struct TestServer {
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
     folder: tempfile::TempDir,
+    _log: Option<Fixture>,
 }
 
 impl TestServer {
@@ -177,6 +187,8 @@ impl TestServer {
         let folder = tempfile::tempdir().unwrap();
         let mut options = crate::support::database::options(folder.path());
         options.simulated_clock = clock;
+        let log = another_log();
+        options.event_store = log.as_ref().map(|log| log.address().parse().unwrap());
         options.dispatch.publishes = true;
         change(&mut options);
         let app = App::open(options).await.unwrap();
@@ -195,7 +207,7 @@ impl TestServer {
         let (service, signal) = (router(ApiState::new(Arc::clone(&app))), stop.clone());
         let running = tokio::spawn(async move { server.run(service, signal).await.unwrap() });
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { app, address, metrics_address, client, stop, running: Some(running), folder }
+        Self { app, address, metrics_address, client, stop, running: Some(running), folder, _log: log }
     }
 
     /// Ends the server; what it accepted must be shown by then.

@@ -1,0 +1,113 @@
+//! `sluice store`: old months leave the database, and everything that is shown stays.
+
+use assert_cmd::Command;
+use serde_json::Value;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+
+use super::{Fixture, failure};
+use crate::support::server::TestServer;
+
+/// Runs on the database's own clock.
+fn on(fixture: &Fixture, arguments: &[&str]) -> Command {
+    let mut command = fixture.command(arguments);
+    command.env_remove("SLUICE_SIMULATED_CLOCK");
+    command
+}
+
+fn json(fixture: &Fixture, arguments: &[&str]) -> Value {
+    let done = on(fixture, &[arguments, &["--format", "json"]].concat()).assert().success();
+    serde_json::from_slice(&done.get_output().stdout).unwrap()
+}
+
+/// A database whose log goes from March to June.
+async fn with_months() -> Fixture {
+    let fixture = Fixture::new();
+    let log = fixture.folder.path().join("sluice.db");
+    let server = TestServer::customized(|options| (options.database, options.event_store) = (log.into(), None)).await;
+    server.policy(|_| ()).await;
+    for (to, amount, date) in [
+        ("2026-04-10T12:00:00Z", "850", "2026-04-09T00:00:00Z"),
+        ("2026-05-11T12:00:00Z", "300", "2026-05-10T00:00:00Z"),
+        ("2026-06-02T12:00:00Z", "20", "2026-06-01T00:00:00Z"),
+    ] {
+        server.app.advance_clock(to.parse().unwrap()).await.unwrap();
+        server.report("climate-hpc1", amount, date).await;
+    }
+    server.stop().await;
+    fixture
+}
+
+fn shown(fixture: &Fixture) -> Vec<Value> {
+    vec![
+        json(fixture, &["slurm_policy_status"]),
+        json(fixture, &["projections", "status"]),
+        json(fixture, &["explain", "--resource", "climate-hpc1"]),
+    ]
+}
+
+#[tokio::test]
+async fn months_are_archived_listed_verified_and_still_read() {
+    let fixture = with_months().await;
+    let before = shown(&fixture);
+    let dry = json(&fixture, &["store", "archive", "--before", "2026-05", "--dry-run"]);
+    let months: Vec<&str> = dry["segments"].as_array().unwrap().iter().map(|s| s["month"].as_str().unwrap()).collect();
+    assert_eq!(months, ["2026-03", "2026-04"]);
+    assert_eq!(json(&fixture, &["store", "segments"])["segments"], Value::Array(Vec::new()), "nothing was done");
+
+    let done = json(&fixture, &["store", "archive", "--before", "2026-05"]);
+    assert_eq!(done["events"], dry["events"]);
+    assert!(done["rows_removed"].as_u64().unwrap() > 0);
+    let listed = json(&fixture, &["store", "segments"]);
+    assert_eq!(listed["segments"], done["segments"]);
+    let folder = std::path::Path::new(listed["folder"].as_str().unwrap());
+    for segment in listed["segments"].as_array().unwrap() {
+        let file = std::fs::metadata(folder.join(segment["file"].as_str().unwrap())).unwrap();
+        assert_eq!(segment["bytes"], file.len());
+    }
+    let table = on(&fixture, &["store", "verify"]).assert().success();
+    let sound = String::from_utf8_lossy(&table.get_output().stdout).into_owned();
+    assert!(sound.starts_with("2 segments with ") && sound.trim_end().ends_with(": sound"), "{sound}");
+    assert_eq!(shown(&fixture), before);
+
+    on(&fixture, &["projections", "rebuild"]).assert().success();
+    assert_eq!(shown(&fixture), before);
+    for file in ["sluice-read.db", "sluice-read.db-wal", "sluice-read.db-shm"] {
+        drop(std::fs::remove_file(fixture.folder.path().join(file)));
+    }
+    // What reactions had done is not remembered there, so they evaluate again; what was used is the same.
+    on(&fixture, &["cleanup_slurm_logs", "--dry-run"]).assert().success();
+    let used = |all: &[Value]| {
+        let resources = all[0]["resources"].as_array().unwrap();
+        resources.iter().map(|resource| resource["usage_percentage"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(used(&shown(&fixture)), used(&before), "made again from files and database");
+
+    let file = folder.join(listed["segments"][0]["file"].as_str().unwrap());
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let (status, said) = failure(&mut on(&fixture, &["store", "verify"]));
+    assert_eq!(status, 1);
+    assert!(said.contains("is damaged"), "{said}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_archived_is_said() {
+    let fixture = with_months().await;
+    let (status, said) = failure(&mut on(&fixture, &["store", "archive", "--before", "2026-07"]));
+    assert!(status == 2 && said.contains("2026-06 or an earlier month is allowed"), "{said}");
+    let (status, said) = failure(&mut on(&fixture, &["store", "archive", "--before", "May"]));
+    assert!(status == 2 && said.contains("--before"), "{said}");
+
+    let read = fixture.folder.path().join("sluice-read.db");
+    let mut read = SqliteConnectOptions::new().filename(read).connect().await.unwrap();
+    let stale = "INSERT INTO consumers (name, building, epoch, position_hi, position_lo, updated_at) VALUES \
+                 ('retired', 0, 1, 3, 0, 0)";
+    sqlx::query(stale).execute(&mut read).await.unwrap();
+    let (status, said) = failure(&mut on(&fixture, &["store", "archive", "--before", "2026-05"]));
+    assert_eq!(status, 1);
+    assert!(said.contains("retired (at 3)") && said.contains("--ignore"), "{said}");
+    on(&fixture, &["store", "archive", "--before", "2026-05", "--ignore", "retired"]).assert().success();
+    on(&fixture, &["store", "verify"]).assert().success();
+}
