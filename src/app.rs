@@ -20,7 +20,9 @@ use crate::commands::execute::Allocations;
 use crate::commands::registry::RegistryCommands;
 use crate::config::MetricsConfig;
 use crate::directory::{Directory, DirectoryError};
+use crate::dispatch::broker::Broker;
 use crate::dispatch::builtin::{Builtin, BuiltinLimits};
+use crate::dispatch::rabbitmq::RabbitOptions;
 use crate::dispatch::{DispatchError, DispatchOptions, Dispatching, Foundation, KnownQueues, Publisher};
 use crate::events::Event;
 use crate::events::envelope::Position;
@@ -67,6 +69,8 @@ pub struct AppOptions {
     pub dispatch: DispatchOptions,
     /// Bounds of the built-in broker.
     pub broker: BuiltinLimits,
+    /// The site's `RabbitMQ`; none = the built-in broker.
+    pub rabbitmq: Option<RabbitOptions>,
     /// Bounds.
     pub limits: Limits,
     /// Whether metrics are collected, and who may read them.
@@ -86,6 +90,7 @@ impl AppOptions {
             notify: NotifyOptions::default(),
             dispatch: DispatchOptions::default(),
             broker: BuiltinLimits::default(),
+            rabbitmq: None,
             limits: Limits::default(),
             metrics: MetricsConfig::default(),
             serving: false,
@@ -199,6 +204,8 @@ pub struct App {
     pub publisher: Arc<Publisher>,
     /// The queues that agents registered.
     pub agent_queues: Arc<KnownQueues>,
+    /// Where the queues of agents are.
+    pub broker: Arc<dyn Broker>,
     /// The broker of this process, if the site has no other.
     pub builtin_broker: Option<Arc<Builtin>>,
     /// Jobs.
@@ -293,7 +300,7 @@ impl App {
             directory: directory.clone(),
             log: options.log.clone(),
         };
-        let dispatching = dispatching(&foundation, &options);
+        let dispatching = dispatching(&foundation, &options)?;
         let consumers = Arc::new(consumers.with(dispatching.consumer(&foundation)));
         let parts = NotifierParts {
             read: read.clone(),
@@ -341,6 +348,7 @@ impl App {
             notifier,
             publisher: dispatching.publisher,
             agent_queues: dispatching.queues,
+            broker: dispatching.broker,
             builtin_broker: dispatching.builtin,
             scheduler,
             settings,
@@ -536,10 +544,10 @@ async fn known(store: &Arc<dyn EventStore>, read: &ReadDb) -> Result<(Arc<Regist
     Ok((registry, follower))
 }
 
-fn dispatching(foundation: &Foundation, options: &AppOptions) -> Dispatching {
+fn dispatching(foundation: &Foundation, options: &AppOptions) -> Result<Dispatching, DispatchError> {
     let mut dispatch = options.dispatch.clone();
     dispatch.publishes |= options.serving;
-    Dispatching::new(foundation, dispatch, options.broker.clone())
+    Dispatching::new(foundation, dispatch, options.broker.clone(), options.rabbitmq.clone())
 }
 
 fn rules(options: &AppOptions, settings: &SiteSettings) -> SiteRules {

@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use secrecy::SecretString;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
@@ -127,12 +128,25 @@ async fn guard(State((state, access)): State<(ApiState, Access)>, mut request: R
     }
     match authenticate(&state, request.headers()).await {
         Ok(principal) if access.admits(principal.role) => {
+            let key = PresentedKey::of(request.headers());
+            request.extensions_mut().insert(key);
             tracing::Span::current().record("user", tracing::field::display(principal.user));
             request.extensions_mut().insert(principal);
             next.run(request).await
         }
         Ok(_) => ApiError::Forbidden.into_response(),
         Err(error) => error.into_response(),
+    }
+}
+
+/// The key that a caller presented and that was found good; never shown.
+#[derive(Debug, Clone)]
+pub struct PresentedKey(pub SecretString);
+
+impl PresentedKey {
+    fn of(headers: &axum::http::HeaderMap) -> Self {
+        let text = headers.get(header::AUTHORIZATION).and_then(|given| given.to_str().ok()).unwrap_or_default();
+        Self(text.split_ascii_whitespace().nth(1).unwrap_or_default().to_owned().into())
     }
 }
 

@@ -9,10 +9,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{TAG, object_types, own};
+use crate::dispatch::AgentQueue;
 use crate::domain::ids::AgentId;
 use crate::events::agent::QueueFacts;
 use crate::http::context::{Body, Context, Id};
-use crate::http::error::{ApiResult, ErrorDetail, ErrorFields};
+use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 
 /// Where an agent's messages wait.
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,7 +56,14 @@ pub async fn register_queue(ctx: Context, Id(agent): Id<AgentId>, Body(mut field
     fields.check()?;
     let owner = ctx.caller.user;
     let done = ctx.app.registry_commands.register_queue(agent, owner, types.as_ref(), &ctx.meta(None)).await?;
+    // The registration stands; a broker that does not answer sets the queue up at the next one, or is set up when a message
+    // is to go there.
+    if let Err(error) = ctx.app.broker.provision(&AgentQueue::from(&done.part), &ctx.key).await {
+        tracing::warn!(%error, queue = done.part.queue, "an agent's queue could not be set up at the broker");
+        return Err(ApiError::Unavailable(Box::new(error)));
+    }
     ctx.visible(done.position).await;
+    ctx.app.publisher.wake();
     let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };
     ctx.one(status, &AgentQueueRegistration::from(done.part))
 }
