@@ -186,7 +186,7 @@ async fn a_rotated_token_opens_the_queue_and_the_old_one_does_not() {
     let fresh = "a-fresh-token-of-forty-letters-or-thereabouts";
     server.app.broker.provision(&queue, &fresh.to_owned().into()).await.unwrap();
     let url = format!("ws://127.0.0.1:{}/ws", variable("WEB_PORT"));
-    Client::connect_to(&url, &queue.vhost, &queue.login, fresh).await.disconnect().await;
+    drop(Client::connect_to(&url, &queue.vhost, &queue.login, fresh).await);
     let mut old = Client::open_at(&url).await;
     old.send(&Client::hello(&queue.vhost, &queue.login, Who::Agent.key().unwrap())).await;
     assert_eq!(old.frame().await.unwrap().command, sluice::dispatch::stomp::Command::Error);
