@@ -3,8 +3,9 @@
 //! A rule that depends on the role alone is checked here, before a handler runs and before anything is looked up. What
 //! depends on the object (owned by the caller, or only visible) the handler checks with [`super::sight::Sight`].
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header;
+use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
@@ -128,8 +129,6 @@ async fn guard(State((state, access)): State<(ApiState, Access)>, mut request: R
     }
     match authenticate(&state, request.headers()).await {
         Ok(principal) if access.admits(principal.role) => {
-            let key = PresentedKey::of(request.headers());
-            request.extensions_mut().insert(key);
             tracing::Span::current().record("user", tracing::field::display(principal.user));
             request.extensions_mut().insert(principal);
             next.run(request).await
@@ -139,18 +138,24 @@ async fn guard(State((state, access)): State<(ApiState, Access)>, mut request: R
     }
 }
 
-/// The key that a caller presented and that was found good; never shown.
-#[derive(Debug, Clone)]
-pub struct PresentedKey(pub SecretString);
+/// The key that the caller came with, for a broker that lets it in with the same one. Never shown or logged.
+pub struct Token(pub SecretString);
 
-impl PresentedKey {
-    fn of(headers: &axum::http::HeaderMap) -> Self {
-        let text = headers.get(header::AUTHORIZATION).and_then(|given| given.to_str().ok()).unwrap_or_default();
-        Self(text.split_ascii_whitespace().nth(1).unwrap_or_default().to_owned().into())
+impl FromRequestParts<ApiState> for Token {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, Self::Rejection> {
+        key(&parts.headers).map(|key| Self(key.into()))
     }
 }
 
 async fn authenticate(state: &ApiState, headers: &axum::http::HeaderMap) -> Result<Principal, ApiError> {
+    let found = state.app.directory.authenticate(key(headers)?, state.app.clock.now()).await;
+    found.map_err(ApiError::internal)?.ok_or(ApiError::InvalidToken)
+}
+
+/// The key in the request's head.
+fn key(headers: &axum::http::HeaderMap) -> Result<&str, ApiError> {
     let given = headers.get(header::AUTHORIZATION).ok_or(ApiError::NotAuthenticated)?;
     let text = given
         .to_str()
@@ -165,6 +170,5 @@ async fn authenticate(state: &ApiState, headers: &axum::http::HeaderMap) -> Resu
     if words.next().is_some() {
         return Err(ApiError::InvalidTokenHeader("Token string should not contain spaces."));
     }
-    let found = state.app.directory.authenticate(key, state.app.clock.now()).await;
-    found.map_err(ApiError::internal)?.ok_or(ApiError::InvalidToken)
+    Ok(key)
 }

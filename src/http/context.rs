@@ -8,11 +8,9 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use secrecy::SecretString;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::access::PresentedKey;
 use super::error::ApiError;
 use super::fields::{Fields, maybe_words};
 use super::json::{Json, JsonError};
@@ -36,8 +34,6 @@ pub struct Context {
     pub app: Arc<App>,
     /// Who calls.
     pub caller: Principal,
-    /// The key that the caller presented.
-    pub key: SecretString,
     /// `http://host`, as the caller reached the service.
     pub base: String,
     /// The path that was asked for.
@@ -58,7 +54,6 @@ impl FromRequestParts<ApiState> for Context {
         Ok(Self {
             app: Arc::clone(&state.app),
             caller,
-            key: parts.extensions.get::<PresentedKey>().map(|key| key.0.clone()).unwrap_or_default(),
             base: base(&parts.headers, parts.uri.authority().map(axum::http::uri::Authority::as_str)),
             path: parts.uri.path().to_owned(),
             query: Query::parse(parts.uri.query().unwrap_or_default()),

@@ -33,7 +33,7 @@ class Agent:
                 "backend, version = get_backend_for_offering(offering, 'order_processing_backend')\n"
                 "print('LOADED ' + json.dumps({'backend': type(backend).__name__, 'settings': offering.backend_settings,\n"
                 "  'components': offering.backend_components_dict, 'host': offering.stomp_ws_host,\n"
-                "  'port': offering.stomp_ws_port, 'path': offering.stomp_ws_path}))\n")
+                "  'port': offering.stomp_ws_port, 'path': offering.stomp_ws_path}, default=str))\n")
         output = run([f"{self.venv}/bin/python", "-c", code, self.config], env=self.env())
         return output[output.rindex("LOADED ") + 7:]
 

@@ -15,6 +15,7 @@ goes at the end. What cannot run for want of something is a failure that says wh
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -70,6 +71,9 @@ def main():
     parser.add_argument("--broker", action="append", choices=sorted(BROKERS))
     parser.add_argument("--keep", action="store_true", help="keep the folder")
     options = parser.parse_args()
+    # Whoever ends this run ends what it started.
+    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(sign, lambda number, frame: sys.exit(128 + number))
     wanted = options.only or ["client", "emulated", "true"]
     names = options.broker or sorted(BROKERS)
     checks = Checks()

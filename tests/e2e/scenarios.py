@@ -25,7 +25,7 @@ offerings:
     components: [{type: COMPONENT, name: COMPONENT, measured_unit: hours, billing_type: limit, limit_period: quarterly}]
     qos: {default: normal, downscaled: slowdown, paused: blocked}
 resources:
-  - {slug: climate-hpc1, name: climate on hpc1, project: climate, offering: hpc1, backend_id: hpc_climate, limits: {COMPONENT: LIMIT}, created: 2025-11-01}
+  - {slug: climate-hpc1, name: climate on hpc1, project: climate, offering: hpc1, backend_id: hpc_climate, limits: {COMPONENT: LIMIT}}
 POLICIES
 tokens:
   - {user: root, role: staff, key_env: E2E_STAFF}

@@ -1,6 +1,7 @@
 //! The queue of an agent: where it is, what it logs in with, which kinds of messages it gets.
 //!
 //! The agent logs in with the token that it registered the queue with; a rotated token works after the next registration.
+//! A broker that cannot be reached makes the registration fail, so that the agent comes again.
 
 use std::collections::BTreeSet;
 
@@ -12,6 +13,7 @@ use super::{TAG, object_types, own};
 use crate::dispatch::AgentQueue;
 use crate::domain::ids::AgentId;
 use crate::events::agent::QueueFacts;
+use crate::http::access::Token;
 use crate::http::context::{Body, Context, Id};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 
@@ -45,24 +47,25 @@ pub struct AgentQueueRequest {
     object_types: Option<Vec<String>>,
 }
 
+/// Makes sure that the broker has the queue, and that the agent can log in with its token.
+pub(super) async fn provision(ctx: &Context, facts: &QueueFacts, token: &Token) -> Result<(), ApiError> {
+    let queue = AgentQueue::from(facts);
+    ctx.app.broker.provision(&queue, &token.0).await.map_err(|error| ApiError::Unavailable(Box::new(error)))
+}
+
 /// Register an agent's queue: 201 if it is new, else 200.
 #[utoipa::path(post, path = "/api/marketplace-site-agent-identities/{uuid}/register_queue/", tag = TAG,
     params(("uuid" = String, Path)), request_body = AgentQueueRequest,
     responses((status = 200, body = AgentQueueRegistration), (status = 201, body = AgentQueueRegistration),
         (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail), (status = 404, body = ErrorDetail)))]
-pub async fn register_queue(ctx: Context, Id(agent): Id<AgentId>, Body(mut fields): Body) -> ApiResult {
+pub async fn register_queue(ctx: Context, token: Token, Id(agent): Id<AgentId>, Body(mut fields): Body) -> ApiResult {
     own(&ctx, agent)?;
     let types = fields.nullable("object_types", object_types).flatten();
     fields.check()?;
     let owner = ctx.caller.user;
     let done = ctx.app.registry_commands.register_queue(agent, owner, types.as_ref(), &ctx.meta(None)).await?;
-    // The registration stands; a broker that does not answer sets the queue up at the next one, or is set up when a message
-    // is to go there.
-    if let Err(error) = ctx.app.broker.provision(&AgentQueue::from(&done.part), &ctx.key).await {
-        tracing::warn!(%error, queue = done.part.queue, "an agent's queue could not be set up at the broker");
-        return Err(ApiError::Unavailable(Box::new(error)));
-    }
     ctx.visible(done.position).await;
+    provision(&ctx, &done.part, &token).await?;
     ctx.app.publisher.wake();
     let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };
     ctx.one(status, &AgentQueueRegistration::from(done.part))

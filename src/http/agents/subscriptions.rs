@@ -5,10 +5,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::queues::provision;
 use super::{NAME_CHARS_MAX, TAG, own, seen, visible};
 use crate::directory::UserRecord;
 use crate::domain::ids::{AgentId, OfferingId, SubscriptionId};
 use crate::events::agent::SubscriptionFacts;
+use crate::http::access::Token;
 use crate::http::context::{Body, Context, Id};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields;
@@ -149,7 +151,7 @@ pub async fn retrieve(ctx: Context, Id(id): Id<SubscriptionId>) -> ApiResult {
     params(("uuid" = String, Path)), request_body = EventSubscriptionQueueRequest,
     responses((status = 200, body = EventSubscriptionQueue), (status = 201, body = EventSubscriptionQueue),
         (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail), (status = 404, body = ErrorDetail)))]
-pub async fn create_queue(ctx: Context, Id(id): Id<SubscriptionId>, Body(mut fields): Body) -> ApiResult {
+pub async fn create_queue(ctx: Context, token: Token, Id(id): Id<SubscriptionId>, Body(mut fields): Body) -> ApiResult {
     let subscription = seen_subscription(&ctx, id)?.facts;
     let agent = own(&ctx, subscription.agent)?;
     let offering = fields.required("offering_uuid", |value| {
@@ -169,6 +171,7 @@ pub async fn create_queue(ctx: Context, Id(id): Id<SubscriptionId>, Body(mut fie
     let offering: OfferingId = offering.unwrap_or(agent.facts.offering);
     let done = ctx.app.registry_commands.create_queue(&subscription, offering, &ctx.meta(None)).await?;
     ctx.visible(done.position).await;
+    provision(&ctx, &done.part, &token).await?;
     let created = ctx.app.registry.read().agents().queue(done.part.consumer).map(|known| known.created);
     let queue = EventSubscriptionQueue {
         uuid: done.part.consumer.to_string(),
