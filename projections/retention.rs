@@ -32,7 +32,7 @@ static DROP_DISPATCHES: LazyLock<String> = LazyLock::new(|| in_list("DELETE FROM
 /// The newest horizon that the log holds, as far as it was applied.
 pub async fn horizon(db: &ReadDb) -> Result<Option<DateTime<Utc>>, SqlError> {
     let select = "SELECT max(horizon) FROM (SELECT horizon FROM evaluation_log_mark UNION ALL \
-                  SELECT horizon FROM command_history_mark)";
+                  SELECT horizon FROM command_history_mark) AS marks";
     db.query_one(select, &[]).await?.map_or(Ok(None), |row| row.opt_time(0))
 }
 

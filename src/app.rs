@@ -30,16 +30,19 @@ use crate::limits::Limits;
 use crate::notify::{Notifier, NotifierParts, NotifyConsumer, NotifyError, NotifyOptions};
 use crate::operations::Operations;
 use crate::projections::{self, registry as tables};
-use crate::reactions::{self, ManualHoldsConsumer, ReactionConsumer, ReactionError, Reactions};
+use crate::reactions::{self, ManualHoldsConsumer, ReactionConsumer, ReactionError, Reactions, UnsettledConsumer};
 use crate::registry::{
     At, FollowError, Follower, PolicyRow, Registry, ResourceEntry, Served, Snapshot, served_position,
 };
 use crate::retention::Retention;
-use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError};
+use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError, SchedulerParts};
 use crate::site_settings::{Settings, SiteSettings};
+use crate::store::address::Database;
 use crate::store::consumer::{ConsumerLoop, LoopError};
+use crate::store::meta::Meta;
+use crate::store::postgres::{self, PostgresStore};
 use crate::store::sql::{ReadDb, SqlError};
-use crate::store::sqlite::{DatabaseFiles, Meta, SqliteStore};
+use crate::store::sqlite::SqliteStore;
 use crate::store::{EventStore, Now, StoreError};
 use crate::telemetry::metrics;
 
@@ -55,8 +58,8 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
 /// What an [`App`] is opened with.
 #[derive(Debug, Clone)]
 pub struct AppOptions {
-    /// The log's file, `…/sluice.db`; the read models lie beside it.
-    pub log: PathBuf,
+    /// Where the database is.
+    pub database: Database,
     /// Live on a simulated clock that stands at this instant, or later.
     pub simulated_clock: Option<DateTime<Utc>>,
     /// When jobs are due, and the site's time zone with it.
@@ -80,10 +83,10 @@ pub struct AppOptions {
 }
 
 impl AppOptions {
-    /// A database in this file, on the real clock, with the defaults.
-    pub fn at(log: impl Into<PathBuf>) -> Self {
+    /// A database, such as the file of a log, on the real clock, with the defaults.
+    pub fn at(database: impl Into<Database>) -> Self {
         Self {
-            log: log.into(),
+            database: database.into(),
             simulated_clock: None,
             schedule: Schedule::daily(chrono_tz::Tz::UTC),
             settings: SiteSettings::default(),
@@ -222,18 +225,24 @@ pub struct App {
 impl App {
     /// Opens a database, making it if it is new, and puts the parts together. Nothing runs yet.
     pub async fn open(options: AppOptions) -> Result<Arc<Self>, AppError> {
-        if let Some(folder) = options.log.parent().filter(|f| !f.as_os_str().is_empty()) {
+        let folder = options.database.file().and_then(Path::parent).filter(|f| !f.as_os_str().is_empty());
+        if let Some(folder) = folder {
             std::fs::create_dir_all(folder).map_err(|source| AppError::File { path: folder.to_owned(), source })?;
         }
-        let files = DatabaseFiles::of(&options.log);
         // The clock that stamps `recorded_at` is known only once the database says which one it lives by.
         let late: Arc<std::sync::OnceLock<Arc<dyn Clock>>> = Arc::default();
         let now: Now = {
             let late = Arc::clone(&late);
             Arc::new(move || late.get().map_or_else(crate::clock::real_now, |clock| clock.now()))
         };
-        let sqlite = SqliteStore::open(&files.log, Arc::clone(&now), options.limits.clone()).await?;
-        let meta = Meta::open(&files.log, &options.limits).await?;
+        let store: Arc<dyn EventStore> = match &options.database {
+            Database::Sqlite(log) => Arc::new(SqliteStore::open(log, Arc::clone(&now), options.limits.clone()).await?),
+            Database::Postgres(url) => {
+                Arc::new(Box::pin(PostgresStore::open(url, Arc::clone(&now), options.limits.clone())).await?)
+            }
+        };
+        let beside = ReadDb::open_beside_log(&options.database, &options.limits).await?;
+        let meta = Meta::new(beside.clone());
         let clock_kind = clock_of(&meta, options.simulated_clock).await?;
         let clock: Arc<dyn Clock> = match &clock_kind {
             AppClock::Real => Arc::new(SystemClock),
@@ -241,9 +250,8 @@ impl App {
         };
         // Set once, right here.
         let _ = late.set(Arc::clone(&clock));
-        let store: Arc<dyn EventStore> = Arc::new(sqlite);
-        let read = ReadDb::open(&files.read, &options.limits).await?;
-        Box::pin(Self::assemble(options, clock, clock_kind, store, read, meta, now)).await
+        let read = ReadDb::open_read(&options.database, &options.limits).await?;
+        Box::pin(Self::assemble(options, clock, clock_kind, store, read, beside, now)).await
     }
 
     async fn assemble(
@@ -252,10 +260,10 @@ impl App {
         clock_kind: AppClock,
         store: Arc<dyn EventStore>,
         read: ReadDb,
-        meta: Meta,
+        beside: ReadDb,
         now: Now,
     ) -> Result<Arc<Self>, AppError> {
-        let directory = Directory::open(&options.log, &options.limits).await?;
+        let (meta, directory) = (Meta::new(beside.clone()), Directory::new(beside));
         let settings = settings(&store, &clock, &options).await?;
         let (registry, follower) = known(&store, &read).await?;
         let rules = rules(&options, &settings.current());
@@ -281,8 +289,21 @@ impl App {
             Arc::clone(&follower),
             Arc::clone(&allocations),
         ));
+        let (known, told, site) = (Arc::clone(&settings), Arc::clone(&allocations), Arc::new(options.clone()));
+        reactions.reload_with(Box::new(move || {
+            let (known, told, site) = (Arc::clone(&known), Arc::clone(&told), Arc::clone(&site));
+            Box::pin(async move {
+                known.load().await?;
+                told.set_rules(self::rules(&site, &known.current()));
+                Ok(())
+            })
+        }));
+        let hold_placed = Arc::new(tokio::sync::Notify::new());
         let feed = ConsumerLoop::new(Arc::clone(&store), read.clone(), Event::decode, now, options.limits.clone());
-        let consumers = projections::consumers(feed).with(ReactionConsumer::new(&reactions)).with(ManualHoldsConsumer);
+        let consumers = projections::consumers(feed)
+            .with(ReactionConsumer::new(&reactions))
+            .with(ManualHoldsConsumer::new(Arc::clone(&hold_placed)))
+            .with(UnsettledConsumer);
         let consumers = if options.serving { consumers.with(Served::new(Arc::clone(&follower))) } else { consumers };
         let notify = NotifyOptions { delivers: options.notify.delivers || options.serving, ..options.notify.clone() };
         let wake = Arc::new(tokio::sync::Notify::new());
@@ -298,7 +319,7 @@ impl App {
             settings: Arc::clone(&settings),
             clock: Arc::clone(&clock),
             directory: directory.clone(),
-            log: options.log.clone(),
+            database: options.database.clone(),
         };
         let dispatching = dispatching(&foundation, &options)?;
         let consumers = Arc::new(consumers.with(dispatching.consumer(&foundation)));
@@ -310,7 +331,7 @@ impl App {
             allocations: Arc::clone(&allocations),
             directory: directory.clone(),
             clock: Arc::clone(&clock),
-            log: options.log.clone(),
+            database: options.database.clone(),
             wake,
         };
         let notifier = Arc::new(Notifier::new(parts, notify)?);
@@ -321,14 +342,15 @@ impl App {
             Arc::clone(&settings),
             Arc::clone(&clock),
         ));
-        let scheduler = Arc::new(Scheduler::new(
-            options.schedule.clone(),
-            Arc::clone(&operations),
-            Arc::clone(&retention),
-            meta.clone(),
-            read.clone(),
-            Arc::clone(&clock),
-        ));
+        let scheduler = Arc::new(Scheduler::new(SchedulerParts {
+            schedule: options.schedule.clone(),
+            operations: Arc::clone(&operations),
+            retention: Arc::clone(&retention),
+            meta: meta.clone(),
+            read: read.clone(),
+            clock: Arc::clone(&clock),
+            wake: hold_placed,
+        }));
         Ok(Arc::new(Self {
             options,
             clock,
@@ -459,7 +481,15 @@ impl App {
     }
 
     /// Claims the database for one server; the claim lasts as long as the answer is kept.
-    pub fn claim(log: &Path) -> Result<ServeClaim, AppError> {
+    pub async fn claim(database: &Database) -> Result<ServeClaim, AppError> {
+        let log = match database {
+            Database::Sqlite(log) => log,
+            Database::Postgres(url) => {
+                let claim = postgres::claim(url).await?;
+                let taken = || AppError::Served(database.to_string().into());
+                return Ok(ServeClaim { _lock: None, _session: Some(claim.ok_or_else(taken)?) });
+            }
+        };
         let path = log.with_extension("db.serving");
         let file = |source| AppError::File { path: path.clone(), source };
         // The claim is the first that a new installation writes.
@@ -468,15 +498,15 @@ impl App {
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(file)?;
         match lock.try_lock() {
-            Ok(()) => Ok(ServeClaim { _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(AppError::Served(log.to_owned())),
+            Ok(()) => Ok(ServeClaim { _lock: Some(lock), _session: None }),
+            Err(TryLockError::WouldBlock) => Err(AppError::Served(log.clone())),
             Err(TryLockError::Error(source)) => Err(file(source)),
         }
     }
 
     /// True if a server has claimed the database.
-    pub fn is_served(log: &Path) -> bool {
-        matches!(Self::claim(log), Err(AppError::Served(_)))
+    pub async fn is_served(database: &Database) -> bool {
+        matches!(Self::claim(database).await, Err(AppError::Served(_)))
     }
 
     /// Takes over settings that were changed.
@@ -489,7 +519,8 @@ impl App {
 
 /// A server's claim to a database.
 pub struct ServeClaim {
-    _lock: File,
+    _lock: Option<File>,
+    _session: Option<postgres::Claim>,
 }
 
 /// What the registry's tables know. The position is read first: what is newer in the rows comes again and changes nothing.

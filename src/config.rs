@@ -4,7 +4,6 @@
 //! `docs/config/sluice.toml`; a test holds the two together. Nothing is read from the machine except through [`Sources`].
 
 mod broker;
-mod database;
 mod load;
 mod metrics;
 mod notify;
@@ -20,8 +19,8 @@ use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+pub use crate::store::address::{Database, DatabaseError};
 pub use broker::{BrokerConfig, BrokerKind};
-pub use database::{Database, DatabaseError};
 pub use load::{ConfigError, Sources};
 pub use metrics::{MetricsAccess, MetricsConfig};
 pub use notify::{MailConfig, MailTransport, NoticesConfig, Secrets, WebhookEndpoint, WebhooksConfig};
@@ -30,7 +29,7 @@ use crate::app::AppOptions;
 use crate::dispatch::DispatchOptions;
 use crate::dispatch::builtin::BuiltinLimits;
 use crate::limits::Limits;
-use crate::scheduler::{JobError, Schedule as DueTimes};
+use crate::scheduler::{CronTexts, JobError, Schedule as DueTimes};
 use crate::site_settings::{BlockCreationScope, SiteSettings};
 
 /// Everything that can be set.
@@ -305,24 +304,25 @@ impl Config {
 
     /// When jobs are due, in the site's time.
     fn due_times(&self) -> Result<DueTimes, JobError> {
-        let (boundary, all, retention) =
-            (&self.schedule.period_boundary, &self.schedule.all_policies, &self.schedule.retention);
-        DueTimes::new(self.time_zone, boundary.as_str(), all.as_str(), retention.as_str())
+        let texts = CronTexts {
+            period_boundary: self.schedule.period_boundary.as_str(),
+            settings_sync: self.schedule.settings_sync.as_str(),
+            evaluate_all: self.schedule.all_policies.as_str(),
+            retention: self.schedule.retention.as_str(),
+        };
+        DueTimes::new(self.time_zone, texts)
     }
 
     /// What the application is opened with.
     ///
     /// # Errors
-    /// There is no place for the database, or it is one that this release cannot use.
+    /// There is no place for the database.
     pub fn app_options(&self) -> Result<AppOptions, ConfigError> {
-        let log = match self.database()? {
-            Database::Sqlite(path) => path,
-            other @ Database::Postgres(_) => return Err(ConfigError::NotYet(other.to_string())),
-        };
+        let database = self.database()?;
         let schedule = self.due_times().map_err(|error| ConfigError::Value(error.to_string()))?;
         let (rabbitmq, missing_secret) = self.rabbit_options();
         Ok(AppOptions {
-            log,
+            database,
             simulated_clock: self.simulated_clock,
             schedule,
             settings: self.settings(),

@@ -42,6 +42,10 @@ pub struct Limits {
     pub lock_wait: Duration,
     /// How often to look for what another process appended.
     pub foreign_poll: Duration,
+    /// How often to look for what another process appended to a shared database, should its notification be lost.
+    pub shared_poll: Duration,
+    /// How long a transaction on a server may stand still before the server ends it: its process is frozen or gone.
+    pub idle_transaction_max: Duration,
     /// Events that a consumer gets at once.
     pub consumer_batch_events: usize,
     /// Folded allocation books that stay in memory while commands come, about 10 KiB each. With fewer than a site has
@@ -73,6 +77,8 @@ impl Default for Limits {
             row_buffer_max: 512,
             lock_wait: Duration::from_secs(10),
             foreign_poll: Duration::from_millis(250),
+            shared_poll: Duration::from_secs(1),
+            idle_transaction_max: Duration::from_secs(8),
             consumer_batch_events: 4_000,
             books_max: 16_384,
             consumer_retry_first: Duration::from_millis(100),

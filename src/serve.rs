@@ -50,7 +50,7 @@ impl Server {
         app.settle().await?;
         match &app.clock_kind {
             AppClock::Real => {
-                app.scheduler.catch_up().await.map_err(AppError::from)?;
+                app.scheduler.start(&CancellationToken::new()).await.map_err(AppError::from)?;
             }
             AppClock::Simulated(_) => {
                 // An application that has lived on since it was opened (the demo) is past that time by now.

@@ -105,7 +105,7 @@ macro_rules! matching {
             $driver,
             " AND ($2 IS NULL OR x.slug = $2) AND ($3 IS NULL OR instr(lower(x.name), lower($3)) > 0) ",
             "AND ($4 IS NULL OR x.name = $4) AND ($5 IS NULL OR x.backend_id = $5) AND ($6 IS NULL OR x.offering = $6) ",
-            "AND ($7 IS NULL OR x.customer = $7) AND ($8 IS NULL OR x.project = $8) AND ($9 = 0 OR ((1 << x.state) & $9) <> 0) ",
+            "AND ($7 IS NULL OR x.customer = $7) AND ($8 IS NULL OR x.project = $8) AND ($9 = 0 OR ((1 << CAST(x.state AS INTEGER)) & $9) <> 0) ",
             "AND (x.flags & $10) = $11 AND ($12 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($12)) ",
             "OR x.project IN (SELECT unhex(value) FROM json_each($13)) ",
             "OR x.offering IN (SELECT unhex(value) FROM json_each($14))) ",

@@ -17,9 +17,12 @@ mod import_table;
 mod notices;
 mod output;
 mod projections;
+mod scheduler;
 mod serve;
 mod session;
+mod settings;
 mod status;
+mod timeline;
 mod token;
 mod users;
 
@@ -87,12 +90,23 @@ enum Command {
     /// Show how policies and resources stand
     #[command(name = "slurm_policy_status", alias = "slurm-policy-status")]
     Status(status::Options),
+    /// Show what happened to a resource, newest first
+    Timeline(timeline::Options),
+    /// Decide by hand that an account's raw usage starts again at zero
+    #[command(name = "reset_raw_usage", alias = "reset-raw-usage")]
+    ResetRawUsage(timeline::Reset),
     /// Prune old rows of the evaluation log and the command history
     #[command(name = "cleanup_slurm_logs", alias = "cleanup-slurm-logs")]
     Cleanup(cleanup::Options),
     /// Place, list and release manual holds
     #[command(subcommand)]
     Hold(hold::Command),
+    /// Show what happens by itself: runs of jobs, when each is due, re-evaluations
+    #[command(subcommand)]
+    Scheduler(scheduler::Command),
+    /// Show and change the settings that may change while the service runs
+    #[command(subcommand)]
+    Settings(settings::Command),
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(token::Command),
@@ -166,8 +180,14 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Apply(options) => apply::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Evaluate(options) => evaluate::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Status(options) => status::run(&Session::open(&cli.globals).await?, &options, out).await,
+            Command::Timeline(options) => timeline::run(&Session::open(&cli.globals).await?, &options, out).await,
+            Command::ResetRawUsage(options) => {
+                timeline::reset(&Session::open(&cli.globals).await?, &options, out).await
+            }
             Command::Cleanup(options) => cleanup::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Hold(command) => hold::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Scheduler(command) => scheduler::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Settings(command) => settings::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Token(command) => token::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Users(command) => users::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Notices(command) => notices::run(&Session::open(&cli.globals).await?, command, out).await,

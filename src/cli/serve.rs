@@ -29,7 +29,7 @@ pub(super) async fn run(globals: &Globals, options: Options, _: &Out) -> Result<
     let config = config_of(globals, options.listen.as_ref())?;
     crate::telemetry::start(&config.log).map_err(|error| ConfigError::Value(format!("log.level: {error}")))?;
     let app_options = AppOptions { serving: true, ..config.app_options()? };
-    let _claim = App::claim(&app_options.log)?;
+    let _claim = App::claim(&app_options.database).await?;
     let app = App::open(app_options).await?;
     let server = Server::start(Arc::clone(&app), config.listen).await.map_err(failed)?;
     announce(server.address())?;

@@ -1,6 +1,7 @@
 //! What a command works with: the configuration, the opened database, and who asks.
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ impl Session {
         let log = if config.log == LogConfig::default() { &quiet } else { &config.log };
         crate::telemetry::start(log).map_err(|error| ConfigError::Value(format!("log.level: {error}")))?;
         let options = config.app_options()?;
-        let served = options.log.exists() && App::is_served(&options.log);
+        let served = options.database.file().is_none_or(Path::exists) && App::is_served(&options.database).await;
         let app = App::open(options).await?;
         Ok(Self { config, app, served })
     }

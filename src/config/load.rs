@@ -71,9 +71,6 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: &'static str,
     },
-    /// A database that this release cannot use.
-    #[error("{0}: this release keeps its data in SQLite; write sqlite:///path/to/sluice.db")]
-    NotYet(String),
     /// Nobody says where data belongs.
     #[error("there is no place for the database: set --database or --data-dir (neither XDG_DATA_HOME nor HOME is set)")]
     NoDataDir,

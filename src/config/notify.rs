@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, ConfigError, Sources};
 use crate::notify::{Endpoint, MailOptions, MailTransportOptions, NotifyOptions, RetryOptions, SmtpOptions, SmtpTls};
+use crate::store::address::Database;
 
 /// The page of a resource under the public address.
 const RESOURCE_PATH: &str = "/api/marketplace-provider-resources/{uuid}/";
@@ -212,11 +213,17 @@ impl Config {
         }
     }
 
+    /// Where mail goes that nobody names a folder for; none if it stands beside the file of the database.
+    fn mail_folder(&self) -> Option<PathBuf> {
+        let on_a_server = matches!(self.database, Some(Database::Postgres(_)));
+        self.data_dir.as_ref().filter(|_| on_a_server).map(|folder| folder.join("mail"))
+    }
+
     fn mail_transport(&self, missing: &mut Vec<String>) -> MailTransportOptions {
         let mail = &self.mail;
         match mail.transport {
             MailTransport::None => MailTransportOptions::None,
-            MailTransport::Maildir => MailTransportOptions::Maildir(mail.folder.clone()),
+            MailTransport::Maildir => MailTransportOptions::Maildir(mail.folder.clone().or_else(|| self.mail_folder())),
             MailTransport::Smtp => MailTransportOptions::Smtp(SmtpOptions {
                 host: mail.host.clone(),
                 port: mail.port,

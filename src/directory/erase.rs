@@ -5,11 +5,11 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::Row;
 use uuid::Uuid;
 
 use super::{Directory, DirectoryError};
 use crate::domain::ids::UserId;
+use crate::store::sql::SqlValue;
 
 /// Who is to be erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,30 +31,30 @@ pub struct Erased {
     pub tokens_revoked: u64,
 }
 
-const BY_ID: &str = "SELECT user_id, email FROM directory_entries WHERE user_id = ?1";
-const BY_NAME: &str = "SELECT user_id, email FROM directory_entries WHERE username = ?1";
-const BY_EMAIL: &str = "SELECT user_id, email FROM directory_entries WHERE lower(email) = lower(?1)";
-const ADDRESSES: &str = "SELECT user_id FROM directory_entries WHERE kind = 'address' AND lower(email) = lower(?1)";
-const DELETE: &str = "DELETE FROM directory_entries WHERE user_id = ?1";
-const REVOKE: &str = "UPDATE tokens SET revoked_at = ?2 WHERE user_id = ?1 AND revoked_at IS NULL";
-const UNLABEL: &str = "UPDATE tokens SET label = NULL WHERE user_id = ?1";
+const BY_ID: &str = "SELECT user_id, email FROM directory_entries WHERE user_id = $1";
+const BY_NAME: &str = "SELECT user_id, email FROM directory_entries WHERE username = $1";
+const BY_EMAIL: &str = "SELECT user_id, email FROM directory_entries WHERE lower(email) = lower($1)";
+const ADDRESSES: &str = "SELECT user_id FROM directory_entries WHERE kind = 'address' AND lower(email) = lower($1)";
+const DELETE: &str = "DELETE FROM directory_entries WHERE user_id = $1";
+const REVOKE: &str = "UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
+const UNLABEL: &str = "UPDATE tokens SET label = NULL WHERE user_id = $1";
 
 impl Directory {
     /// Erases a person; nothing is left of the name, the address and what tokens were labelled with. An id erases also the
     /// addresses in policies that are the same as the user's.
     pub async fn erase(&self, subject: &Subject, now: DateTime<Utc>) -> Result<Erased, DirectoryError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let query = match subject {
-            Subject::Id(id) => sqlx::query(BY_ID).bind(id.as_uuid()),
-            Subject::Username(name) => sqlx::query(BY_NAME).bind(name),
-            Subject::Email(email) => sqlx::query(BY_EMAIL).bind(email),
+        let mut tx = self.db.begin().await?;
+        let (text, key): (_, SqlValue) = match subject {
+            Subject::Id(id) => (BY_ID, id.as_uuid().into()),
+            Subject::Username(name) => (BY_NAME, name.as_str().into()),
+            Subject::Email(email) => (BY_EMAIL, email.as_str().into()),
         };
         let mut entries: Vec<Uuid> = Vec::new();
-        for row in query.fetch_all(&mut *transaction).await? {
-            entries.push(row.try_get(0)?);
-            if let Some(email) = row.try_get::<Option<String>, _>(1)? {
-                for row in sqlx::query(ADDRESSES).bind(email).fetch_all(&mut *transaction).await? {
-                    entries.push(row.try_get(0)?);
+        for row in tx.query(text, &[key]).await? {
+            entries.push(row.uuid(0)?);
+            if let Some(email) = row.opt_text(1)? {
+                for row in tx.query(ADDRESSES, &[email.into()]).await? {
+                    entries.push(row.uuid(0)?);
                 }
             }
         }
@@ -62,15 +62,14 @@ impl Directory {
         entries.dedup();
         let mut erased = Erased::default();
         for id in entries {
-            sqlx::query(DELETE).bind(id).execute(&mut *transaction).await?;
-            let revoked = sqlx::query(REVOKE).bind(id).bind(now.timestamp_micros()).execute(&mut *transaction).await?;
-            erased.tokens_revoked += revoked.rows_affected();
-            sqlx::query(UNLABEL).bind(id).execute(&mut *transaction).await?;
+            tx.execute(DELETE, &[id.into()]).await?;
+            erased.tokens_revoked += tx.execute(REVOKE, &[id.into(), now.into()]).await?;
+            tx.execute(UNLABEL, &[id.into()]).await?;
             erased.entries.push(id.into());
         }
-        transaction.commit().await?;
+        tx.commit().await?;
         // Whoever reads just now keeps the journal; then the next checkpoint overwrites it.
-        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await {
+        if let Err(error) = self.db.overwrite_journal().await {
             tracing::warn!(%error, "the journal still holds what was erased, until it is overwritten");
         }
         Ok(erased)

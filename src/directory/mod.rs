@@ -8,28 +8,19 @@ mod erase;
 mod tokens;
 mod users;
 
-use std::path::Path;
-
-use sqlx::SqlitePool;
-
 pub use erase::{Erased, Subject};
 pub use tokens::{KEY_CHARS_MIN, NewToken, Principal, Role, TokenRecord, key_complaint};
 pub use users::{UserDetails, UserRecord};
 
 use crate::clock::IdSource;
-use crate::limits::Limits;
-use crate::store::StoreError;
-use crate::store::sqlite::beside_the_log;
+use crate::store::sql::{ReadDb, SqlError};
 
 /// Why the directory did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// The file could not be opened.
-    #[error("the directory cannot be opened")]
-    Open(#[source] StoreError),
     /// The database failed or refused.
     #[error("the directory's database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] SqlError),
     /// Two persons, one name.
     #[error("the user name {0:?} is taken by another user")]
     UsernameTaken(String),
@@ -50,22 +41,18 @@ pub enum DirectoryError {
 /// Users, addresses and tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct Directory {
-    readers: SqlitePool,
-    /// Holds one connection, so whoever writes waits for whoever is writing.
-    writer: SqlitePool,
+    db: ReadDb,
     ids: IdSource,
 }
 
 impl Directory {
-    /// Opens the directory in the log's file and makes or upgrades its tables.
-    pub async fn open(path: &Path, limits: &Limits) -> Result<Self, DirectoryError> {
-        let (readers, writer) = beside_the_log(path, limits).await.map_err(DirectoryError::Open)?;
-        Ok(Self { readers, writer, ids: IdSource })
+    /// The directory in the tables beside a log.
+    pub fn new(db: ReadDb) -> Self {
+        Self { db, ids: IdSource }
     }
 
     /// Closes every connection; later calls fail.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        self.db.close().await;
     }
 }

@@ -9,14 +9,11 @@ use chrono::{DateTime, Utc};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 use subtle::ConstantTimeEq;
-use uuid::Uuid;
 
-use super::users::instant;
 use super::{Directory, DirectoryError};
 use crate::domain::ids::{OfferingId, TokenId, UserId};
+use crate::store::sql::{SqlRow, SqlValue};
 
 /// The fewest characters of a key that somebody brings along.
 pub const KEY_CHARS_MIN: usize = 20;
@@ -153,14 +150,14 @@ pub fn key_complaint(key: &str) -> Option<&'static str> {
 }
 
 const INSERT: &str = "INSERT INTO tokens \
-    (token_id, user_id, role, offering_id, label, key_hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    (token_id, user_id, role, offering_id, label, key_hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 const BY_HASH: &str = "SELECT t.token_id, t.user_id, coalesce(e.username, ''), t.role, t.offering_id, t.label, \
     t.created_at, t.expires_at, t.revoked_at, t.key_hash \
-    FROM tokens t LEFT JOIN directory_entries e USING (user_id) WHERE t.key_hash = ?1";
+    FROM tokens t LEFT JOIN directory_entries e USING (user_id) WHERE t.key_hash = $1";
 const ALL: &str = "SELECT t.token_id, t.user_id, coalesce(e.username, ''), t.role, t.offering_id, t.label, \
     t.created_at, t.expires_at, t.revoked_at, t.key_hash \
     FROM tokens t LEFT JOIN directory_entries e USING (user_id) ORDER BY t.created_at, t.token_id";
-const REVOKE: &str = "UPDATE tokens SET revoked_at = ?2 WHERE token_id = ?1 AND revoked_at IS NULL";
+const REVOKE: &str = "UPDATE tokens SET revoked_at = $2 WHERE token_id = $1 AND revoked_at IS NULL";
 
 fn hash(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()
@@ -177,18 +174,17 @@ fn random_key() -> String {
     })
 }
 
-fn token(row: &SqliteRow) -> Result<TokenRecord, DirectoryError> {
-    let role: String = row.try_get(3)?;
+fn token(row: &SqlRow) -> Result<TokenRecord, DirectoryError> {
     Ok(TokenRecord {
-        id: row.try_get::<Uuid, _>(0)?.into(),
-        user: row.try_get::<Uuid, _>(1)?.into(),
-        username: row.try_get(2)?,
-        role: Role::parse(&role).ok_or(DirectoryError::Unreadable("an unknown role"))?,
-        offering: row.try_get::<Option<Uuid>, _>(4)?.map(Into::into),
-        label: row.try_get(5)?,
-        created: instant(row, 6)?.ok_or(DirectoryError::Unreadable("a time is missing"))?,
-        expires_at: instant(row, 7)?,
-        revoked_at: instant(row, 8)?,
+        id: row.uuid(0)?.into(),
+        user: row.uuid(1)?.into(),
+        username: row.text(2)?.to_owned(),
+        role: Role::parse(row.text(3)?).ok_or(DirectoryError::Unreadable("an unknown role"))?,
+        offering: row.opt_uuid(4)?.map(Into::into),
+        label: row.opt_text(5)?.map(str::to_owned),
+        created: row.time(6)?,
+        expires_at: row.opt_time(7)?,
+        revoked_at: row.opt_time(8)?,
     })
 }
 
@@ -203,31 +199,32 @@ impl Directory {
             return Err(DirectoryError::KeyUnusable(complaint));
         }
         let id = self.ids.fresh();
-        let inserted = sqlx::query(INSERT)
-            .bind(id)
-            .bind(new.user.as_uuid())
-            .bind(new.role.as_str())
-            .bind(new.offering.map(|offering| offering.as_uuid()))
-            .bind(new.label)
-            .bind(hash(&key).to_vec())
-            .bind(now.timestamp_micros())
-            .bind(new.expires_at.map(|end| end.timestamp_micros()))
-            .execute(&self.writer)
-            .await;
-        match inserted {
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Err(DirectoryError::KeyInUse),
-            Err(error) => Err(error.into()),
-            Ok(_) => Ok((id.into(), key)),
-        }
+        let values = [
+            SqlValue::Uuid(id),
+            new.user.as_uuid().into(),
+            new.role.as_str().into(),
+            new.offering.map(|offering| offering.as_uuid()).into(),
+            new.label.into(),
+            hash(&key).to_vec().into(),
+            now.into(),
+            new.expires_at.into(),
+        ];
+        let mut tx = self.db.begin().await?;
+        match tx.execute(INSERT, &values).await {
+            Err(error) if error.is_unique_violation() => return Err(DirectoryError::KeyInUse),
+            done => done?,
+        };
+        tx.commit().await?;
+        Ok((id.into(), key))
     }
 
     /// The token that this key was made for, in force or not.
     pub async fn token_of_key(&self, key: &str) -> Result<Option<TokenRecord>, DirectoryError> {
         let wanted = hash(key);
-        let Some(row) = sqlx::query(BY_HASH).bind(wanted.to_vec()).fetch_optional(&self.readers).await? else {
+        let Some(row) = self.db.query_one(BY_HASH, &[wanted.to_vec().into()]).await? else {
             return Ok(None);
         };
-        let kept: Vec<u8> = row.try_get(9)?;
+        let kept = row.bytes(9)?;
         if bool::from(kept.ct_eq(&wanted[..])) { token(&row).map(Some) } else { Ok(None) }
     }
 
@@ -245,13 +242,15 @@ impl Directory {
 
     /// Every token ever made, oldest first.
     pub async fn tokens(&self) -> Result<Vec<TokenRecord>, DirectoryError> {
-        let rows = sqlx::query(ALL).fetch_all(&self.readers).await?;
+        let rows = self.db.query(ALL, &[]).await?;
         rows.iter().map(token).collect()
     }
 
     /// Revokes a token; says whether it was there and in force.
     pub async fn revoke_token(&self, id: TokenId, now: DateTime<Utc>) -> Result<bool, DirectoryError> {
-        let done = sqlx::query(REVOKE).bind(id.as_uuid()).bind(now.timestamp_micros()).execute(&self.writer).await?;
-        Ok(done.rows_affected() > 0)
+        let mut tx = self.db.begin().await?;
+        let done = tx.execute(REVOKE, &[id.as_uuid().into(), now.into()]).await?;
+        tx.commit().await?;
+        Ok(done > 0)
     }
 }

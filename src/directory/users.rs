@@ -6,12 +6,10 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
-use uuid::Uuid;
 
 use super::{Directory, DirectoryError};
 use crate::domain::ids::UserId;
+use crate::store::sql::{SqlRow, SqlValue};
 
 /// A user as the directory keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,40 +42,32 @@ pub struct UserDetails {
 }
 
 const INSERT_USER: &str = "INSERT INTO directory_entries \
-    (user_id, kind, username, email, full_name, created_at, modified_at) VALUES (?1, 'user', ?2, ?3, ?4, ?5, ?5)";
-const UPDATE_USER: &str = "UPDATE directory_entries SET kind = 'user', username = ?2, email = ?3, full_name = ?4, \
-    modified_at = ?5 WHERE user_id = ?1";
+    (user_id, kind, username, email, full_name, created_at, modified_at) VALUES ($1, 'user', $2, $3, $4, $5, $5)";
+const UPDATE_USER: &str = "UPDATE directory_entries SET kind = 'user', username = $2, email = $3, full_name = $4, \
+    modified_at = $5 WHERE user_id = $1";
 const USER_BY_ID: &str = "SELECT user_id, username, email, full_name, created_at, modified_at FROM directory_entries \
-    WHERE user_id = ?1 AND kind = 'user'";
+    WHERE user_id = $1 AND kind = 'user'";
 const USER_BY_NAME: &str = "SELECT user_id, username, email, full_name, created_at, modified_at FROM directory_entries \
-    WHERE username = ?1";
+    WHERE username = $1";
 // The ids travel as one JSON list, so that the text is the same for any number of them.
 const USERS_BY_IDS: &str = "SELECT user_id, username, email, full_name, created_at, modified_at FROM directory_entries \
-    WHERE kind = 'user' AND user_id IN (SELECT unhex(value) FROM json_each(?1))";
+    WHERE kind = 'user' AND user_id IN (SELECT unhex(value) FROM json_each($1))";
 const ALL_USERS: &str = "SELECT user_id, username, email, full_name, created_at, modified_at FROM directory_entries \
     WHERE kind = 'user' ORDER BY username";
 const EMAILS_BY_IDS: &str = "SELECT user_id, email FROM directory_entries \
-    WHERE email IS NOT NULL AND user_id IN (SELECT unhex(value) FROM json_each(?1))";
-const FIND_ADDRESS: &str = "SELECT user_id FROM directory_entries WHERE kind = 'address' AND lower(email) = lower(?1)";
+    WHERE email IS NOT NULL AND user_id IN (SELECT unhex(value) FROM json_each($1))";
+const FIND_ADDRESS: &str = "SELECT user_id FROM directory_entries WHERE kind = 'address' AND lower(email) = lower($1)";
 const INSERT_ADDRESS: &str = "INSERT INTO directory_entries (user_id, kind, email, created_at, modified_at) \
-    VALUES (?1, 'address', ?2, ?3, ?3)";
+    VALUES ($1, 'address', $2, $3, $3)";
 
-pub(super) fn instant(row: &SqliteRow, column: usize) -> Result<Option<DateTime<Utc>>, DirectoryError> {
-    let micros: Option<i64> = row.try_get(column)?;
-    micros
-        .map(|m| DateTime::from_timestamp_micros(m).ok_or(DirectoryError::Unreadable("a time is out of range")))
-        .transpose()
-}
-
-fn user(row: &SqliteRow) -> Result<UserRecord, DirectoryError> {
-    let time = |column| instant(row, column)?.ok_or(DirectoryError::Unreadable("a time is missing"));
+fn user(row: &SqlRow) -> Result<UserRecord, DirectoryError> {
     Ok(UserRecord {
-        id: row.try_get::<Uuid, _>(0)?.into(),
-        username: row.try_get(1)?,
-        email: row.try_get(2)?,
-        full_name: row.try_get(3)?,
-        created: time(4)?,
-        modified: time(5)?,
+        id: row.uuid(0)?.into(),
+        username: row.text(1)?.to_owned(),
+        email: row.opt_text(2)?.map(str::to_owned),
+        full_name: row.text(3)?.to_owned(),
+        created: row.time(4)?,
+        modified: row.time(5)?,
     })
 }
 
@@ -89,38 +79,34 @@ fn list_of(ids: &[UserId]) -> String {
 impl Directory {
     /// Makes or changes a user's entry; says whether anything was different.
     pub async fn put_user(&self, wanted: &UserDetails, now: DateTime<Utc>) -> Result<bool, DirectoryError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let id = wanted.id.as_uuid();
-        let named = sqlx::query(USER_BY_NAME).bind(&wanted.username).fetch_optional(&mut *transaction).await?;
+        let mut tx = self.db.begin().await?;
+        let id = SqlValue::Uuid(wanted.id.as_uuid());
+        let named = tx.query_one(USER_BY_NAME, &[wanted.username.as_str().into()]).await?;
         if named.as_ref().map(user).transpose()?.is_some_and(|other| other.id != wanted.id) {
             return Err(DirectoryError::UsernameTaken(wanted.username.clone()));
         }
-        let known = sqlx::query(USER_BY_ID).bind(id).fetch_optional(&mut *transaction).await?;
+        let known = tx.query_one(USER_BY_ID, std::slice::from_ref(&id)).await?;
         let known = known.as_ref().map(user).transpose()?;
         if known.as_ref().is_some_and(|known| known.matches(wanted)) {
             return Ok(false);
         }
-        sqlx::query(if known.is_some() { UPDATE_USER } else { INSERT_USER })
-            .bind(id)
-            .bind(&wanted.username)
-            .bind(&wanted.email)
-            .bind(&wanted.full_name)
-            .bind(now.timestamp_micros())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
+        let text = if known.is_some() { UPDATE_USER } else { INSERT_USER };
+        let name = SqlValue::from(wanted.username.as_str());
+        let values = [id, name, wanted.email.clone().into(), wanted.full_name.as_str().into(), now.into()];
+        tx.execute(text, &values).await?;
+        tx.commit().await?;
         Ok(true)
     }
 
     /// A user.
     pub async fn user(&self, id: UserId) -> Result<Option<UserRecord>, DirectoryError> {
-        let row = sqlx::query(USER_BY_ID).bind(id.as_uuid()).fetch_optional(&self.readers).await?;
+        let row = self.db.query_one(USER_BY_ID, &[id.as_uuid().into()]).await?;
         row.as_ref().map(user).transpose()
     }
 
     /// The user of this name.
     pub async fn user_by_username(&self, username: &str) -> Result<Option<UserRecord>, DirectoryError> {
-        let row = sqlx::query(USER_BY_NAME).bind(username).fetch_optional(&self.readers).await?;
+        let row = self.db.query_one(USER_BY_NAME, &[username.into()]).await?;
         row.as_ref().map(user).transpose()
     }
 
@@ -129,32 +115,32 @@ impl Directory {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let rows = sqlx::query(USERS_BY_IDS).bind(list_of(ids)).fetch_all(&self.readers).await?;
+        let rows = self.db.query(USERS_BY_IDS, &[list_of(ids).into()]).await?;
         rows.iter().map(|row| user(row).map(|user| (user.id, user))).collect()
     }
 
     /// Every user, by name.
     pub async fn all_users(&self) -> Result<Vec<UserRecord>, DirectoryError> {
-        let rows = sqlx::query(ALL_USERS).fetch_all(&self.readers).await?;
+        let rows = self.db.query(ALL_USERS, &[]).await?;
         rows.iter().map(user).collect()
     }
 
     /// The ids that stand for these mail addresses, in their order; an address that is new gets one.
     pub async fn address_ids(&self, emails: &[String], now: DateTime<Utc>) -> Result<Vec<UserId>, DirectoryError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.db.begin().await?;
         let mut found = Vec::with_capacity(emails.len());
         for email in emails {
-            let known = sqlx::query(FIND_ADDRESS).bind(email).fetch_optional(&mut *transaction).await?;
-            let id: Uuid = if let Some(row) = known {
-                row.try_get(0)?
+            let known = tx.query_one(FIND_ADDRESS, &[email.as_str().into()]).await?;
+            let id = if let Some(row) = known {
+                row.uuid(0)?
             } else {
-                let (id, at) = (self.ids.fresh(), now.timestamp_micros());
-                sqlx::query(INSERT_ADDRESS).bind(id).bind(email).bind(at).execute(&mut *transaction).await?;
+                let id = self.ids.fresh();
+                tx.execute(INSERT_ADDRESS, &[id.into(), email.as_str().into(), now.into()]).await?;
                 id
             };
             found.push(id.into());
         }
-        transaction.commit().await?;
+        tx.commit().await?;
         Ok(found)
     }
 
@@ -163,10 +149,10 @@ impl Directory {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = sqlx::query(EMAILS_BY_IDS).bind(list_of(ids)).fetch_all(&self.readers).await?;
+        let rows = self.db.query(EMAILS_BY_IDS, &[list_of(ids).into()]).await?;
         let mut emails: HashMap<UserId, String> = HashMap::with_capacity(rows.len());
         for row in &rows {
-            emails.insert(row.try_get::<Uuid, _>(0)?.into(), row.try_get(1)?);
+            emails.insert(row.uuid(0)?.into(), row.text(1)?.to_owned());
         }
         Ok(ids.iter().filter_map(|id| emails.remove(id)).collect())
     }

@@ -14,6 +14,7 @@ use crate::directory::Directory;
 use crate::registry::{Follower, Registry};
 use crate::site_settings::Settings;
 use crate::store::EventStore;
+use crate::store::address::Database;
 use crate::store::sql::ReadDb;
 
 /// What messages to agents rest on.
@@ -34,8 +35,8 @@ pub struct Foundation {
     pub clock: Arc<dyn Clock>,
     /// Who may log in.
     pub directory: Directory,
-    /// The log's file.
-    pub log: std::path::PathBuf,
+    /// Where the database is.
+    pub database: Database,
 }
 
 /// Everything about messages to agents.
@@ -84,7 +85,7 @@ impl Dispatching {
             clock: Arc::clone(&on.clock),
             broker: Arc::clone(&broker),
             queues: Arc::clone(&queues) as _,
-            log: on.log.clone(),
+            database: on.database.clone(),
             wake: Arc::clone(&wake),
         };
         Ok(Self { publisher: Arc::new(Publisher::new(parts, options)), queues, broker, builtin, wake })

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use crate::notify::RetryOptions;
 use crate::registry::{Follower, Registry};
 use crate::site_settings::Settings;
 use crate::store::EventStore;
+use crate::store::address::Database;
 use crate::store::sql::ReadDb;
 
 mod pass;
@@ -91,7 +92,7 @@ pub struct PublisherParts {
     /// Which there are.
     pub queues: Arc<dyn AgentQueues>,
     /// The log's file; a lock lies beside it.
-    pub log: PathBuf,
+    pub database: Database,
     /// What wakes the publisher; the consumer has it too.
     pub wake: Arc<Notify>,
 }
@@ -153,7 +154,7 @@ impl Publisher {
             return Ok(0);
         }
         let _alone = self.working.lock().await;
-        let Some(_only) = lock(&self.parts.log)? else { return Ok(0) };
+        let Some(_only) = alone(&self.parts.database)? else { return Ok(0) };
         if !self.folded().await? {
             return Ok(0);
         }
@@ -186,7 +187,7 @@ impl Publisher {
             return Ok((0, 0));
         }
         let _alone = self.working.lock().await;
-        let Some(_only) = lock(&self.parts.log)? else { return Ok((0, 0)) };
+        let Some(_only) = alone(&self.parts.database)? else { return Ok((0, 0)) };
         if !self.folded().await? {
             return Ok((0, 0));
         }
@@ -372,6 +373,14 @@ impl Publisher {
             error: error.to_owned(),
         };
         (row.resource.into(), AllocationCommand::RecordDispatch(DispatchRecord::Failed(failed)))
+    }
+}
+
+/// The right to publish. On a server, whoever serves the database has it.
+fn alone(database: &Database) -> Result<Option<Vec<File>>, DispatchError> {
+    match database.file() {
+        Some(log) => Ok(lock(log)?.map(|file| vec![file])),
+        None => Ok(Some(Vec::new())),
     }
 }
 

@@ -28,7 +28,7 @@ const ENDS_SOON: TimeDelta = TimeDelta::days(14);
 
 /// Looks at an opened database, without changing it.
 pub(super) async fn examine(app: &Arc<App>, config: &Config, options: DoctorOptions) -> Vec<Finding> {
-    let served = App::is_served(&app.options.log);
+    let served = App::is_served(&app.options.database).await;
     let mut found = clock(app, config).await;
     found.extend(server(config, served, options.network).await);
     found.extend(consumers(app, served).await);

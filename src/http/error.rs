@@ -148,7 +148,9 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict { .. } => Self::Contended,
-            StoreError::Unavailable(_) | StoreError::Unknown(_) => Self::Unavailable(Box::new(error)),
+            StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::LeaseLost(_) => {
+                Self::Unavailable(Box::new(error))
+            }
             StoreError::Rejected(_) | StoreError::Corrupt(_) => Self::internal(error),
         }
     }
@@ -194,7 +196,7 @@ impl From<Refusal> for ApiError {
             Refusal::HoldInThePast { .. } => "expires_at",
             Refusal::NoSuchHold(_) | Refusal::Missing => return Self::NotFound,
             Refusal::StaleRegistry { .. } => return Self::Contended,
-            Refusal::Exists | Refusal::NotLive(_) => "non_field_errors",
+            Refusal::Exists | Refusal::NoPolicy | Refusal::NotLive(_) => "non_field_errors",
         };
         Self::field(field, sentence(&refusal.to_string()))
     }

@@ -26,6 +26,7 @@ mod reference;
 mod registry;
 mod resolve;
 mod resources;
+mod scheduler;
 mod settings;
 mod sight;
 mod state;
@@ -61,6 +62,7 @@ fn routes(state: &ApiState) -> Routes {
         tokens::routes,
         notices::routes,
         settings::routes,
+        scheduler::routes,
         events::routes,
         clock::routes,
         broker::routes,

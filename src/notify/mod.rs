@@ -50,6 +50,9 @@ pub enum NotifyError {
     /// A transport.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// Mail goes to a folder, and nothing says which.
+    #[error("mail goes to a folder: say which (notify.mail.maildir), since the database is no file to put it beside")]
+    NoMailFolder,
     /// The file that keeps two processes from delivering at once.
     #[error("{} cannot be locked", path.display())]
     Lock {

@@ -4,7 +4,7 @@
 //! from the log, never send what was recorded. One process at a time delivers: a lock on a file, which ends with it.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use crate::events::notice::{Notice, NoticeChannel};
 use crate::events::registry::PolicyFacts;
 use crate::registry::{Follower, Registry};
 use crate::store::EventStore;
+use crate::store::address::Database;
 use crate::store::sql::{ReadDb, SqlValue};
 use crate::telemetry::metrics;
 
@@ -60,8 +61,8 @@ pub struct NotifierParts {
     pub directory: Directory,
     /// The service's clock.
     pub clock: Arc<dyn Clock>,
-    /// The log's file; mail folder and lock lie beside it.
-    pub log: PathBuf,
+    /// Where the database is; mail folder and lock lie beside its file.
+    pub database: Database,
     /// What wakes the worker; the consumer has it too.
     pub wake: Arc<Notify>,
 }
@@ -98,7 +99,12 @@ impl Notifier {
         let mail = match &options.mail.transport {
             MailTransportOptions::None => MailTransport::None,
             MailTransportOptions::Maildir(folder) => {
-                MailTransport::Maildir(Maildir::new(folder.clone().unwrap_or_else(|| parts.log.with_file_name("mail"))))
+                let beside = || parts.database.file().map(|log| log.with_file_name("mail"));
+                match folder.clone().or_else(beside) {
+                    Some(folder) => MailTransport::Maildir(Maildir::new(folder)),
+                    None if options.delivers => return Err(NotifyError::NoMailFolder),
+                    None => MailTransport::None,
+                }
             }
             MailTransportOptions::Smtp(smtp) => MailTransport::Smtp(Box::new(Smtp::new(smtp)?)),
         };
@@ -140,7 +146,14 @@ impl Notifier {
             return Ok(0);
         }
         let _alone = self.working.lock().await;
-        let Some(_only) = lock(&self.parts.log)? else { return Ok(0) };
+        // On a server, whoever serves the database delivers.
+        let _only = match self.parts.database.file() {
+            Some(log) => {
+                let Some(only) = lock(log)? else { return Ok(0) };
+                Some(only)
+            }
+            None => None,
+        };
         if !self.folded().await? {
             return Ok(0);
         }

@@ -204,20 +204,18 @@ impl Operations {
         Ok(self.answer(policy, results, position))
     }
 
-    /// Evaluates every policy on every resource it applies to: the nightly run. Says how many resources.
-    pub async fn evaluate_all(&self, meta: &CommandMeta) -> Result<usize, OperationError> {
+    /// Every live resource to which a policy applies, in the order of their ids.
+    pub async fn all_governed(&self) -> Result<Vec<ResourceId>, OperationError> {
         self.follower.catch_up().await?;
-        let resources = self.governed(|_| true);
-        self.run(&resources, Trigger::Scheduled, meta).await
+        Ok(self.governed(|_| true))
     }
 
-    /// Begins the new month's book, and with it the new period, of every resource that has not begun it by itself: usage
-    /// starts anew, carryover is worked out, restrictions fall or stay, raw usage is reset. Says how many resources.
-    pub async fn period_boundary(&self, meta: &CommandMeta) -> Result<usize, OperationError> {
+    /// Those of them that have not begun the running month's book, and with it the new period, by themselves: there usage
+    /// starts anew, carryover is worked out, restrictions fall or stay, raw usage is reset.
+    pub async fn before_boundary(&self) -> Result<Vec<ResourceId>, OperationError> {
         self.follower.catch_up().await?;
         let month = Month::of_instant(self.clock.now(), self.allocations.rules().zone);
-        let resources = self.governed(|book| book < month);
-        self.run(&resources, Trigger::PeriodBoundary, meta).await
+        Ok(self.governed(|book| book < month))
     }
 
     /// Live resources to which a policy applies and whose newest book is wanted.
@@ -236,29 +234,49 @@ impl Operations {
             .collect()
     }
 
-    async fn run(
+    /// Evaluates every policy on a batch of resources. One that fails does not keep the others from it.
+    ///
+    /// # Errors
+    /// The store or the registry failed: going on with other resources would not help.
+    pub async fn evaluate_batch(
         &self,
         resources: &[ResourceId],
         trigger: Trigger,
         meta: &CommandMeta,
-    ) -> Result<usize, OperationError> {
+    ) -> Result<BatchDone, OperationError> {
         let command = AllocationCommand::Evaluate { policy: None, trigger };
-        let mut failed: Option<CommandError> = None;
-        for batch in resources.chunks(BATCH) {
-            let commands: Vec<_> = batch.iter().map(|r| (*r, command.clone())).collect();
-            for outcome in self.allocations.execute_many(&commands, meta).await {
-                // One resource that fails does not keep the others from their new period.
-                if let Err(error) = outcome {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a resource could not be evaluated");
-                    failed.get_or_insert(error);
+        let commands: Vec<_> = resources.iter().map(|r| (*r, command.clone())).collect();
+        let mut done = BatchDone::default();
+        for (resource, outcome) in resources.iter().zip(self.allocations.execute_many(&commands, meta).await) {
+            match outcome {
+                Ok(executed) => {
+                    done.position = done.position.max(executed.position);
+                    let failure = executed.events.iter().find_map(|(_, event)| match event {
+                        AllocationEvent::EvaluationFailed(failed) => Some(failed.error.clone()),
+                        _ => None,
+                    });
+                    done.failed.extend(failure.map(|error| (*resource, error)));
                 }
+                // It is gone, or was never there: nobody has to hear of that.
+                Err(CommandError::NoSuchResource(_)) => {}
+                Err(error @ (CommandError::Refused(_) | CommandError::Book(_) | CommandError::Contended(_))) => {
+                    tracing::error!(%resource, error = &error as &dyn std::error::Error, "a resource is not evaluated");
+                    done.failed.push((*resource, error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(resources.len()),
-        }
+        Ok(done)
     }
+}
+
+/// What came of a batch of evaluations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchDone {
+    /// Resources that could not be evaluated, each with the reason.
+    pub failed: Vec<(ResourceId, String)>,
+    /// Position of the last event appended, if any.
+    pub position: Option<Position>,
 }
 
 /// A policy that exists only for a preview.

@@ -5,8 +5,9 @@
 mod evaluate;
 mod explain;
 mod preview;
+pub mod timeline;
 
-pub use evaluate::{EvaluateAnswer, EvaluatedResource};
+pub use evaluate::{BatchDone, EvaluateAnswer, EvaluatedResource};
 pub use explain::{ExplainedComponent, ExplainedPolicy, ExplainedThreshold, Explanation};
 pub use preview::{Preview, PreviewRequest};
 
@@ -19,7 +20,7 @@ use crate::domain::ids::{PolicyId, ResourceId};
 use crate::registry::{FollowError, Follower, Registry};
 
 /// Resources taken together.
-const BATCH: usize = 500;
+pub(crate) const BATCH: usize = 500;
 
 /// Why an operation was not carried out.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,10 @@
 //! Manual holds in force: listed, and ended by themselves when their time is over, so that nobody has to search for them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
 
 use crate::domain::ids::{HoldId, ResourceId};
 use crate::events::Event;
@@ -15,8 +18,17 @@ use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue};
 const BATCH: i64 = 500;
 
 /// Keeps the list.
-#[derive(Debug, Default)]
-pub struct ManualHoldsConsumer;
+pub struct ManualHoldsConsumer {
+    wake: Arc<Notify>,
+    changed: bool,
+}
+
+impl ManualHoldsConsumer {
+    /// A consumer that wakes whoever waits for the next hold to end.
+    pub fn new(wake: Arc<Notify>) -> Self {
+        Self { wake, changed: false }
+    }
+}
 
 #[async_trait]
 impl Consumer<Event> for ManualHoldsConsumer {
@@ -36,6 +48,7 @@ impl Consumer<Event> for ManualHoldsConsumer {
         for decoded in batch {
             match &decoded.event {
                 Event::Allocation(AllocationEvent::HoldPlaced(placed)) => {
+                    self.changed |= placed.expires_at.is_some();
                     if let Some((resource, _)) = book_of(decoded.recorded.stream.as_str()) {
                         put(tx, resource, placed).await?;
                     }
@@ -48,6 +61,12 @@ impl Consumer<Event> for ManualHoldsConsumer {
             }
         }
         Ok(())
+    }
+
+    fn committed(&mut self) {
+        if std::mem::take(&mut self.changed) {
+            self.wake.notify_one();
+        }
     }
 }
 
@@ -76,6 +95,13 @@ pub async fn due_holds(db: &ReadDb, now: DateTime<Utc>) -> Result<Vec<(ResourceI
         )
         .await?;
     rows.iter().map(|row| Ok((row.uuid(0)?.into(), row.uuid(1)?.into()))).collect()
+}
+
+/// Takes a hold that ended off the list.
+pub async fn forget_hold(db: &ReadDb, hold: HoldId) -> Result<(), SqlError> {
+    let mut tx = db.begin().await?;
+    tx.execute("DELETE FROM manual_holds WHERE hold = $1", &[SqlValue::Uuid(hold.as_uuid())]).await?;
+    tx.commit().await
 }
 
 /// When the next hold ends.

@@ -4,10 +4,12 @@
 //! the middle goes on where it stopped.
 
 mod holds;
+mod unsettled;
 mod work;
 
-pub use holds::{ManualHoldsConsumer, due_holds, held_resource, holds_on, manual_holds, next_expiry};
-pub use work::{ReactionError, ReactionProgress, Reactions};
+pub use holds::{ManualHoldsConsumer, due_holds, forget_hold, held_resource, holds_on, manual_holds, next_expiry};
+pub use unsettled::{Unsettled, UnsettledConsumer};
+pub use work::{ReactionError, ReactionProgress, Reactions, Reload};
 
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use tokio::sync::Notify;
 use crate::events::Event;
 use crate::events::envelope::RecordedEvent;
 use crate::events::registry::RegistryEvent;
+use crate::events::site::{SettingChanged, SiteEvent};
 use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::{ReadTx, SqlValue};
 
@@ -33,6 +36,16 @@ impl ReactionConsumer {
     pub fn new(reactions: &Reactions) -> Self {
         Self { wake: reactions.wake() }
     }
+}
+
+/// Settings on which what agents are told depends: everybody is evaluated again.
+const TOLD_SETTINGS: [&str; 2] = ["fairshare_divisor", "reset_total_at_takeover"];
+
+/// What a changed setting calls for: that this process takes it over, and evaluates everybody where that matters.
+fn called_for_by_setting(changed: &SettingChanged) -> [SqlValue; 5] {
+    let everybody = TOLD_SETTINGS.contains(&changed.name.as_str());
+    let kind = SqlValue::Static(if everybody { work::SETTINGS } else { work::SETTING });
+    [kind, SqlValue::Null, SqlValue::Null, SqlValue::Null, SqlValue::Null]
 }
 
 /// What an event calls for: kind, offering, customer, policy, resource.
@@ -81,7 +94,7 @@ impl Consumer<Event> for ReactionConsumer {
     }
 
     fn interested(&self, event_type: &str) -> bool {
-        RegistryEvent::TYPES.contains(&event_type)
+        event_type == "setting_changed.v1" || RegistryEvent::TYPES.contains(&event_type)
     }
 
     async fn apply(&mut self, tx: &mut ReadTx, batch: &[Decoded<Event>]) -> Result<(), ConsumerError> {
@@ -89,6 +102,9 @@ impl Consumer<Event> for ReactionConsumer {
             .iter()
             .filter_map(|e| match &e.event {
                 Event::Registry(event) => Some(row(&e.recorded, called_for(event)?)),
+                Event::Site(SiteEvent::SettingChanged(changed)) => {
+                    Some(row(&e.recorded, called_for_by_setting(changed)))
+                }
                 _ => None,
             })
             .flatten()

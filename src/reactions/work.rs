@@ -1,6 +1,7 @@
 //! The worker that carries out what the reaction consumer wrote down.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
@@ -13,6 +14,7 @@ use crate::domain::evaluate::Trigger;
 use crate::domain::ids::{CustomerId, OfferingId, PolicyId, ResourceId};
 use crate::events::envelope::{Actor, Position};
 use crate::registry::{FollowError, Follower, Registry};
+use crate::store::StoreError;
 use crate::store::sql::{ReadDb, SqlError, SqlRow, SqlValue};
 
 /// Resources evaluated together.
@@ -30,10 +32,21 @@ pub enum ReactionError {
     /// The registry is behind.
     #[error("the registry cannot follow the log")]
     Follow(#[from] FollowError),
+    /// The settings could not be read.
+    #[error("the settings cannot be read")]
+    Settings(#[from] StoreError),
     /// A resource could not be evaluated.
     #[error("a resource could not be re-evaluated")]
     Command(#[from] CommandError),
 }
+
+/// A setting changed that nobody has to be evaluated for.
+pub(super) const SETTING: &str = "setting";
+/// A setting changed on which what agents are told depends.
+pub(super) const SETTINGS: &str = "settings";
+
+/// Takes over settings that were changed, perhaps by another process.
+pub type Reload = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> + Send + Sync>;
 
 /// How far a re-evaluation is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +69,7 @@ pub struct Reactions {
     allocations: Arc<Allocations>,
     wake: Arc<Notify>,
     working: Mutex<()>,
+    reload: OnceLock<Reload>,
 }
 
 struct Task {
@@ -74,7 +88,21 @@ struct Task {
 impl Reactions {
     /// Works on the list in `db`.
     pub fn new(db: ReadDb, registry: Arc<Registry>, follower: Arc<Follower>, allocations: Arc<Allocations>) -> Self {
-        Self { db, registry, follower, allocations, wake: Arc::new(Notify::new()), working: Mutex::new(()) }
+        Self {
+            db,
+            registry,
+            follower,
+            allocations,
+            wake: Arc::new(Notify::new()),
+            working: Mutex::new(()),
+            reload: OnceLock::new(),
+        }
+    }
+
+    /// Has changed settings taken over before what they call for is done.
+    pub fn reload_with(&self, reload: Reload) {
+        // The composition root calls this once.
+        let _ = self.reload.set(reload);
     }
 
     pub(super) fn wake(&self) -> Arc<Notify> {
@@ -160,6 +188,11 @@ impl Reactions {
 
     /// True when done, false when stopped before.
     async fn carry_out(&self, task: Task, stop: &CancellationToken) -> Result<bool, ReactionError> {
+        if task.kind.starts_with(SETTING)
+            && let Some(reload) = self.reload.get()
+        {
+            reload().await?;
+        }
         let mut resources = self.touched(&task);
         if !task.counted {
             self.count(&task, resources.len()).await?;
@@ -207,6 +240,9 @@ impl Reactions {
     /// Resources that a task touches, in the order of their ids.
     fn touched(&self, task: &Task) -> Vec<ResourceId> {
         let state = self.registry.read();
+        if task.kind == SETTINGS {
+            return state.resources().filter(|(_, e)| e.state.is_live()).map(|(id, _)| id).collect();
+        }
         if let Some(resource) = task.resource {
             return state.resource(resource).map(|_| resource).into_iter().collect();
         }

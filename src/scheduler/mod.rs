@@ -1,122 +1,212 @@
-//! Jobs that run by the clock: the period boundary, the nightly evaluation, retention.
+//! Jobs that run by the clock: period boundary, settings sync, nightly evaluation, retention, the end of holds.
 //!
-//! When a job last ran is kept beside the log, so that a run missed while the server was down is caught up once at the
-//! start. A simulated clock runs the same jobs in order on the way to its new time.
+//! Through when each job is done is kept beside the log, so that runs missed while the server was down are caught up by one
+//! run at the start. Every run is a record; one that was cut short is gone on with where it stopped. A simulated clock runs
+//! the same jobs in order on the way to its new time.
 
+mod jobs;
 mod plan;
+mod records;
 
-pub use plan::{Job, JobError, Schedule};
+pub use jobs::{Sweep, SweepError};
+pub use plan::{CronTexts, Job, JobError, Lane, Schedule};
+pub use records::{RUNS_PER_JOB_MAX, Run, RunFilter, RunState, Runs};
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, IdSource, SimulatedClock};
-use crate::commands::allocation::{AllocationCommand, Refusal};
-use crate::commands::execute::{CommandError, CommandMeta};
+use self::jobs::Ended;
+use crate::clock::{Clock, SimulatedClock};
 use crate::operations::{OperationError, Operations};
-use crate::reactions;
+use crate::reactions::{self, Unsettled};
 use crate::retention::{Retention, RetentionError};
 use crate::store::StoreError;
+use crate::store::meta::Meta;
 use crate::store::sql::{ReadDb, SqlError};
-use crate::store::sqlite::Meta;
 
 /// The longest the scheduler sleeps before it looks at the clock again: a machine may sleep or its clock be set.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
 
-/// How long a failed job waits before it is tried again.
-const RETRY: Duration = Duration::from_secs(30);
+/// The shortest it sleeps.
+const BREATH: Duration = Duration::from_millis(10);
 
-/// Why a job failed.
+/// How long a failed job waits before it is tried again; it doubles with every attempt, by the machine's clock.
+const RETRY_FIRST: Duration = Duration::from_secs(30);
+/// The longest such wait.
+const RETRY_MAX: Duration = Duration::from_hours(1);
+
+/// Why a job failed, or the scheduler.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {
     /// An evaluation failed.
-    #[error("the job {0} failed")]
-    Operation(&'static str, #[source] OperationError),
+    #[error("resources could not be evaluated")]
+    Operation(#[from] OperationError),
     /// The time of a run could not be kept.
     #[error("the time of the last run cannot be kept")]
     Store(#[from] StoreError),
     /// Pruning failed.
-    #[error("the job retention failed")]
-    Retention(#[source] RetentionError),
-    /// The list of what is due could not be read.
-    #[error("the list of what is due cannot be read")]
+    #[error("old rows could not be pruned")]
+    Retention(#[from] RetentionError),
+    /// The list of what is due, or the records of runs, failed.
+    #[error("the scheduler's tables failed")]
     Sql(#[from] SqlError),
+    /// What is swept up with the settings sync failed.
+    #[error("{0} could not be swept up")]
+    Sweep(&'static str, #[source] SweepError),
+    /// A hold could not be ended.
+    #[error("a hold could not be ended")]
+    Hold(#[source] crate::commands::execute::CommandError),
+    /// A job failed on the way of a simulated clock, which stands at the instant when it was due.
+    #[error("the job {0} failed: {1}")]
+    Failed(&'static str, String),
     /// Something else failed between two jobs.
     #[error("{0}")]
     Settle(String),
 }
 
-/// One run of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
+/// A job as it stands.
+#[derive(Debug, Clone)]
+pub struct Upcoming {
     /// The job.
     pub job: Job,
-    /// When it was due.
-    pub due: DateTime<Utc>,
-    /// Resources evaluated, or rows pruned.
-    pub count: u64,
+    /// Its cron expression; none where it is no matter of the calendar.
+    pub cron: Option<String>,
+    /// When it is due next; in the past where it is overdue, none where nothing is to be done.
+    pub next_due: Option<DateTime<Utc>>,
+    /// Its newest run.
+    pub last_run: Option<Run>,
+}
+
+/// What a scheduler works with.
+pub struct SchedulerParts {
+    /// When jobs are due.
+    pub schedule: Schedule,
+    /// What evaluates.
+    pub operations: Arc<Operations>,
+    /// What prunes.
+    pub retention: Arc<Retention>,
+    /// Where the time of the last run of each job is kept.
+    pub meta: Meta,
+    /// Records, and the lists of what is due.
+    pub read: ReadDb,
+    /// The present instant.
+    pub clock: Arc<dyn Clock>,
+    /// Told when a hold with an end was placed.
+    pub wake: Arc<Notify>,
 }
 
 /// Runs jobs when they are due.
 pub struct Scheduler {
-    schedule: Schedule,
-    operations: Arc<Operations>,
-    retention: Arc<Retention>,
-    meta: Meta,
-    db: ReadDb,
-    clock: Arc<dyn Clock>,
-    // A job that overlaps itself, or another, is not started twice.
-    running: tokio::sync::Mutex<()>,
+    parts: SchedulerParts,
+    runs: Runs,
+    unsettled: Unsettled,
+    sweeps: RwLock<Vec<Arc<dyn Sweep>>>,
+    // A job that overlaps itself is not started twice; those of one lane take turns.
+    bulk: tokio::sync::Mutex<()>,
+    prompt: tokio::sync::Mutex<()>,
+    /// Until when a failed job waits.
+    waiting: Mutex<HashMap<Job, Instant>>,
 }
 
 impl Scheduler {
-    /// Runs the jobs of `schedule`.
-    pub fn new(
-        schedule: Schedule,
-        operations: Arc<Operations>,
-        retention: Arc<Retention>,
-        meta: Meta,
-        db: ReadDb,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { schedule, operations, retention, meta, db, clock, running: tokio::sync::Mutex::new(()) }
+    /// Runs the jobs of a schedule.
+    pub fn new(parts: SchedulerParts) -> Self {
+        Self {
+            runs: Runs::new(parts.read.clone()),
+            unsettled: Unsettled::new(parts.read.clone()),
+            parts,
+            sweeps: RwLock::default(),
+            bulk: tokio::sync::Mutex::new(()),
+            prompt: tokio::sync::Mutex::new(()),
+            waiting: Mutex::default(),
+        }
     }
 
-    /// When each job is due next after the last run it remembers.
-    pub async fn next_runs(&self) -> Result<Vec<(Job, DateTime<Utc>)>, SchedulerError> {
-        let now = self.clock.now();
-        let mut next = Vec::new();
+    /// Has something swept up with every settings sync.
+    pub fn sweep_with(&self, sweep: Arc<dyn Sweep>) {
+        self.sweeps.write().unwrap_or_else(PoisonError::into_inner).push(sweep);
+    }
+
+    fn sweeps(&self) -> Vec<Arc<dyn Sweep>> {
+        self.sweeps.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The records of runs.
+    pub fn runs(&self) -> &Runs {
+        &self.runs
+    }
+
+    fn lane(&self, lane: Lane) -> &tokio::sync::Mutex<()> {
+        match lane {
+            Lane::Bulk => &self.bulk,
+            Lane::Prompt => &self.prompt,
+        }
+    }
+
+    /// Every job with when it is due next and how its newest run went.
+    pub async fn upcoming(&self) -> Result<Vec<Upcoming>, SchedulerError> {
+        let now = self.parts.clock.now();
+        let mut all = Vec::with_capacity(Job::ALL.len());
         for job in Job::ALL {
-            next.extend(self.next_run(job, now).await?.map(|due| (job, due)));
+            let next_due = match self.overdue(job, now).await? {
+                Some(due) => Some(due),
+                None if job == Job::HoldExpiry => reactions::next_expiry(&self.parts.read).await?,
+                None => self.parts.schedule.next_after(job, now),
+            };
+            let last_run = self.runs.newest(job).await?;
+            all.push(Upcoming { job, cron: self.parts.schedule.cron_text(job), next_due, last_run });
         }
-        Ok(next)
+        Ok(all)
     }
 
-    async fn next_run(&self, job: Job, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, SchedulerError> {
-        if job == Job::HoldExpiry {
-            return Ok(reactions::next_expiry(&self.db).await?);
-        }
-        let last = self.last(job, now).await?;
-        Ok(self.schedule.next_after(job, last))
-    }
-
-    /// When a job last ran; a database that has not seen it yet starts counting now.
+    /// Through when a job is done; a database that has not seen it yet starts counting now.
     async fn last(&self, job: Job, now: DateTime<Utc>) -> Result<DateTime<Utc>, StoreError> {
-        let known = self.meta.get_or_set(&key(job), &now.to_rfc3339()).await?;
+        let known = self.parts.meta.get_or_set(&key(job), &now.to_rfc3339()).await?;
         Ok(known.parse().unwrap_or(now))
     }
 
-    /// Runs what was missed: each job once, however often it was due.
-    pub async fn catch_up(&self) -> Result<Vec<Run>, SchedulerError> {
-        let _alone = self.running.lock().await;
-        let now = self.clock.now();
+    /// The instant for which a job is due now, if it is.
+    async fn overdue(&self, job: Job, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, SchedulerError> {
+        if job == Job::HoldExpiry {
+            return Ok(reactions::next_expiry(&self.parts.read).await?.filter(|due| *due <= now));
+        }
+        let last = self.last(job, now).await?;
+        Ok(self.parts.schedule.latest_due(job, last, now))
+    }
+
+    /// Marks runs that a former process did not finish, and runs what was missed: each job once, however often it was due.
+    /// What fails is a record, and tried again later.
+    pub async fn start(&self, stop: &CancellationToken) -> Result<Vec<Run>, SchedulerError> {
+        self.runs.cut_short(None, self.parts.clock.now()).await?;
+        self.catch_up(stop).await
+    }
+
+    /// Runs what is due: each job once, however often it was.
+    pub async fn catch_up(&self, stop: &CancellationToken) -> Result<Vec<Run>, SchedulerError> {
         let mut runs = Vec::new();
-        for job in Job::ALL {
-            if self.next_run(job, now).await?.is_some_and(|due| due <= now) {
-                runs.push(self.run_job(job, now).await?);
+        for lane in Lane::ALL {
+            runs.extend(self.catch_up_lane(lane, stop).await?);
+        }
+        Ok(runs)
+    }
+
+    async fn catch_up_lane(&self, lane: Lane, stop: &CancellationToken) -> Result<Vec<Run>, SchedulerError> {
+        let _alone = self.lane(lane).lock().await;
+        let mut runs = Vec::new();
+        for job in lane.jobs() {
+            let now = self.parts.clock.now();
+            if stop.is_cancelled() || self.waits(job).is_some() {
+                continue;
+            }
+            if let Some(due) = self.overdue(job, now).await? {
+                runs.extend(self.run_job(job, due, stop).await?);
             }
         }
         Ok(runs)
@@ -134,13 +224,18 @@ impl Scheduler {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<(), String>>,
     {
-        let _alone = self.running.lock().await;
+        let _alone = (self.bulk.lock().await, self.prompt.lock().await);
+        let never = CancellationToken::new();
         let mut runs = Vec::new();
         settle().await.map_err(SchedulerError::Settle)?;
         while let Some((job, due)) = self.first_due(to).await? {
             clock.advance_to(due);
             self.keep_time().await?;
-            runs.push(self.run_job(job, due).await?);
+            let run = self.run_job(job, due, &never).await?;
+            if let Some(failed) = run.as_ref().filter(|run| run.state != RunState::Done) {
+                return Err(SchedulerError::Failed(job.name(), failed.error.clone().unwrap_or_default()));
+            }
+            runs.extend(run);
             settle().await.map_err(SchedulerError::Settle)?;
         }
         clock.advance_to(to);
@@ -150,81 +245,185 @@ impl Scheduler {
     }
 
     async fn keep_time(&self) -> Result<(), StoreError> {
-        self.meta.set(crate::app::SIMULATED_NOW, &self.clock.now().to_rfc3339()).await
+        self.parts.meta.set(crate::app::SIMULATED_NOW, &self.parts.clock.now().to_rfc3339()).await
     }
 
     async fn first_due(&self, to: DateTime<Utc>) -> Result<Option<(Job, DateTime<Utc>)>, SchedulerError> {
-        let due = self.next_runs().await?;
-        Ok(due.into_iter().filter(|(_, due)| *due <= to).min_by_key(|(job, due)| (*due, *job)))
+        let now = self.parts.clock.now();
+        let mut first: Option<(DateTime<Utc>, Job)> = None;
+        for job in Job::ALL {
+            let due = match job {
+                Job::HoldExpiry => reactions::next_expiry(&self.parts.read).await?,
+                Job::SettingsSync => self.next_sync(now, to).await?,
+                _ => self.parts.schedule.next_after(job, self.last(job, now).await?),
+            };
+            // What was due before (a failed run, a hold placed with an end in the past) is due at once.
+            if let Some(due) = due.filter(|due| *due <= to) {
+                first = Some(first.map_or((due, job), |known| known.min((due, job))));
+            }
+        }
+        Ok(first.map(|(due, job)| (job, due)))
     }
 
-    /// Runs jobs as the real clock makes them due, until told to stop.
+    /// When a simulated clock has to stop for the settings sync: at the first of its instants with something to be done,
+    /// else at the last one on the way. The many between would find nothing.
+    async fn next_sync(&self, now: DateTime<Utc>, to: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, SchedulerError> {
+        let last = self.last(Job::SettingsSync, now).await?;
+        let mut work = self.unsettled.next_due().await?;
+        for sweep in self.sweeps() {
+            let due = sweep.next_due().await.map_err(|error| SchedulerError::Sweep(sweep.name(), error))?;
+            work = [work, due].into_iter().flatten().min();
+        }
+        let schedule = &self.parts.schedule;
+        let tick =
+            work.and_then(|at| schedule.next_after(Job::SettingsSync, last.max(at - TimeDelta::microseconds(1))));
+        Ok(tick.filter(|tick| *tick <= to).or_else(|| schedule.latest_due(Job::SettingsSync, last, to)))
+    }
+
+    /// Runs jobs as the real clock makes them due, until told to stop. What takes long does not keep the others waiting.
     pub async fn run(&self, stop: CancellationToken) {
+        tokio::join!(self.run_lane(Lane::Bulk, &stop), self.run_lane(Lane::Prompt, &stop));
+    }
+
+    async fn run_lane(&self, lane: Lane, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            let pause = match self.catch_up().await {
-                Ok(_) => self.pause().await,
+            let pause = match self.catch_up_lane(lane, stop).await {
+                Ok(_) => self.pause(lane).await,
                 Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "a scheduled job failed and will be tried again"
-                    );
-                    RETRY
+                    let error = &error as &dyn Error;
+                    tracing::error!(error, "the scheduler failed and will try again");
+                    RETRY_FIRST
                 }
             };
-            tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(pause) => {} }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.parts.wake.notified(), if lane == Lane::Prompt => {}
+                () = tokio::time::sleep(pause) => {}
+            }
         }
     }
 
-    async fn pause(&self) -> Duration {
-        let now = self.clock.now();
-        let next = self.next_runs().await.ok().and_then(|runs| runs.into_iter().map(|(_, due)| due).min());
-        let until = next.and_then(|due| (due - now).to_std().ok()).unwrap_or_default();
-        until.clamp(Duration::from_millis(10), LOOK_AGAIN)
+    async fn pause(&self, lane: Lane) -> Duration {
+        let mut pause = LOOK_AGAIN;
+        let now = self.parts.clock.now();
+        for job in lane.jobs() {
+            let next = match job {
+                Job::HoldExpiry => reactions::next_expiry(&self.parts.read).await.ok().flatten(),
+                _ => self.parts.schedule.next_after(job, now),
+            };
+            let until = self.waits(job).or(next.map(|due| (due - now).to_std().unwrap_or_default()));
+            pause = until.map_or(pause, |until| pause.min(until));
+        }
+        pause.max(BREATH)
     }
 
-    async fn run_job(&self, job: Job, at: DateTime<Utc>) -> Result<Run, SchedulerError> {
-        let begun = std::time::Instant::now();
-        let run = self.do_job(job, at).await;
-        crate::telemetry::metrics::job(job.name(), run.is_ok(), begun.elapsed(), at.timestamp());
-        run
+    /// How long a failed job still waits.
+    fn waits(&self, job: Job) -> Option<Duration> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = waiting.get(&job)?.saturating_duration_since(Instant::now());
+        (!rest.is_zero()).then_some(rest)
     }
 
-    async fn do_job(&self, job: Job, at: DateTime<Utc>) -> Result<Run, SchedulerError> {
-        let meta = CommandMeta::system(IdSource.fresh());
-        let failed = |error| SchedulerError::Operation(job.name(), error);
-        let count = match job {
-            Job::PeriodBoundary => self.operations.period_boundary(&meta).await.map_err(failed)? as u64,
-            Job::EvaluateAll => self.operations.evaluate_all(&meta).await.map_err(failed)? as u64,
-            Job::Retention => {
-                let pruned = self.retention.clean_up(&meta, |_| {}).await.map_err(SchedulerError::Retention)?;
-                (pruned.evaluations + pruned.dispatches).cast_unsigned()
-            }
-            Job::HoldExpiry => self.end_holds(at, &meta).await?,
+    fn wait(&self, job: Job, how_long: Option<Duration>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match how_long {
+            Some(pause) => waiting.insert(job, Instant::now() + pause),
+            None => waiting.remove(&job),
         };
-        self.meta.set(&key(job), &at.to_rfc3339()).await?;
-        tracing::info!(job = job.name(), count, "scheduled job done");
-        Ok(Run { job, due: at, count })
+    }
+
+    /// One run with its record. None: it had been done, and only the mark was missing.
+    async fn run_job(
+        &self,
+        job: Job,
+        due: DateTime<Utc>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Run>, SchedulerError> {
+        let Some(mut run) = self.runs.begin(job, due, self.parts.clock.now()).await? else {
+            self.mark(job, due).await?;
+            return Ok(None);
+        };
+        let began = Instant::now();
+        let outcome = Box::pin(self.carry_out(&mut run, stop)).await;
+        let took = began.elapsed();
+        run.took_micros = i64::try_from(took.as_micros()).ok();
+        run.finished_at = Some(self.parts.clock.now());
+        match outcome {
+            Ok(Ended::Done) => (run.state, run.cursor) = (RunState::Done, None),
+            Ok(Ended::Stopped) => {
+                run.state = RunState::Interrupted;
+                run.error = Some("told to stop; the next attempt goes on from here".to_owned());
+            }
+            Err(error) => {
+                run.state = RunState::Failed;
+                run.error = Some(chain(&error));
+            }
+        }
+        self.runs.finish(&run).await?;
+        if run.state == RunState::Done {
+            self.mark(job, due).await?;
+        }
+        self.wait(job, (run.state == RunState::Failed).then(|| back_off(run.attempt)));
+        let ended = run.finished_at.map_or(0, |at| at.timestamp());
+        crate::telemetry::metrics::job(job.name(), run.state != RunState::Failed, took, ended);
+        report(&run);
+        Ok(Some(run))
+    }
+
+    async fn mark(&self, job: Job, due: DateTime<Utc>) -> Result<(), StoreError> {
+        if job == Job::HoldExpiry {
+            // Due by its list, not by the calendar.
+            return Ok(());
+        }
+        self.parts.meta.set(&key(job), &due.to_rfc3339()).await
     }
 }
 
-impl Scheduler {
-    /// Ends every manual hold whose time is over. Says how many.
-    async fn end_holds(&self, now: DateTime<Utc>, meta: &CommandMeta) -> Result<u64, SchedulerError> {
-        let failed = |error: CommandError| SchedulerError::Operation(Job::HoldExpiry.name(), error.into());
-        let mut ended = 0;
-        for (resource, hold) in reactions::due_holds(&self.db, now).await? {
-            let command = AllocationCommand::ReleaseHold { hold, expired: true };
-            match self.operations.allocations.execute(resource, &command, meta).await {
-                Ok(_) => ended += 1,
-                // Somebody released it by hand, and the list has not heard of it yet.
-                Err(CommandError::Refused(Refusal::NoSuchHold(_))) => {}
-                Err(error) => return Err(failed(error)),
-            }
+fn report(run: &Run) {
+    let job = run.job.name();
+    match run.state {
+        RunState::Failed => {
+            let error = run.error.as_deref().unwrap_or_default();
+            tracing::error!(job, run = %run.id, attempt = run.attempt, error, "scheduled job failed; it will be tried again");
         }
-        Ok(ended)
+        state => {
+            let state = state.as_str();
+            tracing::info!(job, run = %run.id, state, done = run.done, failed = run.failed, "scheduled job ended");
+        }
     }
+}
+
+fn back_off(attempt: i64) -> Duration {
+    let doublings = u32::try_from(attempt.saturating_sub(1).clamp(0, 12)).unwrap_or(12);
+    RETRY_FIRST.saturating_mul(1 << doublings).min(RETRY_MAX)
 }
 
 fn key(job: Job) -> String {
     format!("job/{}", job.name())
+}
+
+/// An error and everything behind it, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let said = source.to_string();
+        // Transparent errors repeat themselves.
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_job_waits_longer_every_time_and_an_hour_at_most() {
+        let seconds: Vec<u64> = [1, 2, 3, 7, 8, 1_000].map(|attempt| back_off(attempt).as_secs()).to_vec();
+        assert_eq!(seconds, [30, 60, 120, 1_920, 3_600, 3_600]);
+    }
 }

@@ -3,8 +3,12 @@
 //! An append touches one stream, atomically, and checks the version it was decided on. A read of the log in order never
 //! passes a position that could still be filled later: each engine sees to that on its own.
 
+pub mod address;
 pub mod consumer;
+pub mod lease;
 pub mod memory;
+pub mod meta;
+pub mod postgres;
 pub mod sql;
 pub mod sqlite;
 
@@ -91,6 +95,9 @@ pub enum StoreError {
     /// It may have been written or not: try again with the same event ids and the same expected version.
     #[error("the event store did not say whether it wrote the events")]
     Unknown(#[source] Cause),
+    /// Nothing was written: the work belongs to another process by now.
+    #[error("another process has taken over the lease {0}")]
+    LeaseLost(&'static str),
     /// The request can never succeed.
     #[error("the event store refuses the request: {0}")]
     Rejected(String),

@@ -26,11 +26,11 @@ pub(super) struct Prepared {
 pub(super) struct PreparedEvent {
     pub(super) event_id: Uuid,
     pub(super) event_type: &'static str,
-    occurred_at: DateTime<Utc>,
-    metadata: Metadata,
-    payload: Arc<str>,
-    salt: [u8; 16],
-    commitment: [u8; 32],
+    pub(super) occurred_at: DateTime<Utc>,
+    pub(super) metadata: Metadata,
+    pub(super) payload: Arc<str>,
+    pub(super) salt: [u8; 16],
+    pub(super) commitment: [u8; 32],
 }
 
 impl Prepared {

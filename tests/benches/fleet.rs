@@ -104,7 +104,7 @@ impl Site {
         let app = App::open(AppOptions::at(folder.path().join("sluice.db"))).await.unwrap();
         site::lay_out(&app, size).await;
         app.settle().await.unwrap();
-        app.meta.close().await;
+        app.directory.close().await;
         app.read.close().await;
         Self { folder, size }
     }
@@ -130,7 +130,7 @@ impl Site {
         let processor = processor_seconds() - processor;
         stop.cancel();
         while tasks.join_next().await.is_some() {}
-        app.meta.close().await;
+        app.directory.close().await;
         app.read.close().await;
         let (mut raw, mut rows) = (None, (0, 0));
         if with_raw {

@@ -76,6 +76,8 @@ pub enum AllocationCommand {
         /// It ran out by itself.
         expired: bool,
     },
+    /// Decide by hand that raw usage starts again: what was counted so far becomes the baseline.
+    ResetRawUsage,
     /// What the agent says of a dispatch.
     ReportCommandResult {
         /// The policy it is reported under.
@@ -129,6 +131,7 @@ impl AllocationCommand {
             Self::Evaluate { .. } => "evaluate",
             Self::PlaceHold { .. } => "place_hold",
             Self::ReleaseHold { .. } => "release_hold",
+            Self::ResetRawUsage => "reset_raw_usage",
             Self::ReportCommandResult { .. } => "report_command_result",
             Self::RecordDispatch(_) => "record_dispatch",
             Self::ConfirmQos { .. } => "confirm_qos",
@@ -185,6 +188,9 @@ pub enum Refusal {
     /// The resource is gone.
     #[error("the resource is {0}")]
     NotLive(&'static str),
+    /// A reset of raw usage where nothing is compared with it.
+    #[error("no enabled policy applies to the resource, so nothing is compared with its raw usage")]
+    NoPolicy,
     /// It exists already.
     #[error("the resource exists already")]
     Exists,
@@ -204,6 +210,7 @@ impl Refusal {
             Self::NoSuchHold(_) => "no_such_hold",
             Self::HoldInThePast { .. } => "hold_in_the_past",
             Self::NotLive(_) => "not_live",
+            Self::NoPolicy => "no_policy",
             Self::Exists => "exists",
             Self::Missing => "missing",
         }

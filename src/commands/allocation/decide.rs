@@ -83,6 +83,14 @@ pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>)
             desk.push(AllocationEvent::HoldReleased(HoldReleased { hold: *hold, expired: *expired }));
             consequences::follow(&mut desk, None, Trigger::HoldChanged)?;
         }
+        AllocationCommand::ResetRawUsage => {
+            live(&desk)?;
+            if ctx.policies.is_empty() {
+                return Err(Refusal::NoPolicy);
+            }
+            desk.force_reset = true;
+            consequences::follow(&mut desk, None, Trigger::Requested)?;
+        }
         AllocationCommand::ReportCommandResult { policy, dispatch, report } => {
             results::report_command_result(&mut desk, *policy, *dispatch, report);
         }

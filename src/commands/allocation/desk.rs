@@ -14,13 +14,15 @@ pub struct Desk<'a> {
     pub ctx: &'a DecideContext<'a>,
     /// Tell the agent everything, whatever it was told before.
     pub forget_commanded: bool,
+    /// Start the counter of raw usage again, due or not.
+    pub force_reset: bool,
     events: Vec<(EventId, AllocationEvent)>,
 }
 
 impl<'a> Desk<'a> {
     /// Starts from an open book.
     pub fn new(book: Book, ctx: &'a DecideContext<'a>) -> Self {
-        Self { book, ctx, forget_commanded: false, events: Vec::with_capacity(4) }
+        Self { book, ctx, forget_commanded: false, force_reset: false, events: Vec::with_capacity(4) }
     }
 
     /// Starts from the event that begins the book.

@@ -193,8 +193,9 @@ fn due_reset(desk: &Desk<'_>, applying: &[Arc<PolicyInForce>]) -> Option<Counter
     let today = site_date(desk.ctx.now, desk.ctx.rules.zone);
     let taken_over = desk.book.commanded.is_some();
     let resets = |p: &&Arc<PolicyInForce>| {
-        p.facts.terms.raw_usage_reset
-            && (p.period != PeriodKind::Total || (!taken_over && desk.ctx.rules.reset_total_at_takeover))
+        desk.force_reset
+            || p.facts.terms.raw_usage_reset
+                && (p.period != PeriodKind::Total || (!taken_over && desk.ctx.rules.reset_total_at_takeover))
     };
     let current: BTreeMap<PeriodKind, Period> =
         applying.iter().filter(resets).map(|p| (p.period, Period::containing(p.period, today))).collect();
@@ -213,7 +214,9 @@ fn due_reset(desk: &Desk<'_>, applying: &[Arc<PolicyInForce>]) -> Option<Counter
         ),
         None => desk.book.continues.map(|month| Period::of_month(kind, month)),
     };
-    let due = !taken_over || current.iter().any(|(kind, now)| covered(*kind).is_some_and(|before| before != *now));
+    let due = desk.force_reset
+        || !taken_over
+        || current.iter().any(|(kind, now)| covered(*kind).is_some_and(|before| before != *now));
     if !due {
         return None;
     }

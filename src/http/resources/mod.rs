@@ -6,6 +6,7 @@ mod create;
 mod holds;
 mod shape;
 mod team;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::SignedIn, routes!(holds::list, holds::place))
         .add(Access::SignedIn, routes!(holds::release))
         .add(Access::Support, routes!(holds::list_all))
+        .add(Access::SignedIn, routes!(timeline::show))
+        .add(Access::Staff, routes!(timeline::reset_raw_usage))
         .add(Access::Reporting, routes!(agent::set_backend_metadata))
         .add(Access::Reporting, routes!(agent::set_limits))
         .add(Access::Reporting, routes!(agent::refresh_last_sync))

@@ -1,65 +1,111 @@
-//! The database of the read models: a pool that reads, one connection that writes, transactions.
+//! A database of tables: a pool that reads, one writer at a time, transactions.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sqlx::migrate::Migrator;
-use sqlx::{ConnectOptions, Connection, SqlitePool};
+use sqlx::postgres::{PgPool, Postgres};
+use sqlx::{SqlitePool, Transaction};
 
+use super::postgres::{Statements, is_connection_loss};
 use super::row::EngineRow;
 use super::sqlite::{SqliteTx, SqliteWriter};
 use super::texts::sql_for;
 use super::{SqlError, SqlRow, SqlValue, Target};
-use crate::limits::Limits;
-use crate::store::sqlite::{Access, options, read_pool, run_migrations};
+use crate::store::lease::Fence;
 
-pub(in crate::store) static READ_MODELS: Migrator = sqlx::migrate!("migrations/sqlite/read");
-
-/// The database of the read models and everything else that can be made again from the log. Cheap to clone.
+/// A database of tables: the read models and everything else that can be made again from the log, or what stands beside the
+/// log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ReadDb {
-    path: Arc<PathBuf>,
-    readers: SqlitePool,
-    writer: SqliteWriter,
+    pub(super) engine: Engine,
+}
+
+/// Where the tables are.
+#[derive(Clone, Debug)]
+pub(super) enum Engine {
+    Sqlite {
+        path: Arc<std::path::PathBuf>,
+        readers: SqlitePool,
+        writer: SqliteWriter,
+    },
+    Postgres {
+        readers: PgPool,
+        writers: PgPool,
+        /// The key of the lock that one writer at a time holds, over all processes.
+        lock: i64,
+        statements: Statements,
+    },
 }
 
 impl ReadDb {
-    /// Opens the file and makes or upgrades its tables.
-    pub async fn open(path: &Path, limits: &Limits) -> Result<Self, SqlError> {
-        let mut connection = options(path, Access::WriteRebuildable, limits).connect().await?;
-        run_migrations(&READ_MODELS, &mut connection).await?;
-        connection.close().await?;
-        let writer = SqliteWriter::new(path, Access::WriteRebuildable, limits);
-        let readers = read_pool(path, limits.read_model_readers_max, limits).await?;
-        Ok(Self { path: Arc::new(path.to_owned()), readers, writer })
+    /// Whether the tables are on a server that several processes share.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.engine, Engine::Postgres { .. })
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The file, where there is one.
+    pub fn path(&self) -> Option<&std::path::Path> {
+        match &self.engine {
+            Engine::Sqlite { path, .. } => Some(path),
+            Engine::Postgres { .. } => None,
+        }
     }
 
     /// Closes every connection; later calls fail.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        match &self.engine {
+            Engine::Sqlite { readers, writer, .. } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Engine::Postgres { readers, writers, .. } => {
+                readers.close().await;
+                writers.close().await;
+            }
+        }
     }
 
     /// Rows of the tables in use, as of the last commit.
     pub async fn query(&self, sql: &'static str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
-        let rows = bound(sql_for(sql, Target::Live), values).fetch_all(&self.readers).await?;
-        Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Pool(row))).collect())
+        match &self.engine {
+            Engine::Sqlite { readers, .. } => {
+                let rows = bound(sql_for(sql, Target::Live), values).fetch_all(readers).await?;
+                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Pool(row))).collect())
+            }
+            Engine::Postgres { readers, statements, .. } => {
+                let rows = Box::pin(statements.read(readers, sql, values, true)).await?;
+                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Postgres(row))).collect())
+            }
+        }
     }
 
     /// The first row, if there is one.
     pub async fn query_one(&self, sql: &'static str, values: &[SqlValue]) -> Result<Option<SqlRow>, SqlError> {
-        let row = bound(sql_for(sql, Target::Live), values).fetch_optional(&self.readers).await?;
-        Ok(row.map(|row| SqlRow(EngineRow::Pool(row))))
+        match &self.engine {
+            Engine::Sqlite { readers, .. } => {
+                let row = bound(sql_for(sql, Target::Live), values).fetch_optional(readers).await?;
+                Ok(row.map(|row| SqlRow(EngineRow::Pool(row))))
+            }
+            Engine::Postgres { readers, statements, .. } => {
+                let rows = Box::pin(statements.read(readers, sql, values, false)).await?;
+                Ok(rows.into_iter().next().map(|row| SqlRow(EngineRow::Postgres(row))))
+            }
+        }
+    }
+
+    /// Overwrites what was deleted in the journal of a file; a server keeps its own.
+    pub async fn overwrite_journal(&self) -> Result<(), SqlError> {
+        if let Engine::Sqlite { writer, .. } = &self.engine {
+            writer.truncate_journal().await?;
+        }
+        Ok(())
     }
 
     /// Lets go of memory that is held for speed alone; called when nothing happens for a while.
     pub fn rest(&self) -> Result<(), SqlError> {
-        self.writer.rest()
+        match &self.engine {
+            Engine::Sqlite { writer, .. } => writer.rest(),
+            Engine::Postgres { .. } => Ok(()),
+        }
     }
 
     /// Whether the database answers.
@@ -72,17 +118,57 @@ impl ReadDb {
         self.begin_on(Target::Live).await
     }
 
-    /// Starts a transaction on one generation of tables.
+    /// Starts a transaction on one generation of tables. What runs under a lease goes no further once that is lost.
     pub async fn begin_on(&self, target: Target) -> Result<ReadTx, SqlError> {
-        Ok(ReadTx { transaction: self.writer.begin().await?, target })
+        let transaction = match &self.engine {
+            Engine::Sqlite { writer, .. } => EngineTx::Sqlite(writer.begin().await?),
+            Engine::Postgres { writers, lock, statements, .. } => EngineTx::Postgres {
+                transaction: Box::pin(begin_postgres(writers, *lock)).await?,
+                statements: statements.clone(),
+            },
+        };
+        let mut tx = ReadTx { transaction, target };
+        if let Some(fence) = Fence::current() {
+            tx.check(&fence).await?;
+        }
+        Ok(tx)
     }
 }
 
-/// A transaction on the read models; dropped without `commit`, it leaves no trace.
+/// Begins and takes the lock of the writers; a connection that died in the pool is replaced, a few times.
+async fn begin_postgres(writers: &PgPool, lock: i64) -> Result<Transaction<'static, Postgres>, SqlError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let begun = async {
+            let mut transaction = writers.begin().await?;
+            sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(lock).execute(&mut *transaction).await?;
+            Ok(transaction)
+        };
+        match begun.await {
+            Err(error) if is_connection_loss(&error) && attempts <= writers.options().get_max_connections() => {}
+            begun => return Ok(begun?),
+        }
+    }
+}
+
+/// A transaction; dropped without `commit`, it leaves no trace.
 #[derive(Debug)]
 pub struct ReadTx {
-    transaction: SqliteTx,
+    transaction: EngineTx,
     target: Target,
+}
+
+#[derive(Debug)]
+enum EngineTx {
+    Sqlite(SqliteTx),
+    Postgres { transaction: Transaction<'static, Postgres>, statements: Statements },
+}
+
+/// The connection of a transaction, for statements about the schema.
+pub(super) enum EngineConnection<'c> {
+    Sqlite(&'c mut SqliteTx),
+    Postgres(&'c mut sqlx::PgConnection),
 }
 
 impl ReadTx {
@@ -93,22 +179,45 @@ impl ReadTx {
 
     /// Runs a statement and says how many rows it touched.
     pub async fn execute(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<u64, SqlError> {
-        self.transaction.execute(sql, self.target, values)
+        match &mut self.transaction {
+            EngineTx::Sqlite(transaction) => transaction.execute(sql, self.target, values),
+            EngineTx::Postgres { transaction, statements } => {
+                Box::pin(statements.execute(transaction, sql, self.target, values)).await
+            }
+        }
     }
 
     /// Rows as this transaction sees them.
     pub async fn query(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
-        let rows = self.transaction.query(sql, self.target, values)?;
-        Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Writer(row))).collect())
+        match &mut self.transaction {
+            EngineTx::Sqlite(transaction) => {
+                let rows = transaction.query(sql, self.target, values)?;
+                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Writer(row))).collect())
+            }
+            EngineTx::Postgres { transaction, statements } => {
+                let rows = Box::pin(statements.rows(transaction, sql, self.target, values)).await?;
+                Ok(rows.into_iter().map(|row| SqlRow(EngineRow::Postgres(row))).collect())
+            }
+        }
     }
 
     /// The first row, if there is one.
     pub async fn query_one(&mut self, sql: &'static str, values: &[SqlValue]) -> Result<Option<SqlRow>, SqlError> {
-        Ok(self.query(sql, values).await?.into_iter().next())
+        match &mut self.transaction {
+            EngineTx::Sqlite(transaction) => {
+                let rows = transaction.query(sql, self.target, values)?;
+                Ok(rows.into_iter().next().map(|row| SqlRow(EngineRow::Writer(row))))
+            }
+            EngineTx::Postgres { transaction, statements } => {
+                let row = Box::pin(statements.row(transaction, sql, self.target, values)).await?;
+                Ok(row.map(|row| SqlRow(EngineRow::Postgres(row))))
+            }
+        }
     }
 
     /// Inserts rows, given as one flat list of values, with few statements: `insert` is `INSERT INTO t (a, b)`, `columns`
-    /// how many values make a row, `suffix` what follows the rows, such as `ON CONFLICT …`. Says how many rows it touched.
+    /// how many values make a row, `suffix` what follows the rows, such as `ON CONFLICT …`; no two rows of one call may
+    /// meet in such a conflict. Says how many rows it touched.
     pub async fn insert_many(
         &mut self,
         insert: &'static str,
@@ -117,12 +226,30 @@ impl ReadTx {
         suffix: &'static str,
     ) -> Result<u64, SqlError> {
         debug_assert!(columns > 0 && rows.len().is_multiple_of(columns), "the list holds whole rows");
-        self.transaction.insert((insert, suffix), self.target, columns, &rows)
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        match &mut self.transaction {
+            EngineTx::Sqlite(transaction) => transaction.insert((insert, suffix), self.target, columns, &rows),
+            EngineTx::Postgres { transaction, statements } => {
+                Box::pin(statements.insert(transaction, (insert, suffix), self.target, columns, &rows)).await
+            }
+        }
     }
 
     /// Makes it last and visible, all of it at once.
     pub async fn commit(self) -> Result<(), SqlError> {
-        self.transaction.commit().await
+        match self.transaction {
+            EngineTx::Sqlite(transaction) => transaction.commit().await?,
+            EngineTx::Postgres { transaction, .. } => transaction.commit().await?,
+        }
+        Ok(())
+    }
+
+    /// Ends with an error if the lease has gone to somebody else; until this transaction ends nobody takes it over.
+    async fn check(&mut self, fence: &Fence) -> Result<(), SqlError> {
+        let EngineTx::Postgres { transaction, .. } = &mut self.transaction else { return Ok(()) };
+        if fence.holds(transaction).await? { Ok(()) } else { Err(SqlError::LeaseLost(fence.name())) }
     }
 
     /// Marks the place that `undo` goes back to.
@@ -145,9 +272,12 @@ impl ReadTx {
         self.target = target;
     }
 
-    /// Runs a statement about the schema.
-    pub(super) fn run(&mut self, sql: &str) -> Result<(), SqlError> {
-        self.transaction.run(sql)
+    /// The connection itself, for statements about the schema.
+    pub(super) fn connection(&mut self) -> EngineConnection<'_> {
+        match &mut self.transaction {
+            EngineTx::Sqlite(transaction) => EngineConnection::Sqlite(transaction),
+            EngineTx::Postgres { transaction, .. } => EngineConnection::Postgres(transaction),
+        }
     }
 }
 

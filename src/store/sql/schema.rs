@@ -1,8 +1,13 @@
 //! Building a read model's tables beside the ones in use, and putting them in their place.
 //!
 //! The new tables are made from the schema of the ones in use, whatever migrations made of it. `SQLite` cannot rename an
-//! index, so its name changes with every rebuild: `x` and `x_next` take turns.
+//! index, so its name changes with every rebuild: `x` and `x_next` take turns. In `PostgreSQL` names stay.
 
+use sqlx::{AssertSqlSafe, Row};
+
+use super::db::EngineConnection;
+use super::row::EngineRow;
+use super::sqlite::SqliteTx;
 use super::{ReadTx, SqlError, SqlRow, Target};
 
 /// A table or index as the database describes it.
@@ -18,23 +23,11 @@ impl ReadTx {
     pub(in crate::store) async fn clone_schema_for_building(&mut self, tables: &[&str]) -> Result<(), SqlError> {
         self.drop_building(tables).await?;
         for table in tables {
-            let objects = self.objects_of(table).await?;
-            if !objects.iter().any(|object| object.kind == "table") {
-                return Err(SqlError::Schema(format!("there is no table {table}")));
-            }
-            for object in objects {
-                let sql = match object.kind.as_str() {
-                    "table" => rename(&object.sql, &[(&object.name, &building(&object.name))]),
-                    "index" => rename(
-                        &object.sql,
-                        &[(&object.name, &other(&object.name)), (&object.table, &building(&object.table))],
-                    ),
-                    kind => {
-                        let message = format!("{kind} {} on {table} cannot be carried over", object.name);
-                        return Err(SqlError::Schema(message));
-                    }
-                };
-                self.run(&sql)?;
+            match self.connection() {
+                EngineConnection::Sqlite(transaction) => clone_sqlite(transaction, table)?,
+                EngineConnection::Postgres(_) => {
+                    self.run(format!("CREATE TABLE \"{}\" (LIKE \"{table}\" INCLUDING ALL)", building(table))).await?;
+                }
             }
         }
         Ok(())
@@ -43,7 +36,7 @@ impl ReadTx {
     /// Removes tables under construction.
     pub(in crate::store) async fn drop_building(&mut self, tables: &[&str]) -> Result<(), SqlError> {
         for table in tables {
-            self.run(&format!("DROP TABLE IF EXISTS \"{}\"", building(table)))?;
+            self.run(format!("DROP TABLE IF EXISTS \"{}\"", building(table))).await?;
         }
         Ok(())
     }
@@ -51,21 +44,76 @@ impl ReadTx {
     /// Puts the tables under construction in the place of the ones in use, which go.
     pub(in crate::store) async fn swap_built(&mut self, tables: &[&str]) -> Result<(), SqlError> {
         for table in tables {
-            self.run(&format!("DROP TABLE \"{table}\""))?;
-            self.run(&format!("ALTER TABLE \"{}\" RENAME TO \"{table}\"", building(table)))?;
+            let indexes = self.indexes(table).await?;
+            self.run(format!("DROP TABLE \"{table}\"")).await?;
+            self.run(format!("ALTER TABLE \"{}\" RENAME TO \"{table}\"", building(table))).await?;
+            for (name, definition) in self.indexes(table).await? {
+                let before = indexes.iter().find(|(_, same)| *same == definition);
+                if let Some((wanted, _)) = before.filter(|(wanted, _)| *wanted != name) {
+                    self.run(format!("ALTER INDEX \"{name}\" RENAME TO \"{wanted}\"")).await?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// The table and what hangs on it, but for the indexes that `SQLite` makes itself; the table first.
-    async fn objects_of(&mut self, table: &str) -> Result<Vec<Object>, SqlError> {
-        let sql = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name = $1 AND sql IS NOT NULL \
-                   ORDER BY type <> 'table', name";
-        let text = |row: &SqlRow, index| row.text(index).map(str::to_owned);
-        let object =
-            |row| Ok(Object { kind: text(row, 0)?, name: text(row, 1)?, table: text(row, 2)?, sql: text(row, 3)? });
-        self.query(sql, &[table.into()]).await?.iter().map(object).collect()
+    /// The indexes of a table in `PostgreSQL`, by name, with what each is but for its name; none in `SQLite`.
+    async fn indexes(&mut self, table: &str) -> Result<Vec<(String, String)>, SqlError> {
+        let EngineConnection::Postgres(connection) = self.connection() else { return Ok(Vec::new()) };
+        let sql =
+            "SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = $1";
+        let rows = sqlx::query(sql).bind(table).fetch_all(connection).await?;
+        let index = |row: sqlx::postgres::PgRow| -> Result<(String, String), sqlx::Error> {
+            let (name, definition): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let definition = rename(&definition, &[(&name, "")]);
+            Ok((name, definition))
+        };
+        Ok(rows.into_iter().map(index).collect::<Result<_, _>>()?)
     }
+
+    /// The only texts that come here are made from names in the program and in the database's own schema.
+    async fn run(&mut self, sql: String) -> Result<(), SqlError> {
+        match self.connection() {
+            EngineConnection::Sqlite(transaction) => transaction.run(&sql),
+            EngineConnection::Postgres(connection) => {
+                sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection).await?;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn clone_sqlite(transaction: &mut SqliteTx, table: &str) -> Result<(), SqlError> {
+    let objects = objects_of(transaction, table)?;
+    if !objects.iter().any(|object| object.kind == "table") {
+        return Err(SqlError::Schema(format!("there is no table {table}")));
+    }
+    for object in objects {
+        let sql = match object.kind.as_str() {
+            "table" => rename(&object.sql, &[(&object.name, &building(&object.name))]),
+            "index" => {
+                rename(&object.sql, &[(&object.name, &other(&object.name)), (&object.table, &building(&object.table))])
+            }
+            kind => {
+                let message = format!("{kind} {} on {table} cannot be carried over", object.name);
+                return Err(SqlError::Schema(message));
+            }
+        };
+        transaction.run(&sql)?;
+    }
+    Ok(())
+}
+
+/// The table and what hangs on it, but for the indexes that `SQLite` makes itself; the table first.
+fn objects_of(transaction: &mut SqliteTx, table: &str) -> Result<Vec<Object>, SqlError> {
+    let sql = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name = $1 AND sql IS NOT NULL \
+               ORDER BY type <> 'table', name";
+    let object = |values| {
+        let row = SqlRow(EngineRow::Writer(values));
+        let text = |index| row.text(index).map(str::to_owned);
+        Ok(Object { kind: text(0)?, name: text(1)?, table: text(2)?, sql: text(3)? })
+    };
+    transaction.query(sql, Target::Live, &[table.into()])?.into_iter().map(object).collect()
 }
 
 fn building(table: &str) -> String {

@@ -69,6 +69,17 @@ impl SqliteWriter {
         }
     }
 
+    /// Copies what is in the journal to the file, and empties it.
+    pub(super) async fn truncate_journal(&self) -> Result<(), SqlError> {
+        let inner = Arc::clone(&self.0);
+        let slot = Arc::clone(&inner.connection).lock_owned().await;
+        off_thread(move || match slot.as_ref() {
+            Some(connection) => connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())),
+            None => Ok(()),
+        })
+        .await
+    }
+
     /// Closes the connection once nobody writes; later transactions fail.
     pub(super) async fn close(&self) {
         self.0.closed.store(true, Ordering::Release);

@@ -30,6 +30,9 @@ pub(in crate::store) fn connect(path: &Path, access: Access, limits: &Limits) ->
         Access::WriteRebuildable => set("synchronous", "NORMAL")?,
     }
     if access != Access::Read {
+        // The directory is written through here too: what is erased there is overwritten, not only unlinked.
+        let erases = if access == Access::WriteDurably { "ON" } else { "OFF" };
+        connection.pragma_update_and_check(None, "secure_delete", erases, |_| Ok(()))?;
         connection.pragma_update_and_check(None, "wal_autocheckpoint", PAGES_IN_WAL_MAX, |_| Ok(()))?;
         connection.pragma_update_and_check(None, "journal_size_limit", JOURNAL_BYTES_MAX, |_| Ok(()))?;
     }

@@ -6,7 +6,6 @@
 mod connection;
 mod heads;
 mod inspect;
-mod meta;
 mod open;
 mod rows;
 mod writer;
@@ -20,9 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub(super) use connection::connect;
 pub use inspect::{Inspection, inspect_log, inspect_read};
-pub use meta::Meta;
 pub use open::DatabaseFiles;
-pub(crate) use open::beside_the_log;
 pub(super) use open::{Access, options, read_pool, run_migrations};
 
 use self::connection::Readers;

@@ -110,22 +110,6 @@ pub(in crate::store) async fn run_migrations(
     transaction.commit().await
 }
 
-/// Pools on the log's file for the tables that stand beside the log: one that reads, one connection that writes. The tables
-/// are made or upgraded first.
-pub(crate) async fn beside_the_log(path: &Path, limits: &Limits) -> Result<(SqlitePool, SqlitePool), StoreError> {
-    migrate(path, limits).await?;
-    let readers = read_pool(path, limits.log_readers_max, limits).await;
-    let readers = readers.map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
-    let writer = SqlitePoolOptions::new()
-        .max_connections(1)
-        .test_before_acquire(false)
-        .acquire_timeout(limits.lock_wait)
-        .connect_with(options(path, Access::WriteDurably, limits))
-        .await
-        .map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
-    Ok((readers, writer))
-}
-
 /// A pool of reading connections; none is opened before it is needed.
 pub(in crate::store) async fn read_pool(path: &Path, max: u32, limits: &Limits) -> Result<SqlitePool, sqlx::Error> {
     SqlitePoolOptions::new()

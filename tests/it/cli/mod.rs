@@ -7,6 +7,9 @@ mod holds;
 mod import;
 mod logs;
 mod people;
+mod scheduler;
+mod settings;
+mod timeline;
 mod usage;
 mod why;
 
@@ -17,7 +20,10 @@ use std::sync::{Arc, Mutex};
 
 use assert_cmd::Command;
 use serde_json::Value;
+use sluice::store::address::Database;
 use tempfile::TempDir;
+
+use crate::support::database::database;
 
 /// A database of its own, on a clock that stands still.
 pub(crate) struct Fixture {
@@ -41,6 +47,9 @@ impl Fixture {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = bare(arguments);
         command.env("SLUICE_DATA_DIR", self.folder.path()).env("SLUICE_SIMULATED_CLOCK", "2026-04-02T00:00:00Z");
+        if let Database::Postgres(url) = database(&self.folder.path().join("sluice.db")) {
+            command.env("SLUICE_DATABASE", url);
+        }
         command
     }
 

@@ -1,9 +1,10 @@
 //! Raw usage: when SLURM's counter starts again, and what the limits allow for what was counted before.
 
+use sluice::commands::allocation::{AllocationCommand, Refusal};
 use sluice::domain::evaluate::Trigger;
 use sluice::domain::period::PeriodKind;
 use sluice::domain::policy::PolicyTerms;
-use sluice::events::allocation::AllocationEvent;
+use sluice::events::allocation::{AllocationEvent, ResourceState};
 
 use crate::support::world::{ALL_THREE, World, message, terms};
 
@@ -165,4 +166,50 @@ fn a_reset_known_to_be_done_is_not_handed_on() {
     world.when(&answer).unwrap();
     let events = world.used("1300");
     assert!(!message(&events).unwrap().settings.reset_raw_usage, "the first message did it");
+}
+
+#[test]
+fn a_reset_by_hand_makes_what_was_counted_the_baseline() {
+    let mut world = World::governed("2026-02-05", of(PeriodKind::Quarter));
+    world.answer();
+    world.used("400");
+    world.day("2026-02-20");
+    let minutes = |events: &[AllocationEvent]| message(events).unwrap().settings.limits["node"];
+    let events = world.when(&AllocationCommand::ResetRawUsage).unwrap();
+    assert!(resets(&events));
+    assert_eq!(minutes(&events), 1_000 * 72 - 400 * 60, "the grace limit less what was counted");
+    let told: Vec<&str> = message(&events).unwrap().commands.iter().map(|c| c.shell_command.as_str()).collect();
+    assert_eq!(told.last(), Some(&"sacctmgr --immediate modify account hpc_climate set RawUsage=0"));
+    world.answer();
+    world.day("2026-03-10");
+    world.used("100");
+    assert!(
+        message(&world.limits(&[("node", "1100")])).is_some_and(|m| m.settings.limits["node"] == 1_100 * 72 - 400 * 60)
+    );
+    world.answer();
+    assert_eq!(days_of_resets(&mut world, &DAYS[5..8]), ["2026-04-01", "2026-07-01"], "boundaries as ever");
+    let again = world.when(&AllocationCommand::ResetRawUsage).unwrap();
+    assert!(resets(&again), "each time it is asked for");
+}
+
+#[test]
+fn a_reset_by_hand_is_decided_also_where_policies_decide_none() {
+    for terms in [of(PeriodKind::Total), PolicyTerms { raw_usage_reset: false, ..of(PeriodKind::Month) }] {
+        let mut world = World::governed("2026-02-05", terms);
+        world.used("400");
+        let events = world.when(&AllocationCommand::ResetRawUsage).unwrap();
+        assert!(resets(&events));
+        assert_eq!(message(&events).unwrap().settings.limits["node"], 1_000 * 72 - 400 * 60);
+        assert_eq!(days_of_resets(&mut world, &DAYS), [""; 0], "and none follows from it");
+    }
+}
+
+#[test]
+fn nothing_is_reset_where_nothing_is_compared() {
+    let mut world = World::on("2026-02-05");
+    world.register(&[("node", "1000")]);
+    assert_eq!(world.when(&AllocationCommand::ResetRawUsage), Err(Refusal::NoPolicy));
+    world.put_policy("main", of(PeriodKind::Month));
+    world.when(&AllocationCommand::ChangeState(ResourceState::Terminated)).unwrap();
+    assert_eq!(world.when(&AllocationCommand::ResetRawUsage), Err(Refusal::NotLive("Terminated")));
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use sluice::app::{App, AppOptions};
+use sluice::app::App;
 use sluice::events::envelope::{Position, RecordedEvent};
 use sluice::store::EventStore;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
@@ -31,11 +31,11 @@ async fn whole_log(store: &dyn EventStore) -> Vec<RecordedEvent> {
 }
 
 async fn opened(folder: &Path) -> Arc<App> {
-    App::open(AppOptions::at(folder.join("sluice.db"))).await.unwrap()
+    App::open(crate::support::database::options(folder)).await.unwrap()
 }
 
 async fn close(app: Arc<App>) {
-    app.meta.close().await;
+    app.directory.close().await;
     app.read.close().await;
 }
 

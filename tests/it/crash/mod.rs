@@ -4,6 +4,7 @@
 //! The process is this test binary again: the variable names the folder of the database, and makes the test below the
 //! writer. It tells each accepted fact on its standard output, which the kill does not take back.
 
+mod bulk;
 mod check;
 mod witness;
 mod writer;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rand::RngExt;
 use rust_decimal::Decimal;
-use sluice::app::{App, AppOptions};
+use sluice::app::App;
 use sluice::commands::execute::Executed;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ fn any_report(app: &App) -> sluice::commands::allocation::AllocationCommand {
 pub async fn write_until_killed(folder: &Path) {
     say(""); // the test harness has begun a line
     say(READY);
-    let app = App::open(AppOptions::at(folder.join("sluice.db"))).await.unwrap();
+    let app = App::open(crate::support::database::options(folder)).await.unwrap();
     fleet::lay_out(&app, RESOURCES).await;
     let stop = CancellationToken::new();
     let mut tasks: JoinSet<()> = app.start(&stop);

@@ -3,11 +3,20 @@
 mod tokens;
 mod users;
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
+use sluice::clock::real_now;
 use sluice::directory::{Directory, UserDetails};
 use sluice::domain::ids::{UserId, slug_uuid};
 use sluice::limits::Limits;
+use sluice::store::address::Database;
+use sluice::store::postgres::PostgresStore;
+use sluice::store::sql::ReadDb;
+use sluice::store::sqlite::SqliteStore;
 use tempfile::TempDir;
+
+use crate::support::database::database;
 
 pub(crate) struct Fixture {
     pub(crate) directory: Directory,
@@ -35,7 +44,17 @@ impl Fixture {
 }
 
 async fn open(folder: &TempDir) -> Directory {
-    Directory::open(&folder.path().join("sluice.db"), &Limits::default()).await.expect("opens")
+    let database = database(&folder.path().join("sluice.db"));
+    let limits = Limits::default();
+    match &database {
+        Database::Sqlite(log) => {
+            SqliteStore::open(log, Arc::new(real_now), limits.clone()).await.unwrap().close().await;
+        }
+        Database::Postgres(url) => {
+            PostgresStore::open(url, Arc::new(real_now), limits.clone()).await.unwrap().close().await;
+        }
+    }
+    Directory::new(ReadDb::open_beside_log(&database, &limits).await.expect("opens"))
 }
 
 pub(crate) fn at(text: &str) -> DateTime<Utc> {

@@ -5,6 +5,7 @@ use sluice::domain::evaluate::Trigger;
 use sluice::domain::policy::PolicyTerms;
 use sluice::events::allocation::AllocationEvent;
 use sluice::scheduler::Job;
+use tokio_util::sync::CancellationToken;
 
 use super::{Place, count, instant, is_reset, lay_out, log, paused, put_policy, run, usage};
 use crate::support::world::{ALL_THREE, resource_id, terms};
@@ -26,7 +27,7 @@ async fn two_quarters_go_by_in_the_sites_own_time() {
     app.advance_clock(instant("2026-03-31T20:59:59Z")).await.unwrap();
     assert!(paused(&app, resource_id("a")).await, "still March at the site");
     let runs = app.advance_clock(instant("2026-03-31T21:00:00Z")).await.unwrap();
-    assert_eq!(runs.iter().map(|r| r.job).collect::<Vec<_>>(), [Job::PeriodBoundary]);
+    assert_eq!(runs.iter().map(|r| r.job).collect::<Vec<_>>(), [Job::PeriodBoundary, Job::SettingsSync]);
     assert_eq!(runs[0].due, instant("2026-03-31T21:00:00Z"));
     assert!(!paused(&app, resource_id("a")).await);
     let runs = app.advance_clock(instant("2026-10-01T12:00:00Z")).await.unwrap();
@@ -80,15 +81,19 @@ async fn a_missed_job_is_caught_up_once() {
     lay_out(&app, &["a"]).await;
     put_policy(&app, terms(ALL_THREE)).await;
     app.settle().await.unwrap();
-    assert_eq!(app.scheduler.catch_up().await.unwrap(), [], "nothing is due yet");
+    let never = CancellationToken::new();
+    assert_eq!(app.scheduler.catch_up(&never).await.unwrap(), [], "nothing is due yet");
     let sluice::app::AppClock::Simulated(clock) = &app.clock_kind else { panic!() };
     clock.advance_to(instant("2026-03-15T12:00:00Z"));
     let scheduled =
         |e: &AllocationEvent| matches!(e, AllocationEvent::PolicyEvaluated(e) if e.trigger == Trigger::Scheduled);
-    let runs = app.scheduler.catch_up().await.unwrap();
-    assert_eq!(runs.iter().map(|r| r.job).collect::<Vec<_>>(), [Job::PeriodBoundary, Job::EvaluateAll, Job::Retention]);
+    let runs = app.scheduler.catch_up(&never).await.unwrap();
+    assert_eq!(
+        runs.iter().map(|r| r.job).collect::<Vec<_>>(),
+        [Job::PeriodBoundary, Job::EvaluateAll, Job::Retention, Job::SettingsSync]
+    );
     assert_eq!(count(&app, scheduled).await, 1, "five nights, one run");
-    assert_eq!(app.scheduler.catch_up().await.unwrap(), []);
+    assert_eq!(app.scheduler.catch_up(&never).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -114,9 +119,11 @@ async fn a_database_keeps_its_kind_of_clock_and_its_time() {
 #[tokio::test]
 async fn one_server_at_a_time() {
     let place = Place::new();
-    let log = place.options().log;
-    let claim = App::claim(&log).unwrap();
-    assert!(App::is_served(&log) && matches!(App::claim(&log).map(drop), Err(AppError::Served(_))));
+    let database = place.options().database;
+    let claim = App::claim(&database).await.unwrap();
+    assert!(
+        App::is_served(&database).await && matches!(App::claim(&database).await.map(drop), Err(AppError::Served(_)))
+    );
     drop(claim);
-    assert!(!App::is_served(&log));
+    assert!(!App::is_served(&database).await);
 }

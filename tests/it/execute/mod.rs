@@ -4,6 +4,8 @@ mod clock;
 mod commands;
 mod reactions;
 mod registry;
+mod scheduler;
+mod year;
 
 use std::sync::Arc;
 
@@ -37,8 +39,7 @@ impl Place {
     }
 
     fn options(&self) -> AppOptions {
-        let log = self.dir.path().join("sluice.db");
-        AppOptions { schedule: Schedule::daily(self.zone), ..AppOptions::at(log) }
+        AppOptions { schedule: Schedule::daily(self.zone), ..crate::support::database::options(self.dir.path()) }
     }
 
     /// Opens it; the first time at this instant.

@@ -120,3 +120,28 @@ async fn a_request_for_a_resource_that_is_none_holds_up_nobody() {
     assert_eq!(app.reactions.pending().await.unwrap(), []);
     assert_eq!(log(&app).await.len(), before + 1);
 }
+
+#[tokio::test]
+async fn a_setting_changed_by_another_process_is_taken_over_and_everybody_told() {
+    let place = Place::new();
+    let app = place.open_at("2026-03-10T12:00:00Z").await;
+    lay_out(&app, &["a", "b"]).await;
+    put_policy(&app, terms(ALL_THREE)).await;
+    app.settle().await.unwrap();
+    let told = async |fairshare: i64| {
+        count(&app, |e| matches!(e, AllocationEvent::SettingsCommanded(m) if m.settings.fairshare == fairshare)).await
+    };
+    assert_eq!((told(333).await, told(250).await), (2, 0));
+    let other = place.again().await;
+    let change = |name: &str, value: serde_json::Value| [(name.to_owned(), value)].into_iter().collect();
+    other.settings.change(&change("fairshare_divisor", 4.into()), &meta()).await.unwrap();
+    app.settle().await.unwrap();
+    assert_eq!(app.allocations.rules().fairshare_divisor, 4.into());
+    assert_eq!((told(333).await, told(250).await), (2, 2));
+    let before = count(&app, is_evaluation).await;
+    other.settings.change(&change("dispatch_window", 7.into()), &meta()).await.unwrap();
+    app.settle().await.unwrap();
+    assert_eq!(app.settings.current().dispatch_window, 7);
+    assert_eq!(count(&app, is_evaluation).await, before, "nobody is told anything else for that");
+    assert_eq!(app.reactions.pending().await.unwrap(), []);
+}

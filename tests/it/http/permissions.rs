@@ -63,6 +63,8 @@ async fn furnished() -> TestServer {
     let hold = json!({"kind": "pause", "reason": "an inspection"});
     let path = format!("/api/marketplace-provider-resources/{}/holds/", id("resource", "climate-hpc1"));
     server.post(Who::Staff, &path, &hold).await.expect(201);
+    let later = json!({"now": "2026-03-15T12:10:00Z"});
+    server.put(Who::Staff, "/api/simulation/clock/", &later).await.expect(200);
     agent(&server).await;
     server
 }

@@ -160,10 +160,7 @@ async fn tables_made_anew_from_the_log_send_nothing_again() {
     site.report("ocean", "810").await;
     assert_eq!(site.mails().len(), 1);
     site.app.read.close().await;
-    for suffix in ["", "-wal", "-shm"] {
-        let path = site.app.read.path().display().to_string();
-        let _ = std::fs::remove_file(format!("{path}{suffix}"));
-    }
+    crate::support::database::drop_read_models(&site.options.database).await;
     std::fs::remove_dir_all(site.mail_folder()).unwrap();
     site.restart(NotifyOptions::default()).await;
     site.app.settle().await.unwrap();

@@ -57,7 +57,7 @@ async fn the_server_does_not_start_without_a_secret_and_a_command_does() {
 async fn a_template_that_fails_keeps_it_from_starting_and_says_where() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("restored.html"), "<p>\n{{ notice.ressource.name }}</p>").unwrap();
-    let mut options = AppOptions::at(folder.path().join("sluice.db"));
+    let mut options = crate::support::database::options(folder.path());
     options.notify.mail.templates_dir = Some(folder.path().to_owned());
     let Err(error) = App::open(options).await else { panic!("it started") };
     let why = std::error::Error::source(&error).unwrap().to_string();

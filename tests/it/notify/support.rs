@@ -59,7 +59,7 @@ impl Site {
         let options = AppOptions {
             simulated_clock: Some(START.parse().unwrap()),
             notify,
-            ..AppOptions::at(folder.path().join("sluice.db"))
+            ..crate::support::database::options(folder.path())
         };
         let app = App::open(options.clone()).await.unwrap();
         let site = Self { app, options, folder };

@@ -26,7 +26,7 @@ impl Fixture {
         let folder = TempDir::new().unwrap();
         let options = AppOptions {
             simulated_clock: Some(NOW.parse().unwrap()),
-            ..AppOptions::at(folder.path().join("sluice.db"))
+            ..crate::support::database::options(folder.path())
         };
         Self { app: App::open(options).await.unwrap(), _folder: folder }
     }

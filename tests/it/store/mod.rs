@@ -2,6 +2,7 @@
 
 mod consumers;
 mod contract;
+mod migrations;
 mod rebuild;
 mod sqlite;
 mod support;

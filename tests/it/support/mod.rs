@@ -1,6 +1,7 @@
 //! What the integration tests share.
 
 pub mod cases;
+pub mod database;
 pub mod events;
 pub mod fleet;
 pub mod server;

@@ -175,7 +175,7 @@ impl TestServer {
 
     async fn with(clock: Option<DateTime<Utc>>, change: impl FnOnce(&mut AppOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut options = AppOptions::at(folder.path().join("sluice.db"));
+        let mut options = crate::support::database::options(folder.path());
         options.simulated_clock = clock;
         options.dispatch.publishes = true;
         change(&mut options);

@@ -1,7 +1,7 @@
 //! Where the database is: `sqlite:///path/to/sluice.db` or `postgres://…`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,16 @@ pub enum Database {
 #[error("{0}; write sqlite:///path/to/sluice.db or postgres://user@host/name")]
 pub struct DatabaseError(String);
 
+impl Database {
+    /// The file of the log; none on a server.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
 impl FromStr for Database {
     type Err = DatabaseError;
 
@@ -38,6 +48,24 @@ impl FromStr for Database {
             return Err(DatabaseError(format!("{url:?} does not name a file")));
         }
         Ok(Self::Sqlite(PathBuf::from(path)))
+    }
+}
+
+impl From<PathBuf> for Database {
+    fn from(file: PathBuf) -> Self {
+        Self::Sqlite(file)
+    }
+}
+
+impl From<&Path> for Database {
+    fn from(file: &Path) -> Self {
+        Self::Sqlite(file.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Database {
+    fn from(file: &PathBuf) -> Self {
+        Self::Sqlite(file.clone())
     }
 }
 

@@ -1,0 +1,195 @@
+//! The log in a `PostgreSQL` database, which several processes may share.
+//!
+//! Every append goes through one function of the server, under a lock that orders positions as commits; here one task
+//! collects what is waiting and sends it in one call. LISTEN wakes readers, a slow poll makes up for what it misses.
+
+mod claim;
+mod listen;
+mod open;
+mod rows;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::PgPool;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use claim::{Claim, claim};
+pub(super) use open::{Schema, migrate, options, read_pool, write_pool};
+
+use self::writer::{Job, Outcomes, Writer};
+use super::kinds::Kinds;
+use super::lease::Fence;
+use super::prepare::Prepared;
+use super::tail::Tail;
+use super::{
+    AppendRequest, Appended, Cause, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict,
+};
+use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
+use crate::limits::Limits;
+
+/// A log in a `PostgreSQL` database.
+pub struct PostgresStore {
+    readers: PgPool,
+    jobs: mpsc::Sender<Job>,
+    head: watch::Sender<Position>,
+    kinds: Kinds,
+    tail: Arc<Tail>,
+    limits: Limits,
+    stop: CancellationToken,
+}
+
+impl PostgresStore {
+    /// Opens the database, makes or upgrades its tables, and starts the appender and the listener.
+    pub async fn open(url: &str, now: Now, limits: Limits) -> Result<Self, StoreError> {
+        migrate(url, Schema::Log, &limits).await.map_err(rows::unavailable)?;
+        let readers = read_pool(url, Schema::Log, limits.log_readers_max, &limits).map_err(rows::unavailable)?;
+        let (tail, kinds) = (Arc::new(Tail::new(&limits)), Kinds::default());
+        let options = options(url, Schema::Log, &limits).map_err(rows::unavailable)?;
+        let head = watch::Sender::new(rows::head(&readers).await?);
+        let writer = Writer::new(options, now, limits.clone(), Arc::clone(&tail), head.clone());
+        let (jobs, queue) = mpsc::channel(limits.append_queue_max);
+        tokio::spawn(writer.run(queue));
+        let stop = CancellationToken::new();
+        let listen = read_pool(url, Schema::Log, 1, &limits).map_err(rows::unavailable)?;
+        tokio::spawn(listen::follow(listen, readers.clone(), head.clone(), limits.shared_poll, stop.clone()));
+        Ok(Self { readers, jobs, head, kinds, tail, limits, stop })
+    }
+
+    /// Finishes what is queued and closes every connection; later calls fail as unavailable.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.jobs.send(Job::Close(done)).await.is_ok() {
+            // An appender that is gone already has nothing left to close.
+            let _ = closed.await;
+        }
+        self.stop.cancel();
+        self.readers.close().await;
+    }
+
+    /// Hands appends to the appender in pieces of at most a group, and collects the outcomes in order.
+    async fn submit(&self, requests: Vec<Prepared>) -> Outcomes {
+        let fence = Fence::current();
+        let mut waiting = Vec::new();
+        let mut piece = Vec::new();
+        let mut events = 0;
+        let mut rest = requests.into_iter().peekable();
+        while let Some(request) = rest.next() {
+            events += request.events.len();
+            piece.push(request);
+            let full = rest.peek().is_none_or(|next| events + next.events.len() > self.limits.group_events_max);
+            if full {
+                let (reply, outcome) = oneshot::channel();
+                let count = piece.len();
+                let requests = std::mem::take(&mut piece);
+                let job = Job::Append { requests, events, fence: fence.clone(), reply };
+                let sent = self.jobs.send(job).await.is_ok();
+                waiting.push((count, sent, outcome));
+                events = 0;
+            }
+        }
+        let mut outcomes = Vec::new();
+        for (count, sent, outcome) in waiting {
+            match outcome.await {
+                Ok(some) => outcomes.extend(some),
+                Err(gone) => {
+                    let gone: Cause = Arc::new(gone);
+                    // What never reached the appender is not written; what did, may be.
+                    let failed = if sent { StoreError::Unknown(gone) } else { StoreError::Unavailable(gone) };
+                    outcomes.extend(vec![Err(failed); count]);
+                }
+            }
+        }
+        outcomes
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[async_trait]
+impl EventStore for PostgresStore {
+    async fn append(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedVersion,
+        events: Vec<NewEvent>,
+    ) -> Result<Appended, StoreError> {
+        let prepared = Prepared::new(AppendRequest { stream: stream.clone(), expected, events }, &self.limits)?;
+        let ids = prepared.ids();
+        match self.submit(vec![prepared]).await.pop() {
+            Some(Err(error)) => settle_conflict(self, error, &ids).await,
+            Some(appended) => appended,
+            None => Err(StoreError::Corrupt("the appender gave no outcome".to_owned())),
+        }
+    }
+
+    async fn append_many(&self, requests: Vec<AppendRequest>) -> Vec<Result<Appended, StoreError>> {
+        let repeated = repeated_streams(&requests);
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let (mut good, mut places) = (Vec::new(), Vec::new());
+        for (request, repeated) in requests.into_iter().zip(repeated) {
+            if repeated {
+                let message = format!("stream {} stands twice in one bulk", request.stream);
+                outcomes.push(Err(StoreError::Rejected(message)));
+                continue;
+            }
+            match Prepared::new(request, &self.limits) {
+                Ok(prepared) => {
+                    places.push((outcomes.len(), prepared.ids()));
+                    good.push(prepared);
+                    outcomes.push(Err(StoreError::Corrupt("the appender gave no outcome".to_owned())));
+                }
+                Err(error) => outcomes.push(Err(error)),
+            }
+        }
+        for ((place, ids), outcome) in places.into_iter().zip(self.submit(good).await) {
+            outcomes[place] = match outcome {
+                Err(error) => settle_conflict(self, error, &ids).await,
+                appended => appended,
+            };
+        }
+        outcomes
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamName,
+        after: Version,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        rows::read_stream(&self.readers, &self.kinds, stream, after, limit.min(self.limits.read_events_max)).await
+    }
+
+    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
+        let mut found = Vec::with_capacity(streams.len());
+        for some in streams.chunks(self.limits.read_streams_max.max(1)) {
+            found.append(&mut rows::read_streams(&self.readers, &self.kinds, some).await?);
+        }
+        Ok(found)
+    }
+
+    async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        let limit = limit.min(self.limits.read_events_max);
+        if let Some(events) = self.tail.after(after, limit) {
+            return Ok(events);
+        }
+        rows::read_all(&self.readers, &self.kinds, after, limit).await
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        rows::head(&self.readers).await
+    }
+
+    async fn wait_beyond(&self, after: Position, at_most: Duration) {
+        let mut head = self.head.subscribe();
+        // Either outcome means the same to the caller: look again.
+        let _ = tokio::time::timeout(at_most, head.wait_for(|head| *head > after)).await;
+    }
+}

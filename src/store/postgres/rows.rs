@@ -1,0 +1,210 @@
+//! Reading events back: the statements and the way from a row to an event.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgArguments, PgRow, Postgres};
+use sqlx::query::Query;
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
+
+use crate::events::envelope::{Actor, ActorKind, Metadata, Position, RecordedEvent, StreamEvent, StreamName, Version};
+use crate::store::StoreError;
+use crate::store::kinds::Kinds;
+use crate::store::sql::is_connection_loss;
+
+/// The columns of an event, in the order that `event` reads them. A macro, so that each statement is one static text.
+macro_rules! columns {
+    () => {
+        "e.position, e.version, e.kind_id, e.event_id, e.occurred_at, e.recorded_at, e.actor_kind, e.actor_id, \
+         e.correlation_id, e.causation_id, e.reason, e.payload, e.salt, e.commitment"
+    };
+}
+
+const READ_ALL: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", s.name FROM events e JOIN streams s ON s.stream_id = e.stream_id \
+     WHERE e.position > $1 ORDER BY e.position LIMIT $2"
+);
+
+const READ_STREAM: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM events e WHERE e.stream_id = (SELECT stream_id FROM streams WHERE name = $1) AND e.version > $2 \
+     ORDER BY e.version LIMIT $3"
+);
+
+/// Each column costs as much as a small row does, so there are no more of them than a fold needs. A list of names looks
+/// short to the planner, as it is.
+const READ_STREAMS: &str = "SELECT w.place - 1, e.version, e.kind_id, e.event_id, e.payload \
+     FROM unnest($1::text[]) WITH ORDINALITY AS w (name, place) JOIN streams s ON s.name = w.name \
+     JOIN events e ON e.stream_id = s.stream_id";
+
+/// Learns the types that another process has added.
+async fn refresh(kinds: &Kinds, readers: &PgPool) -> Result<(), StoreError> {
+    for row in fetch(readers, || sqlx::query("SELECT kind_id, name FROM event_kinds")).await? {
+        let (kind_id, name) = (get::<i16>(&row, 0)?, get::<&str>(&row, 1)?);
+        if kinds.get(kind_id.into()).is_none() {
+            kinds.put(kind_id.into(), name.into());
+        }
+    }
+    Ok(())
+}
+
+/// Reads rows; a connection that died in the pool is replaced, a few times.
+async fn fetch<'q>(
+    readers: &PgPool,
+    make: impl Fn() -> Query<'q, Postgres, PgArguments> + Send,
+) -> Result<Vec<PgRow>, StoreError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let mut connection = readers.acquire().await.map_err(unavailable)?;
+        match make().fetch_all(&mut *connection).await {
+            Err(error) if is_connection_loss(&error) => {
+                // A dead connection must not go back into the pool.
+                drop(connection.detach());
+                if attempts > readers.options().get_max_connections() {
+                    return Err(unavailable(error));
+                }
+            }
+            rows => return rows.map_err(unavailable),
+        }
+    }
+}
+
+pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(Arc::new(error))
+}
+
+fn get<'r, T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>>(
+    row: &'r PgRow,
+    index: usize,
+) -> Result<T, StoreError> {
+    row.try_get(index).map_err(|error| StoreError::Corrupt(format!("column {index} of an event: {error}")))
+}
+
+fn bytes<const N: usize>(row: &PgRow, index: usize) -> Result<Option<[u8; N]>, StoreError> {
+    let bytes: Option<&[u8]> = get(row, index)?;
+    let sized = |bytes: &[u8]| {
+        bytes.try_into().map_err(|_| StoreError::Corrupt(format!("column {index} of an event is not {N} bytes long")))
+    };
+    bytes.map(sized).transpose()
+}
+
+fn unsigned(row: &PgRow, index: usize) -> Result<u64, StoreError> {
+    u64::try_from(get::<i64>(row, index)?)
+        .map_err(|_| StoreError::Corrupt(format!("column {index} of an event is negative")))
+}
+
+fn event(row: &PgRow, stream: StreamName, event_type: Arc<str>) -> Result<RecordedEvent, StoreError> {
+    let actor_kind: i16 = get(row, 6)?;
+    let kind = ActorKind::from_code(actor_kind.into())
+        .ok_or_else(|| StoreError::Corrupt(format!("the kind of actor {actor_kind}")))?;
+    let metadata = Metadata {
+        actor: Actor { kind, id: get::<Option<Uuid>>(row, 7)? },
+        correlation_id: get(row, 8)?,
+        causation_id: get(row, 9)?,
+        reason: get::<Option<&str>>(row, 10)?.map(Arc::from),
+    };
+    let commitment = bytes(row, 13)?.ok_or_else(|| StoreError::Corrupt("an event without commitment".to_owned()))?;
+    Ok(RecordedEvent {
+        position: Position::seq(unsigned(row, 0)?),
+        stream,
+        version: unsigned(row, 1)?,
+        event_id: get(row, 3)?,
+        event_type,
+        occurred_at: get::<DateTime<Utc>>(row, 4)?,
+        recorded_at: get::<DateTime<Utc>>(row, 5)?,
+        metadata,
+        payload: get::<Option<&str>>(row, 11)?.unwrap_or_default().into(),
+        salt: bytes(row, 12)?.unwrap_or_default(),
+        commitment,
+    })
+}
+
+/// The name of a type, which another process may have added since.
+async fn kind(readers: &PgPool, kinds: &Kinds, kind_id: i64) -> Result<Arc<str>, StoreError> {
+    if let Some(event_type) = kinds.get(kind_id) {
+        return Ok(event_type);
+    }
+    refresh(kinds, readers).await?;
+    kinds.get(kind_id).ok_or_else(|| StoreError::Corrupt(format!("the event type {kind_id}")))
+}
+
+async fn events(
+    readers: &PgPool,
+    kinds: &Kinds,
+    rows: Vec<PgRow>,
+    stream: impl Fn(&PgRow) -> Result<StreamName, StoreError>,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows {
+        let event_type = kind(readers, kinds, get::<i16>(&row, 2)?.into()).await?;
+        events.push(event(&row, stream(&row)?, event_type)?);
+    }
+    Ok(events)
+}
+
+fn stored_name(name: &str) -> Result<StreamName, StoreError> {
+    StreamName::new(name).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+pub(super) async fn read_all(
+    readers: &PgPool,
+    kinds: &Kinds,
+    after: Position,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let query = || sqlx::query(READ_ALL).bind(signed(after.as_seq())).bind(signed(limit as u64));
+    let rows = fetch(readers, query).await?;
+    events(readers, kinds, rows, |row| stored_name(get(row, 14)?)).await
+}
+
+pub(super) async fn read_stream(
+    readers: &PgPool,
+    kinds: &Kinds,
+    stream: &StreamName,
+    after: Version,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let query = || sqlx::query(READ_STREAM).bind(stream.as_str()).bind(signed(after)).bind(signed(limit as u64));
+    let rows = fetch(readers, query).await?;
+    events(readers, kinds, rows, |_| Ok(stream.clone())).await
+}
+
+pub(super) async fn read_streams(
+    readers: &PgPool,
+    kinds: &Kinds,
+    streams: &[StreamName],
+) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
+    let names: Vec<&str> = streams.iter().map(StreamName::as_str).collect();
+    let rows = fetch(readers, || sqlx::query(READ_STREAMS).bind(names.clone())).await?;
+    let mut found = vec![Vec::new(); streams.len()];
+    for row in rows {
+        let event = StreamEvent {
+            version: unsigned(&row, 1)?,
+            event_id: get(&row, 3)?,
+            event_type: kind(readers, kinds, get::<i16>(&row, 2)?.into()).await?,
+            payload: get::<Option<&str>>(&row, 4)?.unwrap_or_default().into(),
+        };
+        let place = usize::try_from(unsigned(&row, 0)?).ok().and_then(|place| found.get_mut(place));
+        place.ok_or_else(|| StoreError::Corrupt("a stream that nobody asked for".to_owned()))?.push(event);
+    }
+    for stream in &mut found {
+        stream.sort_unstable_by_key(|event: &StreamEvent| event.version);
+    }
+    Ok(found)
+}
+
+pub(super) async fn head(readers: &PgPool) -> Result<Position, StoreError> {
+    let rows = fetch(readers, || sqlx::query("SELECT position FROM log_head")).await?;
+    let row = rows.first().ok_or_else(|| StoreError::Corrupt("the row of log_head is missing".to_owned()))?;
+    Ok(Position::seq(unsigned(row, 0)?))
+}
+
+/// As the database takes numbers; what is beyond its range is beyond every row too.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
