@@ -71,7 +71,7 @@ fn publisher(server: &TestServer, broker: Arc<dyn Broker>) -> Publisher {
         clock: Arc::clone(&app.clock),
         broker,
         queues: Arc::clone(&app.agent_queues) as _,
-        log: app.options.log.clone(),
+        database: app.options.database.clone(),
         wake: Arc::default(),
     };
     let retry = RetryOptions { first: std::time::Duration::ZERO, longest: std::time::Duration::ZERO, attempts_max: 3 };
