@@ -254,6 +254,7 @@ impl App {
         Box::pin(Self::assemble(options, clock, clock_kind, store, read, beside, now)).await
     }
 
+    #[expect(clippy::too_many_lines, reason = "one list of all parts, in the order in which they need each other")]
     async fn assemble(
         options: AppOptions,
         clock: Arc<dyn Clock>,

@@ -34,7 +34,7 @@ pub(super) struct Options {
     /// Port of the broker's WebSocket, if it is not that of the service
     #[arg(long, value_name = "PORT")]
     stomp_port: Option<u16>,
-    /// Path of the broker's WebSocket: `/rmqws-stomp` is built in, a RabbitMQ has `/ws`
+    /// Path of the broker's WebSocket: `/rmqws-stomp` is built in, a broker of its own has `/ws`
     #[arg(long, value_name = "PATH", default_value = "/rmqws-stomp")]
     stomp_path: String,
     /// Folder of sacctmgr and sacct on the agent's machine
@@ -65,7 +65,7 @@ impl Address {
             Some("https") => true,
             _ => return Err(wrong()),
         };
-        if uri.path().trim_end_matches('/') != "" || uri.query().is_some() {
+        if !uri.path().trim_end_matches('/').is_empty() || uri.query().is_some() {
             return Err(wrong());
         }
         let host = uri.host().ok_or_else(wrong)?.to_owned();

@@ -8,6 +8,10 @@ import sys
 import time
 
 
+# Bounds are those of a quiet machine with two cores; one that is busy with other things gets so many times as long.
+PATIENCE = 4
+
+
 class Checks:
     """What held and what did not. A check that fails is said and counted; the run goes on."""
 
@@ -29,6 +33,7 @@ class Checks:
 
     def until(self, what, read, holds=bool, within=60):
         """Reads until the condition holds; what was read last is the answer."""
+        within *= PATIENCE
         end = time.monotonic() + within
         found, error = None, ""
         while True:

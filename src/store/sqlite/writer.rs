@@ -259,17 +259,16 @@ impl Writer {
             if heads.contains_key(&request.stream) {
                 continue;
             }
-            let head = match self.heads.get(request.stream.as_str()) {
-                Some(head) => head,
-                None => {
-                    let mut rows = select.query([request.stream.as_str()])?;
-                    match rows.next()? {
-                        Some(row) => {
-                            let version = row.get::<_, Option<i64>>(1)?.unwrap_or_default().unsigned_abs();
-                            Head { stream_id: row.get(0)?, version }
-                        }
-                        None => Head::NONE,
+            let head = if let Some(head) = self.heads.get(request.stream.as_str()) {
+                head
+            } else {
+                let mut rows = select.query([request.stream.as_str()])?;
+                match rows.next()? {
+                    Some(row) => {
+                        let version = row.get::<_, Option<i64>>(1)?.unwrap_or_default().unsigned_abs();
+                        Head { stream_id: row.get(0)?, version }
                     }
+                    None => Head::NONE,
                 }
             };
             heads.insert(request.stream.clone(), head);

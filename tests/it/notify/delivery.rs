@@ -26,10 +26,10 @@ fn through(fixture: &Fixture) -> NotifyOptions {
 /// A site with one mail that is due, and a server of this manner.
 async fn owing(manner: Manner) -> (Site, Fixture) {
     let fixture = Fixture::new(manner).await;
-    let site = Site::new(terms("notify_organization_owners"), through(&fixture)).await;
+    let site = Box::pin(Site::new(terms("notify_organization_owners"), through(&fixture))).await;
     site.report("climate", "810").await;
     let clock = site.now() + chrono::Duration::seconds(60);
-    site.app.advance_clock(clock).await.unwrap();
+    Box::pin(site.app.advance_clock(clock)).await.unwrap();
     (site, fixture)
 }
 

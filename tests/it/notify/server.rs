@@ -36,13 +36,13 @@ fn arrived(address: &str) -> Vec<Letter> {
 }
 
 async fn told(address: &str, options: NotifyOptions) -> Site {
-    let site = Site::new(terms("notify_organization_owners"), options).await;
+    let site = Box::pin(Site::new(terms("notify_organization_owners"), options)).await;
     let ids = site.app.directory.address_ids(&[address.to_owned()], site.now()).await.unwrap();
     let mut facts = policy_facts("main", terms("notify_external_user"));
     facts.external_recipients = ids.into_iter().collect();
     site.put_policy(facts).await;
     site.report("climate", "810").await;
-    site.pass(60).await;
+    Box::pin(site.pass(60)).await;
     site
 }
 
