@@ -5,6 +5,8 @@
 
 mod rest;
 
+mod known;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,11 +31,9 @@ use crate::events::envelope::Position;
 use crate::limits::Limits;
 use crate::notify::{Notifier, NotifierParts, NotifyConsumer, NotifyError, NotifyOptions};
 use crate::operations::Operations;
-use crate::projections::{self, registry as tables};
+use crate::projections;
 use crate::reactions::{self, ManualHoldsConsumer, ReactionConsumer, ReactionError, Reactions, UnsettledConsumer};
-use crate::registry::{
-    At, FollowError, Follower, PolicyRow, Registry, ResourceEntry, Served, Snapshot, served_position,
-};
+use crate::registry::{FollowError, Follower, Registry, Served, served_position};
 use crate::retention::Retention;
 use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError, SchedulerParts};
 use crate::site_settings::{Settings, SiteSettings};
@@ -266,7 +266,7 @@ impl App {
     ) -> Result<Arc<Self>, AppError> {
         let (meta, directory) = (Meta::new(beside.clone()), Directory::new(beside));
         let settings = settings(&store, &clock, &options).await?;
-        let (registry, follower) = known(&store, &read).await?;
+        let (registry, follower) = known::known(&store, &read).await?;
         let rules = rules(&options, &settings.current());
         let allocations = Arc::new(Allocations::new(
             Arc::clone(&store),
@@ -524,40 +524,6 @@ pub struct ServeClaim {
     _session: Option<postgres::Claim>,
 }
 
-/// What the registry's tables know. The position is read first: what is newer in the rows comes again and changes nothing.
-async fn snapshot(read: &ReadDb) -> Result<Snapshot, SqlError> {
-    let mut known = Snapshot { position: tables::loaded_position(read).await?, ..Snapshot::default() };
-    tables::load_groups(read, |o| known.groups.push((o.facts, o.version))).await?;
-    tables::load_customers(read, |o| known.customers.push((o.facts, o.version))).await?;
-    tables::load_projects(read, |o| known.projects.push((o.facts, o.version))).await?;
-    tables::load_offerings(read, |o| known.offerings.push((o.facts, o.version))).await?;
-    known.deleted = tables::load_deleted_policies(read).await?;
-    let agents = &mut known.agents;
-    tables::load_agents(read, |part| {
-        let at = At { version: part.version, created: part.created, modified: part.modified };
-        agents.apply(&part.event, &at);
-    })
-    .await?;
-    let policies = &mut known.policies;
-    tables::load_policies(read, |o| {
-        policies.push(PolicyRow { facts: o.facts, version: o.version, created: o.created });
-    })
-    .await?;
-    let resources = &mut known.resources;
-    tables::load_resources(read, |r| {
-        let entry = ResourceEntry {
-            offering: r.offering,
-            project: r.project,
-            customer: r.customer,
-            state: r.state,
-            book: r.book,
-        };
-        resources.push((r.resource, entry));
-    })
-    .await?;
-    Ok(known)
-}
-
 async fn settings(
     store: &Arc<dyn EventStore>,
     clock: &Arc<dyn Clock>,
@@ -566,14 +532,6 @@ async fn settings(
     let settings = Settings::new(Arc::clone(store), Arc::clone(clock), options.settings.clone());
     settings.load().await?;
     Ok(Arc::new(settings))
-}
-
-/// The registry, up to date, and what keeps it so.
-async fn known(store: &Arc<dyn EventStore>, read: &ReadDb) -> Result<(Arc<Registry>, Arc<Follower>), AppError> {
-    let registry = Arc::new(Registry::from_snapshot(snapshot(read).await?));
-    let follower = Arc::new(Follower::new(Arc::clone(store), Arc::clone(&registry)));
-    follower.catch_up().await?;
-    Ok((registry, follower))
 }
 
 fn dispatching(foundation: &Foundation, options: &AppOptions) -> Result<Dispatching, DispatchError> {
