@@ -4,9 +4,8 @@
 //! tasks. [`App::settle`] does their work here and now, for everybody else.
 
 mod event_log;
+mod known;
 mod rest;
-
-mod snapshot;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -25,6 +24,7 @@ use crate::config::MetricsConfig;
 use crate::directory::{Directory, DirectoryError};
 use crate::dispatch::broker::Broker;
 use crate::dispatch::builtin::{Builtin, BuiltinLimits};
+use crate::dispatch::rabbitmq::RabbitOptions;
 use crate::dispatch::{DispatchError, DispatchOptions, Dispatching, Foundation, KnownQueues, Publisher};
 use crate::events::Event;
 use crate::events::envelope::Position;
@@ -77,6 +77,8 @@ pub struct AppOptions {
     pub dispatch: DispatchOptions,
     /// Bounds of the built-in broker.
     pub broker: BuiltinLimits,
+    /// The site's `RabbitMQ`; none = the built-in broker.
+    pub rabbitmq: Option<RabbitOptions>,
     /// Bounds.
     pub limits: Limits,
     /// Whether metrics are collected, and who may read them.
@@ -97,6 +99,7 @@ impl AppOptions {
             notify: NotifyOptions::default(),
             dispatch: DispatchOptions::default(),
             broker: BuiltinLimits::default(),
+            rabbitmq: None,
             limits: Limits::default(),
             metrics: MetricsConfig::default(),
             serving: false,
@@ -213,7 +216,7 @@ pub struct App {
     pub publisher: Arc<Publisher>,
     /// The queues that agents registered.
     pub agent_queues: Arc<KnownQueues>,
-    /// The broker that agents' queues are at.
+    /// Where the queues of agents are.
     pub broker: Arc<dyn Broker>,
     /// The broker of this process, if the site has no other.
     pub builtin_broker: Option<Arc<Builtin>>,
@@ -274,7 +277,7 @@ impl App {
     ) -> Result<Arc<Self>, AppError> {
         let (meta, directory) = (Meta::new(beside.clone()), Directory::new(beside));
         let settings = settings(&store, &clock, &options).await?;
-        let (registry, follower) = known(&store, &read).await?;
+        let (registry, follower) = known::known(&store, &read).await?;
         let rules = rules(&options, &settings.current());
         let allocations = Arc::new(Allocations::new(
             Arc::clone(&store),
@@ -330,7 +333,7 @@ impl App {
             directory: directory.clone(),
             database: options.database.clone(),
         };
-        let dispatching = dispatching(&foundation, &options);
+        let dispatching = dispatching(&foundation, &options)?;
         let consumers = Arc::new(consumers.with(dispatching.consumer(&foundation)));
         let parts = NotifierParts {
             read: read.clone(),
@@ -542,18 +545,10 @@ async fn settings(
     Ok(Arc::new(settings))
 }
 
-/// The registry, up to date, and what keeps it so.
-async fn known(store: &Arc<dyn EventStore>, read: &ReadDb) -> Result<(Arc<Registry>, Arc<Follower>), AppError> {
-    let registry = Arc::new(Registry::from_snapshot(snapshot::of(read).await?));
-    let follower = Arc::new(Follower::new(Arc::clone(store), Arc::clone(&registry)));
-    follower.catch_up().await?;
-    Ok((registry, follower))
-}
-
-fn dispatching(foundation: &Foundation, options: &AppOptions) -> Dispatching {
+fn dispatching(foundation: &Foundation, options: &AppOptions) -> Result<Dispatching, DispatchError> {
     let mut dispatch = options.dispatch.clone();
     dispatch.publishes |= options.serving;
-    Dispatching::new(foundation, dispatch, options.broker.clone())
+    Dispatching::new(foundation, dispatch, options.broker.clone(), options.rabbitmq.clone())
 }
 
 fn rules(options: &AppOptions, settings: &SiteSettings) -> SiteRules {

@@ -3,6 +3,7 @@
 //! A key that nobody knows is refused by name, wherever it stands. Every key with its default is in
 //! `docs/config/sluice.toml`; a test holds the two together. Nothing is read from the machine except through [`Sources`].
 
+mod broker;
 mod load;
 mod metrics;
 mod notify;
@@ -19,6 +20,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 pub use crate::store::address::{Database, DatabaseError};
+pub use broker::{BrokerConfig, BrokerKind};
 pub use load::{ConfigError, Sources};
 pub use metrics::{MetricsAccess, MetricsConfig};
 pub use notify::{MailConfig, MailTransport, NoticesConfig, Secrets, WebhookEndpoint, WebhooksConfig};
@@ -69,6 +71,8 @@ pub struct Config {
     pub dispatch_window: u32,
     /// Where people and other programs reach this service; links in mails begin with it.
     pub public_url: Option<String>,
+    /// Through what agents are told.
+    pub broker: BrokerConfig,
     /// What all notices have in common.
     pub notices: NoticesConfig,
     /// Mail.
@@ -213,6 +217,7 @@ impl Default for Config {
             reset_resend_minutes: 60,
             dispatch_window: 100,
             public_url: None,
+            broker: BrokerConfig::default(),
             notices: NoticesConfig::default(),
             mail: MailConfig::default(),
             webhooks: WebhooksConfig::default(),
@@ -319,6 +324,7 @@ impl Config {
     pub fn app_options(&self) -> Result<AppOptions, ConfigError> {
         let database = self.database()?;
         let schedule = self.due_times().map_err(|error| ConfigError::Value(error.to_string()))?;
+        let (rabbitmq, missing_secret) = self.rabbit_options();
         Ok(AppOptions {
             database,
             event_store: self.event_store.clone(),
@@ -326,7 +332,8 @@ impl Config {
             schedule,
             settings: self.settings(),
             notify: self.notify_options(),
-            dispatch: DispatchOptions { resends_max: self.resends_max, ..DispatchOptions::default() },
+            dispatch: DispatchOptions { missing_secret, resends_max: self.resends_max, ..DispatchOptions::default() },
+            rabbitmq,
             broker: BuiltinLimits::default(),
             limits: self.limits(),
             metrics: self.metrics.clone(),
@@ -356,6 +363,7 @@ impl Config {
                 allowed: "a number above 0",
             });
         }
+        self.check_broker()?;
         self.check_notify()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Commands work on the same database beside a running server. Status: 0 done, 1 failed, 2 wrong usage.
 
+mod agent;
 mod agent_config;
 mod apply;
 mod cleanup;
@@ -128,6 +129,9 @@ enum Command {
     /// Take in usage from elsewhere
     #[command(subcommand)]
     Import(import::Command),
+    /// Messages to site agents that need somebody
+    #[command(subcommand)]
+    Agent(agent::Command),
     /// Print a configuration of the site agent for an offering
     AgentConfig(agent_config::Options),
     /// Find what is wrong with the installation, and what to do about it
@@ -197,6 +201,7 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Store(command) => Box::pin(store::run(&Session::open(&cli.globals).await?, command, out)).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Agent(command) => agent::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::AgentConfig(options) => agent_config::run(&Session::open(&cli.globals).await?, &options, out),
             Command::Doctor(options) => doctor::run(&cli.globals, &options, out).await,
             Command::Explain(options) => explain::run(&Session::open(&cli.globals).await?, &options, out).await,

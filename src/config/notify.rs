@@ -163,12 +163,12 @@ impl Secrets {
     /// Reads what the configuration names, as far as it is set.
     pub(super) fn read(config: &Config, sources: &Sources) -> Self {
         let endpoints = config.webhooks.endpoints.iter().map(|endpoint| &endpoint.secret_env);
-        let names = config.mail.password_env.iter().chain(endpoints);
+        let names = config.mail.password_env.iter().chain(&config.broker.password_env).chain(endpoints);
         let set = names.filter_map(|name| Some((name.clone(), sources.variable(name)?.to_owned().into())));
         Self(set.collect())
     }
 
-    fn get(&self, name: &str, missing: &mut Vec<String>) -> Option<SecretString> {
+    pub(super) fn get(&self, name: &str, missing: &mut Vec<String>) -> Option<SecretString> {
         let found = self.0.get(name).cloned();
         if found.is_none() {
             missing.push(name.to_owned());

@@ -3,6 +3,7 @@
 //! It is primary data, not a projection, and the only place where personal data stands: events carry opaque ids that are
 //! resolved here, so that a person can be erased without touching the log. Keys are kept as hashes and never logged.
 
+mod broker;
 mod erase;
 mod tokens;
 mod users;

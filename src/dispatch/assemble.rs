@@ -6,7 +6,8 @@ use tokio::sync::Notify;
 
 use super::broker::Broker;
 use super::builtin::{Builtin, BuiltinLimits};
-use super::{DispatchOptions, KnownQueues, OutboxConsumer, Publisher, PublisherParts};
+use super::rabbitmq::{RabbitMq, RabbitOptions};
+use super::{DispatchError, DispatchOptions, KnownQueues, OutboxConsumer, Publisher, PublisherParts};
 use crate::clock::Clock;
 use crate::commands::execute::Allocations;
 use crate::directory::Directory;
@@ -44,7 +45,7 @@ pub struct Dispatching {
     pub publisher: Arc<Publisher>,
     /// The queues that agents registered.
     pub queues: Arc<KnownQueues>,
-    /// The broker that agents' queues are at.
+    /// Where the queues are.
     pub broker: Arc<dyn Broker>,
     /// The broker of this process, if the site has no other.
     pub builtin: Option<Arc<Builtin>>,
@@ -52,17 +53,27 @@ pub struct Dispatching {
 }
 
 impl Dispatching {
-    /// Puts it together; nothing is sent yet.
-    pub fn new(on: &Foundation, options: DispatchOptions, limits: BuiltinLimits) -> Self {
+    /// Puts it together, with the site's `RabbitMQ` if it has one; nothing is sent yet.
+    ///
+    /// # Errors
+    /// The `RabbitMQ` cannot be used as it is configured.
+    pub fn new(
+        on: &Foundation,
+        options: DispatchOptions,
+        limits: BuiltinLimits,
+        rabbit: Option<RabbitOptions>,
+    ) -> Result<Self, DispatchError> {
+        if let Some(variable) = options.missing_secret.clone().filter(|_| options.publishes) {
+            return Err(DispatchError::MissingSecret(variable));
+        }
         let queues = Arc::new(KnownQueues::of(Arc::clone(&on.registry)));
-        let builtin = Arc::new(Builtin::new(
-            on.read.clone(),
-            Arc::clone(&on.clock),
-            on.directory.clone(),
-            Arc::clone(&queues) as _,
-            limits,
-        ));
-        let broker = Arc::clone(&builtin) as Arc<dyn Broker>;
+        let (broker, builtin): (Arc<dyn Broker>, _) = if let Some(rabbit) = rabbit {
+            (Arc::new(RabbitMq::new(rabbit, on.directory.clone())?), None)
+        } else {
+            let (clock, queues) = (Arc::clone(&on.clock), Arc::clone(&queues) as _);
+            let builtin = Arc::new(Builtin::new(on.read.clone(), clock, on.directory.clone(), queues, limits));
+            (Arc::clone(&builtin) as _, Some(builtin))
+        };
         let wake = Arc::new(Notify::new());
         let parts = PublisherParts {
             read: on.read.clone(),
@@ -77,7 +88,7 @@ impl Dispatching {
             database: on.database.clone(),
             wake: Arc::clone(&wake),
         };
-        Self { publisher: Arc::new(Publisher::new(parts, options)), queues, broker, builtin: Some(builtin), wake }
+        Ok(Self { publisher: Arc::new(Publisher::new(parts, options)), queues, broker, builtin, wake })
     }
 
     /// The consumer that writes down what agents are owed.

@@ -13,6 +13,7 @@ pub mod message;
 mod outbox;
 mod publisher;
 mod queues;
+pub mod rabbitmq;
 mod rows;
 pub mod stomp;
 
@@ -53,6 +54,12 @@ pub enum DispatchError {
         /// Why.
         source: std::io::Error,
     },
+    /// A secret that the configuration names.
+    #[error("the variable {0} is not set; the configuration says that it holds a secret")]
+    MissingSecret(String),
+    /// The broker as it is configured.
+    #[error(transparent)]
+    Broker(#[from] rabbitmq::RabbitError),
     /// A stored row or event that makes no sense.
     #[error("a message cannot be read: {0}")]
     Unreadable(String),

@@ -40,6 +40,17 @@ pub enum DeadLetterReason {
     Failed,
 }
 
+impl DeadLetterReason {
+    /// The word that is shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::NoAnswer => "no_answer",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// A dispatch that is not sent again by itself, and that nothing has superseded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeadLetter {

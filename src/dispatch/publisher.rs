@@ -51,6 +51,8 @@ pub struct DispatchOptions {
     pub publishes: bool,
     /// Pauses after a failure; attempts after which a message that the broker refuses is given up.
     pub retry: RetryOptions,
+    /// The variable of a secret that is not set.
+    pub missing_secret: Option<String>,
     /// How often a dispatch that nobody answers is sent again.
     pub resends_max: u32,
     /// Time between looks at what was not answered, if the scheduler does not see to it; none = it does.
@@ -61,6 +63,7 @@ impl Default for DispatchOptions {
     fn default() -> Self {
         Self {
             publishes: false,
+            missing_secret: None,
             retry: RetryOptions { first: Duration::from_secs(1), longest: Duration::from_mins(1), attempts_max: 20 },
             resends_max: 5,
             sweep_every: Some(TimeDelta::minutes(10)),
@@ -197,6 +200,11 @@ impl Publisher {
             self.parts.wake.notify_one();
         }
         Ok((marked, again))
+    }
+
+    /// Has it look again at what is owed: a queue has come.
+    pub fn wake(&self) {
+        self.parts.wake.notify_one();
     }
 
     /// Waits for a pass that has begun to end.

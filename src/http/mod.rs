@@ -8,6 +8,7 @@ mod agents;
 mod broker;
 mod clock;
 mod context;
+mod dead_letters;
 mod error;
 mod events;
 mod fields;
@@ -65,6 +66,7 @@ fn routes(state: &ApiState) -> Routes {
         events::routes,
         clock::routes,
         broker::routes,
+        dead_letters::routes,
         version::routes,
         health::routes,
         metrics::routes,

@@ -225,13 +225,14 @@ impl Letter {
         };
         if let Some((of, commanded, reset)) = settings {
             let body = message::settings(&book.facts, commanded, reset);
-            let id = format!("{}-{}", commanded.dispatch, of.resends);
+            // The hand-over before it: the same until this one is recorded, and another after that.
+            let id = format!("{}-{}", commanded.dispatch, of.sent_no);
             messages.push((AgentMessage::Settings, outgoing(id, commanded.dispatch.to_string(), &body)));
             (row, with_reset) = (Some(of), reset);
         }
         let resent = row.as_ref().filter(|row: &&Row| row.resends > 0);
         let told = flags.as_ref().map(|row| (row.flags, row.no, 0));
-        let told = told.or_else(|| resent.map(|row| (book.flags, row.no, row.resends))).filter(|_| restrictions);
+        let told = told.or_else(|| resent.map(|row| (book.flags, row.no, row.sent_no))).filter(|_| restrictions);
         if let Some((flags, no, again)) = told {
             let body = message::resource(book, flags, no.unsigned_abs());
             let id = format!("resource-{resource}-{no}-{again}");

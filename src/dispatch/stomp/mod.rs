@@ -3,10 +3,12 @@
 //! What comes in is trusted by nobody: every line, header and body has a bound, and what breaks the protocol ends the
 //! connection with an error that says how.
 
+mod client;
 mod decode;
 mod frame;
 mod heartbeat;
 
+pub use client::{Client, ClientError, ClientOptions, ToSend};
 pub use decode::{Decoder, DecoderLimits, FrameError, Item};
 pub use frame::{Command, Frame};
 pub use heartbeat::{HeartBeat, HeartBeatError};

@@ -66,6 +66,7 @@ pub async fn register_queue(ctx: Context, token: Token, Id(agent): Id<AgentId>, 
     let done = ctx.app.registry_commands.register_queue(agent, owner, types.as_ref(), &ctx.meta(None)).await?;
     ctx.visible(done.position).await;
     provision(&ctx, &done.part, &token).await?;
+    ctx.app.publisher.wake();
     let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };
     ctx.one(status, &AgentQueueRegistration::from(done.part))
 }

@@ -95,6 +95,8 @@ pub struct ResourceStatus {
     failed_at: Option<DateTime<Utc>>,
     /// `not_needed`, `queued`, `sent`, `confirmed`, `failed` or `no_answer`.
     agent_status: &'static str,
+    /// Nobody knows whether the last reset of raw usage was carried out.
+    reset_unconfirmed: bool,
     /// Manual holds in force on it, which no policy releases.
     manual_holds: Vec<HeldByHand>,
     /// The account as the site says it is, beside what it should be.
@@ -134,6 +136,7 @@ impl ResourceStatus {
             evaluated_at: row.evaluated_at,
             failed_at: row.failed_at,
             agent_status: row.agent.as_str(),
+            reset_unconfirmed: false,
             manual_holds: holds.iter().map(HeldByHand::from).collect(),
         }
     }
@@ -185,7 +188,8 @@ pub async fn status(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
     for row in rows {
         let holds = holds_on(&ctx.app.read, row.resource).await?;
         let site = SiteStatus::of(&row, answers.get(&row.resource), &names);
-        resources.push(ResourceStatus::of(&row, &holds, site));
+        let reset_unconfirmed = ctx.app.publisher.reset_unconfirmed(row.resource).await?;
+        resources.push(ResourceStatus { reset_unconfirmed, ..ResourceStatus::of(&row, &holds, site) });
     }
     let shown = Status {
         policy_uuid: policy.to_string(),

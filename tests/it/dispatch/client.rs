@@ -24,7 +24,12 @@ pub struct Client {
 impl Client {
     /// Opens the WebSocket; nothing is said yet.
     pub async fn open(address: std::net::SocketAddr) -> Self {
-        let mut request = format!("ws://{address}/rmqws-stomp").into_client_request().unwrap();
+        Self::open_at(&format!("ws://{address}/rmqws-stomp")).await
+    }
+
+    /// The same somewhere else.
+    pub async fn open_at(url: &str) -> Self {
+        let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", "v10.stomp, v11.stomp, v12.stomp".parse().unwrap());
         let (socket, response) = connect_async(request).await.unwrap();
         assert_eq!(response.headers()["sec-websocket-protocol"], "v12.stomp");
@@ -33,7 +38,12 @@ impl Client {
 
     /// Opens it and logs in.
     pub async fn connect(address: std::net::SocketAddr, vhost: &str, login: &str, passcode: &str) -> Self {
-        let mut client = Self::open(address).await;
+        Self::connect_to(&format!("ws://{address}/rmqws-stomp"), vhost, login, passcode).await
+    }
+
+    /// The same somewhere else.
+    pub async fn connect_to(url: &str, vhost: &str, login: &str, passcode: &str) -> Self {
+        let mut client = Self::open_at(url).await;
         client.send(&Self::hello(vhost, login, passcode)).await;
         let answer = client.frame().await.expect("an answer");
         assert_eq!(answer.command, Command::Connected, "{answer:?} {}", String::from_utf8_lossy(&answer.body));
@@ -129,7 +139,7 @@ impl Client {
     }
 
     /// Says goodbye.
-    pub async fn disconnect(mut self) {
+    pub async fn disconnect(&mut self) {
         self.send(&Frame::new(Command::Disconnect).with("receipt", "bye")).await;
         while let Some(frame) = self.frame().await {
             if frame.command == Command::Receipt {

@@ -89,7 +89,8 @@ async fn what_breaks_the_protocol_ends_the_connection_and_says_how() {
         assert!(said.contains(says), "{says}: {said}");
     }
     // Nothing of all that hurts anybody else.
-    connect(&server, &queue).await.disconnect().await;
+    let mut client = connect(&server, &queue).await;
+    client.disconnect().await;
     server.stop().await;
 }
 
@@ -135,7 +136,7 @@ async fn there_is_a_bound_on_connections_and_on_those_of_one_login() {
     let (one, other) = (queue_of("hpc1", 1), queue_of("hpc1", 2));
     server.app.agent_queues.put(one.clone());
     server.app.agent_queues.put(other.clone());
-    let first = connect(&server, &one).await;
+    let mut first = connect(&server, &one).await;
     let _second = connect(&server, &one).await;
     let mut third = Client::open(server.address).await;
     third.send(&Client::hello(&one.vhost, &one.login, Who::Agent.key().unwrap())).await;

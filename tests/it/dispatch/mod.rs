@@ -1,6 +1,11 @@
 //! Messages to site agents: the outbox, the publisher, the built-in broker, `RabbitMQ`.
 
+mod answers;
 mod client;
+mod crash;
 mod delivery;
 mod door;
+mod queues;
+mod rabbitmq;
+mod stomp_client;
 mod support;

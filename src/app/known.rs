@@ -1,12 +1,26 @@
-//! What an application starts from: the registry as the read models' tables have it, so that only what is newer is read
-//! from the log.
+//! The registry, from its tables and then from the log.
 
+use std::sync::Arc;
+
+use super::AppError;
 use crate::projections::registry as tables;
-use crate::registry::{At, PolicyRow, ResourceEntry, Snapshot};
+use crate::registry::{At, Follower, PolicyRow, Registry, ResourceEntry, Snapshot};
+use crate::store::EventStore;
 use crate::store::sql::{ReadDb, SqlError};
 
+/// The registry, up to date, and what keeps it so.
+pub(super) async fn known(
+    store: &Arc<dyn EventStore>,
+    read: &ReadDb,
+) -> Result<(Arc<Registry>, Arc<Follower>), AppError> {
+    let registry = Arc::new(Registry::from_snapshot(snapshot(read).await?));
+    let follower = Arc::new(Follower::new(Arc::clone(store), Arc::clone(&registry)));
+    follower.catch_up().await?;
+    Ok((registry, follower))
+}
+
 /// What the registry's tables know. The position is read first: what is newer in the rows comes again and changes nothing.
-pub(super) async fn of(read: &ReadDb) -> Result<Snapshot, SqlError> {
+async fn snapshot(read: &ReadDb) -> Result<Snapshot, SqlError> {
     let mut known = Snapshot { position: tables::loaded_position(read).await?, ..Snapshot::default() };
     tables::load_groups(read, |o| known.groups.push((o.facts, o.version))).await?;
     tables::load_customers(read, |o| known.customers.push((o.facts, o.version))).await?;

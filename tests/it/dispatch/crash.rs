@@ -1,0 +1,228 @@
+//! The publisher is stopped dead at every step between deciding and recording, and started again: nothing is lost, nothing is
+//! recorded twice, and the broker is handed the same message under the same id.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use sluice::dispatch::broker::{Broker, BrokerError, Outgoing, QueueStatus};
+use sluice::dispatch::{AgentQueue, DispatchOptions, Publisher, PublisherParts};
+use sluice::events::allocation::AllocationEvent;
+use sluice::events::envelope::Position;
+use sluice::notify::RetryOptions;
+use tokio_util::sync::CancellationToken;
+
+use super::support::queue_of;
+use crate::support::server::TestServer;
+use crate::support::server::{Who, resource_path};
+
+/// What a broker did with what it was handed, by id.
+#[derive(Default)]
+struct Ledger {
+    taken: Mutex<BTreeMap<String, usize>>,
+    /// The next call takes what it is handed, and answers never.
+    hangs: Mutex<bool>,
+    hung: tokio::sync::Notify,
+    /// What the next calls answer instead.
+    failures: Mutex<Vec<BrokerError>>,
+}
+
+#[async_trait]
+impl Broker for Ledger {
+    async fn provision(&self, _: &AgentQueue, _: &SecretString) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn publish(&self, _: &AgentQueue, messages: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
+        // Two points at which a crash may come: before and after the broker has them.
+        tokio::task::yield_now().await;
+        let failure = self.failures.lock().unwrap().pop();
+        if let Some(failure) = failure {
+            return messages.iter().map(|_| Err(failure.clone())).collect();
+        }
+        for message in messages {
+            *self.taken.lock().unwrap().entry(message.id.clone()).or_default() += 1;
+        }
+        if std::mem::take(&mut *self.hangs.lock().unwrap()) {
+            self.hung.notify_one();
+            std::future::pending::<()>().await;
+        }
+        tokio::task::yield_now().await;
+        messages.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn status(&self, _: &AgentQueue) -> Result<QueueStatus, BrokerError> {
+        Ok(QueueStatus { exists: true, consumers: 1, messages: 0 })
+    }
+}
+
+fn publisher(server: &TestServer, broker: Arc<dyn Broker>) -> Publisher {
+    let app = &server.app;
+    let parts = PublisherParts {
+        read: app.read.clone(),
+        store: Arc::clone(&app.store),
+        registry: Arc::clone(&app.registry),
+        follower: Arc::clone(&app.follower),
+        allocations: Arc::clone(&app.allocations),
+        settings: Arc::clone(&app.settings),
+        clock: Arc::clone(&app.clock),
+        broker,
+        queues: Arc::clone(&app.agent_queues) as _,
+        database: app.options.database.clone(),
+        wake: Arc::default(),
+    };
+    let retry = RetryOptions { first: std::time::Duration::ZERO, longest: std::time::Duration::ZERO, attempts_max: 3 };
+    Publisher::new(parts, DispatchOptions { publishes: true, retry, sweep_every: None, ..DispatchOptions::default() })
+}
+
+/// Runs something until it is done or was polled so many times; then it is gone, as after a crash.
+async fn cut_off<T>(work: impl Future<Output = T>, polls: usize) -> Option<T> {
+    let mut work = pin!(work);
+    let mut left = polls;
+    std::future::poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        work.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Dispatches recorded as sent, with how often.
+async fn recorded(server: &TestServer) -> BTreeMap<String, usize> {
+    let mut sent = BTreeMap::new();
+    for event in server.app.store.read_all(Position::START, 100_000).await.unwrap() {
+        if let Some(Ok(AllocationEvent::StompMessageSent(one))) =
+            AllocationEvent::decode(&event.event_type, &event.payload)
+            && let Some(dispatch) = one.dispatch
+        {
+            *sent.entry(dispatch.to_string()).or_default() += 1;
+        }
+    }
+    sent
+}
+
+async fn site() -> TestServer {
+    let server = TestServer::customized(|options| options.dispatch.publishes = false).await;
+    server.app.agent_queues.put(queue_of("hpc1", 1));
+    server.policy(|_| ()).await;
+    server.app.settle().await.unwrap();
+    server
+}
+
+#[tokio::test]
+async fn a_crash_at_any_step_loses_nothing_and_records_nothing_twice() {
+    let server = site().await;
+    let never = CancellationToken::new();
+    let ledger = Arc::new(Ledger::default());
+    let mut rounds = 0;
+    for polls in 1.. {
+        rounds += 1;
+        let hours = 1000 + polls;
+        let change = serde_json::json!({"limits": {"node_hours": hours}});
+        server.patch(Who::Staff, &resource_path("climate-hpc1"), &change).await.expect(200);
+        server.app.settle().await.unwrap();
+        let whole = cut_off(publisher(&server, Arc::clone(&ledger) as _).work(&never), polls).await;
+        // What the log was handed before the crash is in it, or not: here no process ended, so something else goes after it.
+        let renamed = serde_json::json!({"name": format!("bio {polls}")});
+        server.patch(Who::Staff, &resource_path("bio-hpc1"), &renamed).await.expect(200);
+        // Started again, over whatever was left.
+        let again = publisher(&server, Arc::clone(&ledger) as _);
+        loop {
+            server.app.consumers.settle().await.unwrap();
+            if again.work(&never).await.unwrap() == 0 {
+                break;
+            }
+        }
+        server.app.settle().await.unwrap();
+        let depth = again.depth().await.unwrap();
+        assert_eq!(depth.queued, 0, "after {polls} polls");
+        if whole.is_some() {
+            break;
+        }
+    }
+    assert!(rounds > 2, "a pass is more than {rounds} steps");
+    // And once more just where it hurts: the broker has it, and nobody here knows.
+    let change = serde_json::json!({"limits": {"node_hours": 5000}});
+    server.patch(Who::Staff, &resource_path("climate-hpc1"), &change).await.expect(200);
+    server.app.settle().await.unwrap();
+    *ledger.hangs.lock().unwrap() = true;
+    let doomed = publisher(&server, Arc::clone(&ledger) as _);
+    tokio::select! {
+        _ = doomed.work(&never) => panic!("it hangs"),
+        () = ledger.hung.notified() => {}
+    }
+    let again = publisher(&server, Arc::clone(&ledger) as _);
+    while again.work(&never).await.unwrap() > 0 {
+        server.app.settle().await.unwrap();
+    }
+    let recorded = recorded(&server).await;
+    let taken = ledger.taken.lock().unwrap().clone();
+    let handed: BTreeMap<&str, usize> =
+        taken.iter().filter(|(id, _)| !id.starts_with("resource-")).map(|(id, n)| (&id[..32], *n)).collect();
+    assert_eq!(recorded.keys().map(String::as_str).collect::<Vec<_>>(), handed.keys().copied().collect::<Vec<_>>());
+    assert!(recorded.values().all(|n| *n == 1), "{recorded:?}");
+    assert!(handed.values().all(|n| (1..=2).contains(n)), "at least once, and once more after a crash: {handed:?}");
+    assert!(handed.values().any(|n| *n == 2), "some crash came between hand-over and record");
+    assert!(handed.values().any(|n| *n == 1), "and some did not");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_built_in_broker_has_each_message_once_wherever_the_crash_came() {
+    let server = site().await;
+    let never = CancellationToken::new();
+    let broker = server.app.builtin_broker.clone().unwrap();
+    let queue = queue_of("hpc1", 1);
+    let mut dispatches = 0;
+    for polls in (1..).step_by(3) {
+        let change = serde_json::json!({"limits": {"node_hours": 1000 + polls}});
+        server.patch(Who::Staff, &resource_path("climate-hpc1"), &change).await.expect(200);
+        server.app.settle().await.unwrap();
+        dispatches += 1;
+        let whole = cut_off(publisher(&server, Arc::clone(&broker) as _).work(&never), polls).await;
+        let again = publisher(&server, Arc::clone(&broker) as _);
+        loop {
+            server.app.consumers.settle().await.unwrap();
+            if again.work(&never).await.unwrap() == 0 {
+                break;
+            }
+        }
+        if whole.is_some() {
+            break;
+        }
+    }
+    // One of `bio-hpc1`, and one for each change of `climate-hpc1`, whose first was superseded before any pass.
+    assert_eq!(broker.status(&queue).await.unwrap().messages, dispatches + 1);
+    assert_eq!(recorded(&server).await.len() as u64, dispatches + 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_is_tried_again_and_one_that_refuses_is_given_up_on() {
+    let server = site().await;
+    let never = CancellationToken::new();
+    let ledger = Arc::new(Ledger::default());
+    let publisher = publisher(&server, Arc::clone(&ledger) as _);
+    for _ in 0..10 {
+        ledger.failures.lock().unwrap().push(BrokerError::Unreachable("nobody is there".into()));
+        assert_eq!(publisher.work(&never).await.unwrap(), 0);
+    }
+    assert_eq!(publisher.depth().await.unwrap().queued, 2, "however often it is away");
+    for attempt in 1..=3 {
+        ledger.failures.lock().unwrap().push(BrokerError::Refused("too large".into()));
+        let recorded = publisher.work(&never).await.unwrap();
+        assert_eq!(recorded, if attempt == 3 { 2 } else { 0 }, "attempt {attempt}");
+    }
+    server.app.settle().await.unwrap();
+    let (letters, total) = publisher.dead_letters(10, 0).await.unwrap();
+    assert_eq!((letters.len(), total), (2, 2));
+    assert!(letters.iter().all(|letter| letter.error.as_deref() == Some("too large") && letter.sent_at.is_none()));
+    let depth = publisher.depth().await.unwrap();
+    assert_eq!((depth.queued, depth.given_up), (0, 2));
+    server.stop().await;
+}
