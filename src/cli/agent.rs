@@ -75,12 +75,11 @@ async fn dead_letters(session: &Session, out: &Out) -> Result<(), CliError> {
 }
 
 async fn resend(session: &Session, options: &ResendOptions, out: &Out) -> Result<(), CliError> {
-    let dispatches: Vec<DispatchId> = match &options.dispatch {
-        Some(text) => vec![text.parse().map_err(|error| CliError::Usage(format!("--dispatch: {error}")))?],
-        None => {
-            let (letters, _) = session.app.publisher.dead_letters(SHOWN_MAX, 0).await.map_err(failed)?;
-            letters.into_iter().map(|letter| letter.dispatch).collect()
-        }
+    let dispatches: Vec<DispatchId> = if let Some(text) = &options.dispatch {
+        vec![text.parse().map_err(|error| CliError::Usage(format!("--dispatch: {error}")))?]
+    } else {
+        let (letters, _) = session.app.publisher.dead_letters(SHOWN_MAX, 0).await.map_err(failed)?;
+        letters.into_iter().map(|letter| letter.dispatch).collect()
     };
     let mut asked = 0;
     for dispatch in &dispatches {

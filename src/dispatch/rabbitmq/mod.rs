@@ -100,7 +100,7 @@ impl RabbitMq {
             heart_beat_ms: self.options.heart_beat_ms,
             answer_within: self.options.timeout,
         };
-        let client = Arc::new(self.connector.open(&options).await.map_err(failed)?);
+        let client = Arc::new(self.connector.open(&options).await.map_err(|error| failed(&error))?);
         clients.insert(vhost.to_owned(), Arc::clone(&client));
         Ok(client)
     }
@@ -148,13 +148,13 @@ impl RabbitMq {
                 Err(ClientError::NoReceipt) if full => {
                     Err(BrokerError::Refused(format!("the queue holds {} unread messages", status.messages)))
                 }
-                other => other.map_err(failed),
+                other => other.map_err(|error| failed(&error)),
             })
             .collect())
     }
 }
 
-fn failed(error: ClientError) -> BrokerError {
+fn failed(error: &ClientError) -> BrokerError {
     BrokerError::Unreachable(error.to_string())
 }
 

@@ -210,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     ) {
         let mut pending: HashMap<String, oneshot::Sender<Result<(), ClientError>>> = HashMap::new();
         let (mut spoke, mut heard) = (Instant::now(), Instant::now());
-        let far = Duration::from_secs(3_600);
+        let far = Duration::from_hours(1);
         let end = loop {
             // Half the interval, so that a beat is never late by the time of one look.
             let beat = spoke + sends_every.map_or(far, |every| every / 2);

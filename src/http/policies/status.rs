@@ -78,6 +78,7 @@ impl Counts {
 }
 
 /// One resource under a policy.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own in the answer")]
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ResourceStatus {
     resource_uuid: String,

@@ -1,4 +1,4 @@
-//! Against a real RabbitMQ that a full run starts (`tests/services/rabbitmq.sh`): `SLUICE_TEST_RABBITMQ_…` say where it is.
+//! Against a real `RabbitMQ` that a full run starts (`tests/services/rabbitmq.sh`): `SLUICE_TEST_RABBITMQ_…` say where it is.
 
 use std::time::Duration;
 
