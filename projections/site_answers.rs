@@ -138,9 +138,9 @@ pub struct Disagreements {
 
 /// Counts them.
 pub async fn disagreements(db: &ReadDb, offering: OfferingId, names: &QosNames) -> Result<Disagreements, SqlError> {
-    let select = "SELECT coalesce(sum(a.differences IS NOT NULL), 0), coalesce(sum(a.qos IS NOT NULL AND a.qos <> \
-                  CASE WHEN (x.flags & 1) <> 0 THEN $2 WHEN (x.flags & 2) <> 0 THEN $3 ELSE $4 END), 0), \
-                  coalesce(sum(a.limits_agree = 0), 0) FROM site_answers a JOIN registry_resources x ON x.id = a.resource \
+    let select = "SELECT count(a.differences), count(CASE WHEN a.qos <> \
+                  CASE WHEN (x.flags & 1) <> 0 THEN $2 WHEN (x.flags & 2) <> 0 THEN $3 ELSE $4 END THEN 1 END), \
+                  count(CASE WHEN a.limits_agree = 0 THEN 1 END) FROM site_answers a JOIN registry_resources x ON x.id = a.resource \
                   WHERE x.offering = $1 AND x.state < 4";
     let name = |class| SqlValue::from(names.of(class));
     let values = [

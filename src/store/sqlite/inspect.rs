@@ -49,7 +49,13 @@ async fn inspect(path: &Path, known: &Migrator, thorough: bool, limits: &Limits)
         connection.close().await?;
         Ok(seen)
     };
-    look.await.map_err(|error: sqlx::Error| StoreError::Unavailable(Arc::new(error)))
+    match look.await {
+        // A schema that cannot be read fails the opening already, or breaks off the check.
+        Err(sqlx::Error::Database(error)) if is_corruption(&*error) => {
+            Ok(Inspection { damage: vec![error.message().to_owned()], ..Inspection::default() })
+        }
+        other => other.map_err(|error: sqlx::Error| StoreError::Unavailable(Arc::new(error))),
+    }
 }
 
 /// `SQLITE_CORRUPT`, in whichever of its finer kinds.
@@ -60,18 +66,11 @@ fn is_corruption(error: &dyn sqlx::error::DatabaseError) -> bool {
 async fn look(connection: &mut SqliteConnection, known: &Migrator, thorough: bool) -> Result<Inspection, sqlx::Error> {
     let mut seen = Inspection { checked: thorough, ..Inspection::default() };
     if thorough {
-        match sqlx::query("PRAGMA quick_check(10)").fetch_all(&mut *connection).await {
-            Ok(rows) => {
-                for row in rows {
-                    let said: String = row.try_get(0)?;
-                    if said != "ok" {
-                        seen.damage.push(said);
-                    }
-                }
+        for row in sqlx::query("PRAGMA quick_check(10)").fetch_all(&mut *connection).await? {
+            let said: String = row.try_get(0)?;
+            if said != "ok" {
+                seen.damage.push(said);
             }
-            // Damage to the schema, or worse than the check can get over, ends the check.
-            Err(sqlx::Error::Database(error)) if is_corruption(&*error) => seen.damage.push(error.message().to_owned()),
-            Err(error) => return Err(error),
         }
         if !seen.damage.is_empty() {
             return Ok(seen);
