@@ -13,7 +13,7 @@ use crate::domain::ids::{OfferingId, ResourceId};
 use crate::domain::qos::{QosClass, QosNames};
 use crate::domain::tres::Amounts;
 use crate::events::Event;
-use crate::events::allocation::AllocationEvent;
+use crate::events::allocation::{AllocationEvent, CommandResultReported};
 use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue};
 
@@ -69,19 +69,37 @@ async fn answer(
             let limits = serde_json::to_string(&echoed.limits).unwrap_or_else(|_| "{}".to_owned());
             tx.execute(upsert, &[resource, limits.into(), echoed.agrees.into(), echoed.at.into()]).await?;
         }
-        AllocationEvent::CommandResultReported(result) if result.differences.is_empty() => {
-            let clear = "UPDATE site_answers{g} SET differences = NULL, reported_at = NULL \
-                         WHERE resource = $1 AND differences IS NOT NULL";
-            tx.execute(clear, &[resource]).await?;
-        }
         AllocationEvent::CommandResultReported(result) => {
-            let upsert = "INSERT INTO site_answers{g} (resource, differences, reported_at) VALUES ($1, $2, $3) \
-                          ON CONFLICT (resource) DO UPDATE SET differences = excluded.differences, \
-                          reported_at = excluded.reported_at";
-            let differences = serde_json::to_string(&result.differences).unwrap_or_else(|_| "[]".to_owned());
-            tx.execute(upsert, &[resource, differences.into(), at.into()]).await?;
+            if result.report.success {
+                // What was read back before the site carried this out is out of date.
+                let outdated = "UPDATE site_answers{g} SET limits = NULL, limits_agree = NULL, limits_at = NULL \
+                                WHERE resource = $1 AND limits IS NOT NULL";
+                tx.execute(outdated, std::slice::from_ref(&resource)).await?;
+            }
+            commands(tx, resource, result, at).await?;
         }
         _ => {}
+    }
+    Ok(())
+}
+
+/// Where the commands of the newest report are not those that were meant.
+async fn commands(
+    tx: &mut ReadTx,
+    resource: SqlValue,
+    result: &CommandResultReported,
+    at: DateTime<Utc>,
+) -> Result<(), SqlError> {
+    if result.differences.is_empty() {
+        let clear = "UPDATE site_answers{g} SET differences = NULL, reported_at = NULL \
+                         WHERE resource = $1 AND differences IS NOT NULL";
+        tx.execute(clear, &[resource]).await?;
+    } else {
+        let upsert = "INSERT INTO site_answers{g} (resource, differences, reported_at) VALUES ($1, $2, $3) \
+                          ON CONFLICT (resource) DO UPDATE SET differences = excluded.differences, \
+                          reported_at = excluded.reported_at";
+        let differences = serde_json::to_string(&result.differences).unwrap_or_else(|_| "[]".to_owned());
+        tx.execute(upsert, &[resource, differences.into(), at.into()]).await?;
     }
     Ok(())
 }

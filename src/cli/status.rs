@@ -10,6 +10,7 @@ use crate::domain::ids::{PolicyId, ResourceId};
 use crate::events::allocation::HoldPlaced;
 use crate::projections::{Page, command_history, evaluation_log, status_summary};
 use crate::reactions::holds_on;
+use crate::scheduler::Upcoming;
 use crate::store::sql::SqlError;
 
 /// Resources that are listed per policy.
@@ -55,8 +56,39 @@ pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Resu
     if let Some(rows) = options.commands {
         document.insert("commands".into(), commands(session, &asked, rows, out).await.map_err(cannot)?);
     }
+    document.insert("scheduled".into(), scheduled(session, out).await?);
     out.json(&document);
     Ok(())
+}
+
+/// What is due next, and how it went last.
+async fn scheduled(session: &Session, out: &Out) -> Result<Value, CliError> {
+    let upcoming = session.app.scheduler.upcoming().await;
+    let upcoming = upcoming.map_err(|error| CliError::because("the schedule cannot be read", error))?;
+    let last = |job: &Upcoming| {
+        let run = job.last_run.as_ref()?;
+        let error = run.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+        Some(format!("{} {}{error}", time(run.started_at), run.state.as_str()))
+    };
+    let rows = upcoming.iter().map(|job| {
+        let next = job.next_due.map_or_else(|| "-".to_owned(), time);
+        [job.job.name().to_owned(), next, last(job).unwrap_or_else(|| "never".to_owned())]
+    });
+    out.text("\nscheduled");
+    out.table(["job", "next", "last"], rows.collect());
+    if !session.is_served() {
+        out.text("  no server runs on this database: nothing of it will happen");
+    }
+    let document = upcoming.iter().map(|job| {
+        let state = job.last_run.as_ref().map(|run| run.state.as_str());
+        let started = job.last_run.as_ref().map(|run| time(run.started_at));
+        let error = job.last_run.as_ref().and_then(|run| run.error.clone());
+        json!({
+            "job": job.job.name(), "next_due": job.next_due.map(time), "last_started_at": started, "last_state": state,
+            "last_error": error,
+        })
+    });
+    Ok(Value::Array(document.collect()))
 }
 
 /// What is kept of a policy for a line of the table.

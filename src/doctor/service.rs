@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::directory::Role;
 use crate::events::envelope::Position;
 use crate::projections::status_summary;
+use crate::scheduler::RunState;
 
 /// How much newer than the clock the newest event may be.
 const SKEW_MAX: TimeDelta = TimeDelta::seconds(5);
@@ -23,6 +24,12 @@ const MOVES_WITHIN: Duration = Duration::from_secs(5);
 /// A notice that waits longer than this is not on its way.
 const OWED_MAX: TimeDelta = TimeDelta::hours(1);
 
+/// A message that waits longer than this for a queue has none.
+const QUEUED_MAX: TimeDelta = TimeDelta::minutes(30);
+
+/// A job that is later than this does not run.
+const OVERDUE_MAX: TimeDelta = TimeDelta::minutes(30);
+
 /// A token that ends within this time is worth a look.
 const ENDS_SOON: TimeDelta = TimeDelta::days(14);
 
@@ -32,6 +39,8 @@ pub(super) async fn examine(app: &Arc<App>, config: &Config, options: DoctorOpti
     let mut found = clock(app, config).await;
     found.extend(server(config, served, options.network).await);
     found.extend(consumers(app, served).await);
+    found.extend(outbox(app).await);
+    found.extend(schedule(app, served).await);
     found.extend(agents(app).await);
     found.extend(notices(app).await);
     found.extend(tokens(app).await);
@@ -160,6 +169,61 @@ async fn behind(app: &App) -> Result<Vec<(String, u64)>, Vec<Finding>> {
     let places = app.consumers.checkpoints().await.map_err(|error| unreadable("consumers", &error))?;
     let lag = |at: Position| head.as_seq().saturating_sub(at.as_seq());
     Ok(places.into_iter().map(|(name, at)| (name, lag(at))).filter(|(_, lag)| *lag > 0).collect())
+}
+
+async fn outbox(app: &App) -> Vec<Finding> {
+    const AREA: &str = "outbox";
+    let depth = match app.publisher.depth().await {
+        Ok(depth) => depth,
+        Err(error) => return unreadable(AREA, &error),
+    };
+    let mut found = Vec::new();
+    if let Some(oldest) = depth.oldest_queued_at.filter(|oldest| app.clock.now() - *oldest > QUEUED_MAX) {
+        found.push(Finding::warning(
+            AREA,
+            format!("{} messages to site agents have not left, the oldest since {oldest}", depth.queued),
+            "is a server running, and has the offering's agent registered its queue? The warnings of the policy say so",
+        ));
+    }
+    if depth.given_up > 0 {
+        found.push(Finding::warning(
+            AREA,
+            format!("{} messages are not sent again by themselves", depth.given_up),
+            "`sluice slurm_policy_status --commands` shows them and why; have them sent again when the cause is gone",
+        ));
+    }
+    if found.is_empty() {
+        let what = format!("{} to be sent, {} unanswered, none given up", depth.queued, depth.unanswered);
+        found.push(Finding::ok(AREA, what));
+    }
+    found
+}
+
+async fn schedule(app: &App, served: bool) -> Vec<Finding> {
+    const AREA: &str = "schedule";
+    let upcoming = match app.scheduler.upcoming().await {
+        Ok(upcoming) => upcoming,
+        Err(error) => return unreadable(AREA, &error),
+    };
+    let now = app.clock.now();
+    let mut found = Vec::new();
+    for job in &upcoming {
+        let name = job.job.name();
+        if let Some(run) = job.last_run.as_ref().filter(|run| run.state == RunState::Failed) {
+            let why = run.error.clone().unwrap_or_default();
+            let fix = "it is tried again by itself; `sluice scheduler runs` has every run";
+            found.push(Finding::warning(AREA, format!("{name} failed at {}: {why}", run.started_at), fix));
+        } else if let Some(due) = job.next_due.filter(|due| served && now - *due > OVERDUE_MAX) {
+            let fix = "the server's log says what it is doing; a restart makes up for what was missed";
+            found.push(Finding::trouble(AREA, format!("{name} was due at {due} and has not run"), fix));
+        }
+    }
+    if found.is_empty() {
+        let next = upcoming.iter().filter_map(|job| Some((job.next_due?, job.job.name()))).min();
+        let next = next.map_or_else(|| "nothing is due".to_owned(), |(due, name)| format!("next is {name} at {due}"));
+        found.push(Finding::ok(AREA, format!("no job failed or is late; {next}")));
+    }
+    found
 }
 
 async fn agents(app: &App) -> Vec<Finding> {

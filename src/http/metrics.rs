@@ -45,6 +45,7 @@ async fn scrape(State(state): State<ApiState>) -> Response {
         ("log", log(&state.app).await),
         ("resources", resources(&state.app).await),
         ("reactions", reactions(&state.app).await),
+        ("outbox", outbox(&state.app).await),
         ("notices", notices(&state.app).await),
     ] {
         if let Err(error) = read {
@@ -82,6 +83,21 @@ async fn resources(app: &App) -> Result<(), Unreadable> {
 
 async fn reactions(app: &App) -> Result<(), Unreadable> {
     gauge!("sluice_reactions_pending").set(double(app.reactions.pending().await?.len() as u64));
+    Ok(())
+}
+
+async fn outbox(app: &App) -> Result<(), Unreadable> {
+    let depth = app.publisher.depth().await?;
+    for (state, count) in [
+        ("queued", depth.queued),
+        ("unanswered", depth.unanswered),
+        ("given_up", depth.given_up),
+        ("restrictions", depth.restrictions),
+    ] {
+        gauge!("sluice_outbox", "state" => state).set(double(count));
+    }
+    let age = depth.oldest_queued_at.map_or(0, |at| (app.clock.now() - at).num_seconds().max(0));
+    gauge!("sluice_outbox_oldest_seconds").set(double(age.unsigned_abs()));
     Ok(())
 }
 

@@ -94,6 +94,11 @@ fn describe() {
             "Resources by how they stand: paused, downscaled, full (100 % reached), and their agents' state",
         ),
         ("sluice_reactions_pending", "Re-evaluations after a change that are still to be done"),
+        (
+            "sluice_outbox",
+            "Messages to site agents: queued, unanswered, given_up, and restrictions that are still to be told",
+        ),
+        ("sluice_outbox_oldest_seconds", "Age of the oldest message that no queue has taken"),
         ("sluice_notices", "Notices by state: owed, failed"),
         ("sluice_notices_oldest_seconds", "Age of the oldest notice that is owed"),
         ("sluice_scheduler_last_run_timestamp_seconds", "When a scheduled job last ended well"),

@@ -227,6 +227,8 @@ impl Book {
             AllocationEvent::SettingsCommanded(commanded) => self.commanded(commanded),
             AllocationEvent::CommandResultReported(result) => {
                 if result.report.success {
+                    // What was read back before is out of date: the same limits, read back now, are news.
+                    self.answers.limits = None;
                     self.confirmed(result.dispatch, ran_reset(&result.report));
                 } else if let Some(open) = self.dispatches.iter_mut().find(|d| d.dispatch == result.dispatch) {
                     open.state = DispatchState::Failed;

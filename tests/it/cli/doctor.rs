@@ -78,6 +78,8 @@ fn a_database_at_rest_is_in_order_and_new_files_are_private() {
     seen.found("disk", "ok", "free in");
     seen.found("clock", "warning", "simulated");
     seen.found("server", "warning", "no server runs");
+    seen.found("schedule", "ok", "no job failed or is late");
+    seen.found("outbox", "ok", "none given up");
     seen.found("notices", "ok", "none given up");
     seen.found("mail", "warning", "nobody may be reading");
     seen.found("tokens", "ok", "1 in force");

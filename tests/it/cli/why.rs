@@ -44,6 +44,10 @@ fn status_has_the_sentence_behind_each_line() {
     fixture.run(&["apply", "-f", &fixture.file("site.yaml", SITE)]);
     let status = fixture.json(&["slurm_policy_status", "--resource", "climate-hpc1"]);
     assert_eq!(status["resources"][0]["why"], "0 % = 0 of 100 node_hours; below 120 %: nothing to do");
+    let jobs: Vec<&str> =
+        status["scheduled"].as_array().unwrap().iter().map(|job| job["job"].as_str().unwrap()).collect();
+    assert!(["period_boundary", "evaluate_all", "retention"].iter().all(|job| jobs.contains(job)), "{jobs:?}");
     let table = fixture.run(&["slurm_policy_status"]);
+    assert!(table.contains("nothing of it will happen"), "{table}");
     assert!(table.contains(" WHY\n") && table.contains("below 120 %: nothing to do"), "{table}");
 }

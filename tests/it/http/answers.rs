@@ -37,6 +37,14 @@ async fn limits_that_are_read_back_are_answered_and_kept_and_change_nothing() {
     server.post(Who::Agent, &format!("{resource}set_limits/"), &other).await.expect(200);
     let status = server.get(Who::Staff, &of).await.expect(200);
     assert_eq!((&status["limits_differ"], site(&status)["differences"].as_array().unwrap().len()), (&json!(1), 1));
+    // What was read back before the site carried out a message says nothing of the site after it.
+    let result = json!({"resource_uuid": id("resource", "climate-hpc1"), "success": true,
+        "commands_executed": ["sacctmgr --immediate modify account hpc_climate set RawUsage=0"]});
+    server.post(Who::Agent, &format!("{path}report-command-result/"), &result).await.expect(200);
+    let status = server.get(Who::Staff, &of).await.expect(200);
+    assert_eq!((&status["limits_differ"], &site(&status)["limits_read_back"]), (&json!(0), &Value::Null));
+    server.post(Who::Agent, &format!("{resource}set_limits/"), &other).await.expect(200);
+    assert_eq!(server.get(Who::Staff, &of).await.expect(200)["limits_differ"], 1, "read back since, and still wrong");
     server.post(Who::Agent, &format!("{resource}set_limits/"), &json!({})).await.refusal("limits");
     server.stop().await;
 }

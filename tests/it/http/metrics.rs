@@ -42,6 +42,8 @@ async fn work_is_counted_and_tables_are_measured() {
     assert_eq!(value(text, "sluice_resources{standing=\"paused\"}"), 1);
     assert_eq!(value(text, "sluice_resources{standing=\"downscaled\"}"), 1);
     assert_eq!(value(text, "sluice_reactions_pending"), 0);
+    assert!(value(text, "sluice_outbox{state=\"queued\"}") >= 1, "no queue is registered");
+    assert_eq!(value(text, "sluice_outbox{state=\"given_up\"}"), 0);
     assert!(value(text, "sluice_notices{state=\"owed\"}") >= 1, "the digest of the owners is still open");
     assert_eq!(value(text, "sluice_notices_oldest_seconds"), 0, "the simulated clock has not moved");
     assert!(!text.contains("sluice_scrape_failures_total{"), "{text}");
