@@ -53,6 +53,7 @@ pub async fn child(log: &Path) {
     app.rest().await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     say_memory();
+    app.stopping.cancel();
     stop.cancel();
     while tasks.join_next().await.is_some() {}
 }
