@@ -3,6 +3,7 @@
 //! Each consumer owns tables with a mark in them (the last event that mattered), so that an event that comes again changes
 //! nothing, and a rebuild gives the same rows with the same numbers. Time and identity come from the events alone.
 
+pub mod account;
 pub mod command_history;
 pub mod evaluation_log;
 mod kit;

@@ -1,5 +1,5 @@
-//! What the site said last of each account: its class of service, limits read back, and where commands that were run are not
-//! those that were meant.
+//! What the site said last of each account: its class of service, limits read back, when it was looked after, and where
+//! commands that were run are not those that were meant.
 //!
 //! A row says what was said last, so that an event that comes again leaves the same row.
 
@@ -35,7 +35,10 @@ impl Consumer<Event> for SiteAnswers {
     }
 
     fn interested(&self, event_type: &str) -> bool {
-        matches!(event_type, "qos_confirmed.v1" | "limits_echoed.v1" | "command_result_reported.v1")
+        matches!(
+            event_type,
+            "qos_confirmed.v1" | "limits_echoed.v1" | "command_result_reported.v1" | "resource_synced.v1"
+        )
     }
 
     async fn apply(&mut self, tx: &mut ReadTx, batch: &[Decoded<Event>]) -> Result<(), ConsumerError> {
@@ -68,6 +71,11 @@ async fn answer(
                           limits_agree = excluded.limits_agree, limits_at = excluded.limits_at";
             let limits = serde_json::to_string(&echoed.limits).unwrap_or_else(|_| "{}".to_owned());
             tx.execute(upsert, &[resource, limits.into(), echoed.agrees.into(), echoed.at.into()]).await?;
+        }
+        AllocationEvent::ResourceSynced(synced) => {
+            let upsert = "INSERT INTO site_answers{g} (resource, synced_at) VALUES ($1, $2) \
+                          ON CONFLICT (resource) DO UPDATE SET synced_at = excluded.synced_at";
+            tx.execute(upsert, &[resource, synced.at.into()]).await?;
         }
         AllocationEvent::CommandResultReported(result) => {
             if result.report.success {
@@ -113,6 +121,8 @@ pub struct SiteAnswer {
     pub limits: Option<(Amounts, bool, DateTime<Utc>)>,
     /// Where the commands of the newest report are not those that were meant.
     pub differences: Vec<String>,
+    /// When the agent last came to the end of looking after the account.
+    pub synced_at: Option<DateTime<Utc>>,
 }
 
 fn read<T: serde::de::DeserializeOwned>(row: &SqlRow, index: usize) -> Result<Option<T>, SqlError> {
@@ -128,6 +138,7 @@ fn site_answer(row: &SqlRow) -> Result<SiteAnswer, SqlError> {
         qos: qos.zip(row.opt_time(2)?),
         limits: limits.zip(row.opt_time(5)?).map(|(limits, at)| (limits, agree, at)),
         differences: read(row, 6)?.unwrap_or_default(),
+        synced_at: row.opt_time(7)?,
     })
 }
 
@@ -136,7 +147,7 @@ pub async fn of_resources(
     db: &ReadDb,
     resources: impl Iterator<Item = ResourceId>,
 ) -> Result<HashMap<ResourceId, SiteAnswer>, SqlError> {
-    let select = "SELECT resource, qos, qos_at, limits, limits_agree, limits_at, differences FROM site_answers \
+    let select = "SELECT resource, qos, qos_at, limits, limits_agree, limits_at, differences, synced_at FROM site_answers \
                   WHERE resource IN (SELECT unhex(value) FROM json_each($1))";
     let ids = id_list(resources.map(|resource| resource.as_uuid()));
     let rows = db.query(select, &[ids.into()]).await?;
@@ -152,6 +163,8 @@ pub struct Disagreements {
     pub qos: i64,
     /// Limits that were read back are not those that were sent.
     pub limits: i64,
+    /// The settings are confirmed, and the site never said which class of service the account has.
+    pub unknown: i64,
 }
 
 /// Counts them.
@@ -167,8 +180,10 @@ pub async fn disagreements(db: &ReadDb, offering: OfferingId, names: &QosNames) 
         name(QosClass::Downscaled),
         name(QosClass::Default),
     ];
-    let row = db.query_one(select, &values).await?;
-    row.map_or(Ok(Disagreements::default()), |row| {
-        Ok(Disagreements { commands: row.i64(0)?, qos: row.i64(1)?, limits: row.i64(2)? })
-    })
+    let Some(row) = db.query_one(select, &values).await? else { return Ok(Disagreements::default()) };
+    let unknown = "SELECT count(*) FROM status_resources s LEFT JOIN site_answers a ON a.resource = s.id \
+                   WHERE s.offering = $1 AND s.live = 1 AND s.agent = 3 AND a.qos IS NULL";
+    let unknown = db.query_one(unknown, &[SqlValue::Uuid(offering.as_uuid())]).await?;
+    let unknown = unknown.map_or(Ok(0), |row| row.i64(0))?;
+    Ok(Disagreements { commands: row.i64(0)?, qos: row.i64(1)?, limits: row.i64(2)?, unknown })
 }

@@ -6,6 +6,7 @@
 mod event_log;
 mod known;
 mod rest;
+mod sweep;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -363,6 +364,7 @@ impl App {
             clock: Arc::clone(&clock),
             wake: hold_placed,
         }));
+        sweep::sweep(&scheduler, &dispatching.publisher, &options.dispatch);
         Ok(Arc::new(Self {
             options,
             clock,

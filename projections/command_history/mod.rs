@@ -4,6 +4,7 @@
 //! A newer dispatch of a resource supersedes its unanswered ones; a report touches its own dispatch only.
 
 mod class;
+mod dispatches;
 mod query;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::{ReadTx, SqlError, SqlRow, SqlValue};
 
 pub use class::DispatchStatus;
+pub use dispatches::{DispatchRow, dispatches};
 pub use query::{CommandFilter, CommandRow, UnmatchedFilter, UnmatchedRow, count, list, unmatched};
 
 /// The consumer's name.

@@ -73,7 +73,7 @@ fn command_uuid(dispatch: Uuid, place: usize) -> Uuid {
     Uuid::new_v5(&dispatch, place.to_string().as_bytes())
 }
 
-static SELECT: LazyLock<String> = LazyLock::new(|| {
+pub(super) static SELECT: LazyLock<String> = LazyLock::new(|| {
     in_list(
         "SELECT h.dispatch, p.id, r.id, x.name, h.class, h.at, h.sent_at, h.answered_at, h.mode, h.success, h.error, \
          h.reported, h.commands FROM command_history h JOIN command_history_resources r ON r.no = h.resource \
@@ -84,15 +84,15 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// What restricts dispatches but resource and customers, as numbers; -1 = any.
-struct Numbers {
-    policy: Option<i64>,
+pub(super) struct Numbers {
+    pub(super) policy: Option<i64>,
     period: i64,
     status: Option<DispatchStatus>,
     types: i64,
 }
 
 impl Numbers {
-    async fn of(db: &ReadDb, filter: &CommandFilter) -> Result<Option<Self>, SqlError> {
+    pub(super) async fn of(db: &ReadDb, filter: &CommandFilter) -> Result<Option<Self>, SqlError> {
         let policy = match filter.policy {
             None => None,
             Some(policy) => match policy_number(db, policy).await? {
@@ -104,7 +104,7 @@ impl Numbers {
         Ok(Some(Self { policy, period, status: filter.status, types: filter.command_type.map_or(15, bit) }))
     }
 
-    fn accept(&self, class: i64) -> bool {
+    pub(super) fn accept(&self, class: i64) -> bool {
         commands(class, self.types) > 0
             && self.policy.is_none_or(|policy| kit::policy_in(class) == policy)
             && (self.period < 0 || period_code(period_in(class)) == self.period)
@@ -118,7 +118,11 @@ async fn policy_number(db: &ReadDb, policy: PolicyId) -> Result<Option<i64>, Sql
 }
 
 /// Number and class of the dispatches of chosen resources, newest first. A resource has few: no page is needed.
-async fn of_resources(db: &ReadDb, filter: &CommandFilter, numbers: &Numbers) -> Result<Vec<(i64, i64)>, SqlError> {
+pub(super) async fn of_resources(
+    db: &ReadDb,
+    filter: &CommandFilter,
+    numbers: &Numbers,
+) -> Result<Vec<(i64, i64)>, SqlError> {
     let (from, to) = filter.span.micros();
     let values = [
         SqlValue::from(filter.resource.map(|r| r.as_uuid())),
@@ -189,8 +193,7 @@ async fn on_page(
     for some in dispatches.chunks(128) {
         let keys: Vec<SqlValue> = some.iter().map(|no| SqlValue::I64(*no)).collect();
         for row in read_in(db, &SELECT, &keys).await? {
-            let commands: Vec<Command> = serde_json::from_str(row.text(12)?)
-                .map_err(|_| SqlError::Column { index: 12, expected: "a JSON list of commands" })?;
+            let commands = intended(&row)?;
             for (place, command) in commands.into_iter().enumerate() {
                 if command_type.is_some_and(|wanted| command.command_type != wanted) {
                     continue;
@@ -209,12 +212,18 @@ async fn on_page(
     Ok(list)
 }
 
-fn strings(row: &SqlRow, index: usize) -> Result<Option<Vec<String>>, SqlError> {
+/// The commands of a dispatch.
+pub(super) fn intended(row: &SqlRow) -> Result<Vec<Command>, SqlError> {
+    let wrong = |_| SqlError::Column { index: 12, expected: "a JSON list of commands" };
+    serde_json::from_str(row.text(12)?).map_err(wrong)
+}
+
+pub(super) fn strings(row: &SqlRow, index: usize) -> Result<Option<Vec<String>>, SqlError> {
     let wrong = |_| SqlError::Column { index, expected: "a JSON list of texts" };
     row.opt_text(index)?.map(|text| serde_json::from_str(text).map_err(wrong)).transpose()
 }
 
-fn mode(code: i64) -> ExecutionMode {
+pub(super) fn mode(code: i64) -> ExecutionMode {
     if code == 2 { ExecutionMode::Emulator } else { ExecutionMode::Production }
 }
 

@@ -1,24 +1,30 @@
-//! `sluice agent`: messages to site agents that need somebody.
+//! `sluice agent`: messages to site agents, and those that need somebody.
 
 use clap::Subcommand;
 use serde_json::json;
+use uuid::Uuid;
 
+use super::account;
 use super::output::{Out, time};
 use super::session::{CliError, Session};
-use crate::dispatch::DispatchError;
-use crate::domain::ids::DispatchId;
+use crate::dispatch::{DeadLetter, DispatchError};
 
-/// Dispatches shown at most.
+/// Messages shown at most.
 const SHOWN_MAX: u32 = 1_000;
 
 /// What to do about messages to agents.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List dispatches that are not sent again by themselves: unanswered, failed or refused
+    /// List messages that are not sent again by themselves: unanswered, failed or refused
     #[command(alias = "dead_letters")]
     DeadLetters,
-    /// Have such dispatches sent again, by the running server
+    /// Have such messages sent again, by the running server
     Resend(ResendOptions),
+    /// Show what agents were told, newest first: the commands that were meant beside those that were run
+    Dispatches(account::Options),
+    /// List messages that lay in a queue of the built-in broker until it was too late, or that an agent refused
+    #[command(alias = "dead_messages")]
+    DeadMessages,
     /// How much waits for agents
     Outbox,
 }
@@ -26,11 +32,14 @@ pub(super) enum Command {
 /// Options of `agent resend`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ResendOptions {
-    /// The dispatch; the list shows it
-    #[arg(long, value_name = "UUID", required_unless_present = "all")]
+    /// The dispatch of settings; the list shows it
+    #[arg(long, value_name = "UUID", required_unless_present_any = ["all", "resource"])]
     dispatch: Option<String>,
+    /// The resource of a message about restrictions, by id or slug
+    #[arg(long, value_name = "RESOURCE", conflicts_with = "dispatch")]
+    resource: Option<String>,
     /// All of them
-    #[arg(long, conflicts_with = "dispatch")]
+    #[arg(long, conflicts_with_all = ["dispatch", "resource"])]
     all: bool,
 }
 
@@ -43,6 +52,8 @@ pub(super) async fn run(session: &Session, command: Command, out: &Out) -> Resul
     match command {
         Command::DeadLetters => dead_letters(session, out).await,
         Command::Resend(options) => resend(session, &options, out).await,
+        Command::Dispatches(options) => account::run(session, &options, out).await,
+        Command::DeadMessages => dead_messages(session, out).await,
         Command::Outbox => outbox(session, out).await,
     }
 }
@@ -51,7 +62,7 @@ async fn dead_letters(session: &Session, out: &Out) -> Result<(), CliError> {
     let (letters, total) = session.app.publisher.dead_letters(SHOWN_MAX, 0).await.map_err(failed)?;
     out.json(&json!({ "count": total, "dead_letters": letters }));
     if letters.is_empty() {
-        out.text("no dispatch waits for anybody");
+        out.text("no message waits for anybody");
         return Ok(());
     }
     let mut rows = Vec::with_capacity(letters.len());
@@ -61,7 +72,8 @@ async fn dead_letters(session: &Session, out: &Out) -> Result<(), CliError> {
             Err(_) => letter.resource.to_string(),
         };
         rows.push([
-            letter.dispatch.to_string(),
+            letter.message.as_str().to_owned(),
+            letter.dispatch.map(|dispatch| dispatch.to_string()).unwrap_or_default(),
             name,
             letter.reason.as_str().to_owned(),
             time(letter.queued_at),
@@ -70,25 +82,50 @@ async fn dead_letters(session: &Session, out: &Out) -> Result<(), CliError> {
             letter.error.clone().unwrap_or_default(),
         ]);
     }
-    out.table(["dispatch", "resource", "reason", "decided", "last sent", "resends", "said"], rows);
+    out.table(["message", "dispatch", "resource", "reason", "decided", "last sent", "resends", "said"], rows);
     Ok(())
 }
 
+async fn dead_messages(session: &Session, out: &Out) -> Result<(), CliError> {
+    let Some(broker) = &session.app.builtin_broker else {
+        let where_else = "the site has a RabbitMQ: look into its queue waldur.dlq.messages";
+        return Err(CliError::Failed(where_else.to_owned()));
+    };
+    let (found, total) = broker.dead_messages(SHOWN_MAX, 0).await.map_err(|error| failed(DispatchError::Sql(error)))?;
+    out.json(&json!({ "count": total, "dead_messages": found }));
+    if found.is_empty() {
+        out.text("every message was read in time");
+        return Ok(());
+    }
+    let row = |dead: &crate::dispatch::builtin::DeadMessage| {
+        [dead.queue.clone(), time(dead.queued_at), time(dead.dead_at), dead.reason.clone(), dead.body.clone()]
+    };
+    out.table(["queue", "queued", "dead", "reason", "message"], found.iter().map(row).collect());
+    Ok(())
+}
+
+/// What a dead letter is sent again by.
+fn id_of(letter: &DeadLetter) -> Uuid {
+    letter.dispatch.map_or(letter.resource.as_uuid(), |dispatch| dispatch.as_uuid())
+}
+
 async fn resend(session: &Session, options: &ResendOptions, out: &Out) -> Result<(), CliError> {
-    let dispatches: Vec<DispatchId> = if let Some(text) = &options.dispatch {
+    let ids: Vec<Uuid> = if let Some(text) = &options.dispatch {
         vec![text.parse().map_err(|error| CliError::Usage(format!("--dispatch: {error}")))?]
+    } else if let Some(resource) = &options.resource {
+        vec![session.resource(resource).await?.as_uuid()]
     } else {
         let (letters, _) = session.app.publisher.dead_letters(SHOWN_MAX, 0).await.map_err(failed)?;
-        letters.into_iter().map(|letter| letter.dispatch).collect()
+        letters.iter().map(id_of).collect()
     };
     let mut asked = 0;
-    for dispatch in &dispatches {
-        match session.app.publisher.resend(*dispatch, &session.meta()).await.map_err(failed)? {
+    for id in &ids {
+        match session.app.publisher.resend(*id, &session.meta()).await.map_err(failed)? {
             Some(_) => asked += 1,
             None if options.all => {}
             None => {
                 return Err(CliError::Failed(format!(
-                    "dispatch {dispatch} is no dead letter: `sluice agent dead-letters` lists them"
+                    "{id} is no dead letter: `sluice agent dead-letters` lists them"
                 )));
             }
         }
@@ -105,8 +142,14 @@ async fn outbox(session: &Session, out: &Out) -> Result<(), CliError> {
     out.json(&json!(depth));
     let oldest = depth.oldest_queued_at.map_or_else(String::new, |at| format!(", the oldest since {}", time(at)));
     out.text(format!(
-        "{} queued{oldest}; {} unanswered; {} given up; {} restrictions to tell of",
-        depth.queued, depth.unanswered, depth.given_up, depth.restrictions
+        "settings: {} queued{oldest}; {} unanswered; {} given up\nrestrictions: {} to tell of; {} told and not confirmed; {} \
+         never confirmed",
+        depth.queued,
+        depth.unanswered,
+        depth.given_up,
+        depth.restrictions,
+        depth.restrictions_unconfirmed,
+        depth.restrictions_given_up
     ));
     Ok(())
 }

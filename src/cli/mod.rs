@@ -2,6 +2,7 @@
 //!
 //! Commands work on the same database beside a running server. Status: 0 done, 1 failed, 2 wrong usage.
 
+mod account;
 mod agent;
 mod agent_config;
 mod apply;
@@ -129,7 +130,7 @@ enum Command {
     /// Take in usage from elsewhere
     #[command(subcommand)]
     Import(import::Command),
-    /// Messages to site agents that need somebody
+    /// Messages to site agents: meant and run, waiting, given up
     #[command(subcommand)]
     Agent(agent::Command),
     /// Print a configuration of the site agent for an offering

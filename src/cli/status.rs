@@ -3,8 +3,10 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::account::accounts;
 use super::output::{Out, amount, count, flags, percent, time};
 use super::session::{CliError, Session};
+use crate::dispatch::DispatchError;
 use crate::domain::decimal::number;
 use crate::domain::ids::{PolicyId, ResourceId};
 use crate::events::allocation::HoldPlaced;
@@ -49,7 +51,9 @@ pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Resu
     let cannot = |error: SqlError| CliError::because("the read models cannot be read", error);
     let mut document = serde_json::Map::new();
     document.insert("policies".into(), policies(session, &asked, out).await.map_err(cannot)?);
-    document.insert("resources".into(), resources(session, &asked, out).await.map_err(cannot)?);
+    let accounts = resources(session, &asked, out).await;
+    let accounts = accounts.map_err(|error| CliError::because("the read models cannot be read", error))?;
+    document.insert("resources".into(), accounts);
     if let Some(rows) = options.logs {
         document.insert("evaluation_logs".into(), logs(session, &asked, rows, out).await.map_err(cannot)?);
     }
@@ -161,7 +165,7 @@ async fn policies(session: &Session, asked: &Asked, out: &Out) -> Result<Value, 
     Ok(Value::Array(document))
 }
 
-async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value, SqlError> {
+async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value, DispatchError> {
     let filter = status_summary::StatusFilter {
         policy: asked.policy,
         resource: asked.resource,
@@ -177,20 +181,22 @@ async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value,
         by_hand.push(holds_on(&session.app.read, row.resource).await?);
         whys.push(why(session, row).await?);
     }
-    let document = found.iter().zip(&by_hand).zip(&whys).map(|((row, holds), why)| {
+    let seen = accounts(session, &found).await?;
+    let document = found.iter().zip(&by_hand).zip(&whys).zip(&seen).map(|(((row, holds), why), seen)| {
         json!({
             "policy_uuid": row.policy, "resource_uuid": row.resource, "resource_name": row.resource_name,
             "manual_holds": holds, "billing_period": row.period, "usage_percentage": row.percentage.map(number), "paused": row.flags.paused,
             "downscaled": row.flags.downscaled, "held_by_policy": row.held, "evaluated_at": time(row.evaluated_at),
-            "site_agent_status": row.agent.as_str(), "why": why,
+            "site_agent_status": row.agent.as_str(), "why": why, "site": seen.json(),
         })
     });
     let document: Vec<Value> = document.collect();
-    let rows: Vec<[String; 9]> = found
+    let rows: Vec<[String; 10]> = found
         .iter()
         .zip(&by_hand)
         .zip(whys)
-        .map(|((row, holds), why)| {
+        .zip(&seen)
+        .map(|(((row, holds), why), seen)| {
             [
                 row.resource_name.clone(),
                 names(row.policy),
@@ -200,6 +206,7 @@ async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value,
                 held_by_hand(holds),
                 time(row.evaluated_at),
                 row.agent.as_str().to_owned(),
+                seen.word(),
                 why,
             ]
         })
@@ -207,9 +214,14 @@ async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value,
     if !rows.is_empty() {
         out.text("");
         out.table(
-            ["resource", "policy", "period", "usage", "restricted", "by hand", "evaluated", "agent", "why"],
+            ["resource", "policy", "period", "usage", "restricted", "by hand", "evaluated", "agent", "account", "why"],
             rows,
         );
+        for (row, seen) in found.iter().zip(&seen) {
+            for difference in &seen.account.differences {
+                out.text(format!("! {}: {difference}", row.resource_name));
+            }
+        }
         let more = total - i64::try_from(found.len()).unwrap_or_default();
         if more > 0 {
             out.text(format!(

@@ -16,7 +16,7 @@ use crate::registry::{Follower, Registry, book_of};
 use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::ReadTx;
 
-const INTERESTING: [&str; 9] = [
+const INTERESTING: [&str; 11] = [
     "settings_commanded.v1",
     "restriction_changed.v1",
     "resource_state_changed.v1",
@@ -24,6 +24,8 @@ const INTERESTING: [&str; 9] = [
     "stomp_message_failed.v1",
     "dispatch_unanswered.v1",
     "dispatch_resend_requested.v1",
+    "restriction_resend_requested.v1",
+    "qos_confirmed.v1",
     "command_result_reported.v1",
     "command_result_unmatched.v1",
 ];

@@ -6,12 +6,13 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::consumer::Mark;
-use super::rows::{self, FlagsRow, Row, RowState};
+use super::rows::{self, FlagsRow, FlagsState, Row, RowState};
 use crate::domain::ids::ResourceId;
 use crate::events::Event;
 use crate::events::allocation::{AllocationEvent, CommandResultReported, RestrictionChanged, SettingsCommanded};
 use crate::events::dispatch::StompMessageSent;
 use crate::events::envelope::RecordedEvent;
+use crate::events::site_answer::QosConfirmed;
 use crate::registry::{Registry, book_of};
 use crate::store::consumer::Decoded;
 use crate::store::sql::{ReadTx, SqlError, SqlValue};
@@ -110,6 +111,15 @@ impl Fold {
                     (row.state, row.given_up, row.resends, row.error) = (RowState::Queued, false, 0, None);
                 }
             }
+            AllocationEvent::RestrictionResendRequested(requested) => {
+                if let Some(row) = self.flags.get_mut(&resource)
+                    && row.flags == requested.flags
+                {
+                    (row.state, row.resends) = (FlagsState::Queued, 0);
+                    self.flags_changed.insert(resource);
+                }
+            }
+            AllocationEvent::QosConfirmed(confirmed) => self.confirmed(resource, confirmed, at),
             AllocationEvent::CommandResultReported(result) => self.reported(resource, result, at),
             AllocationEvent::CommandResultUnmatched(_) => self.progress(resource, 0, at),
             _ => {}
@@ -207,18 +217,27 @@ impl Fold {
             queued_at: at,
             attempts: 0,
             handed: None,
+            state: FlagsState::Queued,
+            sent_at: None,
+            sent_no: 0,
+            resends: 0,
         };
         self.flags.insert(resource, row);
         self.flags_changed.insert(resource);
     }
 
     fn sent(&mut self, resource: Uuid, sent: &StompMessageSent) {
-        if self.flags.get(&resource).is_some_and(|row| Some(row.flags) == sent.flags) {
-            self.settle_flags(resource);
+        // The agent takes the settings first, and then asks for the resource.
+        let number = self.mark.sent + 1;
+        self.mark.sent += 2;
+        if let Some(row) = self.flags.get_mut(&resource)
+            && Some(row.flags) == sent.flags
+        {
+            row.resends += i64::from(row.sent_no > 0);
+            (row.state, row.sent_at, row.sent_no) = (FlagsState::Sent, Some(sent.at), number + 1);
+            self.flags_changed.insert(resource);
         }
         let Some(dispatch) = sent.dispatch else { return };
-        self.mark.sent += 1;
-        let number = self.mark.sent;
         let Some(row) = self.change(dispatch.as_uuid()) else { return };
         row.sent_at = Some(sent.at);
         row.sent_no = number;
@@ -233,6 +252,16 @@ impl Fold {
         }
         if let Some(since) = unknown {
             self.resets.insert(resource, Some((dispatch.as_uuid(), since)));
+        }
+    }
+
+    /// The site said which class of service an account has. It ends the wait if that is the one that was meant and the agent
+    /// had been told; an answer from before that is none.
+    fn confirmed(&mut self, resource: Uuid, confirmed: &QosConfirmed, at: DateTime<Utc>) {
+        let told = self.flags.get(&resource).map_or(0, |row| row.sent_no);
+        self.progress(resource, if confirmed.agrees() { told } else { 0 }, at);
+        if told > 0 && confirmed.agrees() {
+            self.settle_flags(resource);
         }
     }
 

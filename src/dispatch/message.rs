@@ -29,8 +29,8 @@ pub fn settings(facts: &ResourceFacts, commanded: &SettingsCommanded, reset: boo
 }
 
 /// The restrictions of a resource changed. The agent asks for the resource then; what stands here is for people.
-/// `sequence` grows with every event on the resource.
-pub fn resource(book: &Book, flags: Flags, sequence: u64) -> Value {
+/// `sequence` grows with every message; `project` is the project's name.
+pub fn resource(book: &Book, flags: Flags, sequence: u64, project: &str) -> Value {
     let facts = &book.facts;
     json!({
         "object_type": AgentMessage::Resource.as_str(),
@@ -40,6 +40,7 @@ pub fn resource(book: &Book, flags: Flags, sequence: u64) -> Value {
         "resource_name": facts.name,
         "resource_state": facts.state.as_str(),
         "project_uuid": facts.project,
+        "project_name": project,
         "offering_uuid": facts.offering,
         "limits": facts.limits.iter().map(|(c, amount)| (c.clone(), crate::domain::decimal::number(*amount)))
             .collect::<serde_json::Map<String, Value>>(),

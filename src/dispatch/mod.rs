@@ -20,7 +20,7 @@ pub mod stomp;
 pub use assemble::{Dispatching, Foundation};
 pub use consumer::OutboxConsumer;
 pub use outbox::{DeadLetter, DeadLetterReason, Depth};
-pub use publisher::{DispatchOptions, Publisher, PublisherParts};
+pub use publisher::{DispatchOptions, Publisher, PublisherParts, Swept};
 pub use queues::{AgentQueue, AgentQueues, KnownQueues};
 
 use crate::commands::execute::CommandError;

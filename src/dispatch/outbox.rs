@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::DispatchError;
-use super::rows::{FlagsRow, Row, RowState, columns, unreadable};
+use super::rows::{FlagsRow, FlagsState, Row, RowState, columns, flags_columns, unreadable};
+use crate::domain::evaluate::Flags;
 use crate::domain::ids::{DispatchId, OfferingId, PolicyId, ResourceId};
-use crate::events::dispatch::StompMessageSent;
+use crate::events::dispatch::{AgentMessage, StompMessageSent};
 use crate::events::envelope::Position;
 use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue};
 
@@ -26,6 +27,10 @@ pub struct Depth {
     pub given_up: u64,
     /// Resources whose agent is owed a message about restrictions.
     pub restrictions: u64,
+    /// Resources whose agent was told of restrictions, and whose class of service the site has not confirmed yet.
+    pub restrictions_unconfirmed: u64,
+    /// Resources whose class of service the site never confirmed, however often its agent was told.
+    pub restrictions_given_up: u64,
 }
 
 /// Why a dispatch is not sent again by itself.
@@ -51,17 +56,21 @@ impl DeadLetterReason {
     }
 }
 
-/// A dispatch that is not sent again by itself, and that nothing has superseded.
+/// A message that is not sent again by itself, and that nothing has superseded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeadLetter {
-    /// The dispatch.
-    pub dispatch: DispatchId,
+    /// What it is about.
+    pub message: AgentMessage,
+    /// The dispatch; none for a message about restrictions.
+    pub dispatch: Option<DispatchId>,
     /// Its resource.
     pub resource: ResourceId,
     /// The resource's offering.
     pub offering: OfferingId,
-    /// The policy that caused it.
-    pub policy: PolicyId,
+    /// The policy that caused it; none for a message about restrictions.
+    pub policy: Option<PolicyId>,
+    /// Restrictions that it tells of.
+    pub flags: Option<Flags>,
     /// Why.
     pub reason: DeadLetterReason,
     /// What was said last.
@@ -100,10 +109,11 @@ impl Outbox {
         })
     }
 
-    /// Whether there is anything to send or to wait for.
+    /// Whether there is anything to send or to wait for. Who waits for a class of service to be confirmed, the sweep knows.
     pub(super) async fn owes(&self) -> Result<bool, SqlError> {
         let select = "SELECT 1 WHERE EXISTS (SELECT 1 FROM outbox WHERE state = 0) \
-                      OR EXISTS (SELECT 1 FROM outbox WHERE state IN (1, 2, 4)) OR EXISTS (SELECT 1 FROM outbox_flags)";
+                      OR EXISTS (SELECT 1 FROM outbox WHERE state IN (1, 2, 4)) \
+                      OR EXISTS (SELECT 1 FROM outbox_flags WHERE state = 0)";
         Ok(self.db.query_one(select, &[]).await?.is_some())
     }
 
@@ -138,8 +148,12 @@ impl Outbox {
         real_now: DateTime<Utc>,
         limit: i64,
     ) -> Result<Vec<FlagsRow>, SqlError> {
-        let select = "SELECT resource, offering, flags, no, queued_at, attempts, handed FROM outbox_flags \
-                      WHERE offering = $1 AND handed IS NULL AND next_attempt_at <= $2 ORDER BY no LIMIT $3";
+        let select = concat!(
+            "SELECT ",
+            flags_columns!(),
+            " FROM outbox_flags WHERE offering = $1 AND state = 0 AND handed IS NULL AND next_attempt_at <= $2 \
+             ORDER BY no LIMIT $3"
+        );
         let values = [SqlValue::Uuid(offering.as_uuid()), real_now.into(), limit.min(PASS_MAX).into()];
         self.db.query(select, &values).await?.iter().map(FlagsRow::read).collect()
     }
@@ -152,10 +166,27 @@ impl Outbox {
 
     /// What a resource's agent is to be told of its restrictions.
     pub(super) async fn flags_of(&self, resource: ResourceId) -> Result<Option<FlagsRow>, SqlError> {
-        let select = "SELECT resource, offering, flags, no, queued_at, attempts, handed FROM outbox_flags \
-                      WHERE resource = $1 AND handed IS NULL";
+        let select = concat!(
+            "SELECT ",
+            flags_columns!(),
+            " FROM outbox_flags WHERE resource = $1 AND state = 0 AND handed IS NULL"
+        );
         let row = self.db.query_one(select, &[SqlValue::Uuid(resource.as_uuid())]).await?;
         row.as_ref().map(FlagsRow::read).transpose()
+    }
+
+    /// How the message about a resource's restrictions stands; none = the site confirmed them, or there never was one.
+    pub(super) async fn restriction(&self, resource: ResourceId) -> Result<Option<FlagsRow>, SqlError> {
+        let select = concat!("SELECT ", flags_columns!(), " FROM outbox_flags WHERE resource = $1");
+        let row = self.db.query_one(select, &[SqlValue::Uuid(resource.as_uuid())]).await?;
+        row.as_ref().map(FlagsRow::read).transpose()
+    }
+
+    /// Messages about restrictions that an agent's queue took since `since` and that the site has not confirmed.
+    pub(super) async fn restrictions_out(&self, offering: OfferingId, since: DateTime<Utc>) -> Result<i64, SqlError> {
+        let select = "SELECT count(*) FROM outbox_flags WHERE offering = $1 AND state = 1 AND sent_at > $2";
+        let row = self.db.query_one(select, &[SqlValue::Uuid(offering.as_uuid()), since.into()]).await?;
+        row.map_or(Ok(0), |row| row.i64(0))
     }
 
     /// Puts dispatches off, each to its own time; `counts` = an attempt was made.
@@ -229,6 +260,14 @@ impl Outbox {
         self.db.query(select, &[]).await?.iter().map(|row| Ok(row.uuid(0)?.into())).collect()
     }
 
+    /// For each offering when the oldest message was taken that is neither answered nor given up.
+    pub(super) async fn oldest_unanswered(&self) -> Result<Vec<(OfferingId, DateTime<Utc>)>, SqlError> {
+        let select = "SELECT offering, min(sent_at) FROM (SELECT offering, sent_at FROM outbox \
+                      WHERE state IN (1, 2) AND given_up = 0 UNION ALL SELECT offering, sent_at FROM outbox_flags \
+                      WHERE state = 1) AS waiting WHERE sent_at IS NOT NULL GROUP BY offering";
+        self.db.query(select, &[]).await?.iter().map(|row| Ok((row.uuid(0)?.into(), row.time(1)?))).collect()
+    }
+
     /// Queues those of an offering again; says how many.
     pub(super) async fn send_again(&self, offering: OfferingId) -> Result<u64, SqlError> {
         let update = "UPDATE outbox SET state = 0, resends = resends + 1, attempts = 0, next_attempt_at = 0, handed = NULL \
@@ -236,12 +275,48 @@ impl Outbox {
         self.update(update, &[SqlValue::Uuid(offering.as_uuid())]).await
     }
 
+    /// Offerings with messages about restrictions that a queue took before `before`, and of whose agent nothing was heard
+    /// since that could mean them.
+    pub(super) async fn unconfirmed_offerings(&self, before: DateTime<Utc>) -> Result<Vec<OfferingId>, SqlError> {
+        let select = "SELECT DISTINCT offering FROM outbox_flags WHERE state = 1 AND sent_at <= $1 AND NOT EXISTS \
+                      (SELECT 1 FROM outbox_agents a WHERE a.offering = outbox_flags.offering AND a.progress_at > $1 \
+                      AND a.progress_no < outbox_flags.sent_no)";
+        self.db.query(select, &[before.into()]).await?.iter().map(|row| Ok(row.uuid(0)?.into())).collect()
+    }
+
+    /// Queues those of an offering again that were sent again less than `resends_max` times, and gives up the others; says
+    /// how many are sent again.
+    pub(super) async fn tell_again(
+        &self,
+        offering: OfferingId,
+        before: DateTime<Utc>,
+        resends_max: u32,
+    ) -> Result<u64, SqlError> {
+        let again = "UPDATE outbox_flags SET state = 0, attempts = 0, next_attempt_at = 0, handed = NULL \
+                     WHERE offering = $1 AND state = 1 AND sent_at <= $2 AND resends < $3 AND NOT EXISTS \
+                     (SELECT 1 FROM outbox_agents a WHERE a.offering = outbox_flags.offering AND a.progress_at > $2 \
+                     AND a.progress_no < outbox_flags.sent_no)";
+        let give_up = "UPDATE outbox_flags SET state = 2 WHERE offering = $1 AND state = 1 AND sent_at <= $2 \
+                       AND resends >= $3 AND NOT EXISTS (SELECT 1 FROM outbox_agents a \
+                       WHERE a.offering = outbox_flags.offering AND a.progress_at > $2 \
+                       AND a.progress_no < outbox_flags.sent_no)";
+        let values = [SqlValue::Uuid(offering.as_uuid()), before.into(), resends_max.into()];
+        let mut tx = self.db.begin().await?;
+        let told = tx.execute(again, &values).await?;
+        tx.execute(give_up, &values).await?;
+        tx.commit().await?;
+        Ok(told)
+    }
+
     /// How much waits.
     pub(super) async fn depth(&self) -> Result<Depth, SqlError> {
         let select = "SELECT (SELECT count(*) FROM outbox WHERE state = 0), \
                       (SELECT min(queued_at) FROM outbox WHERE state = 0), \
                       (SELECT count(*) FROM outbox WHERE state IN (1, 2, 4) AND given_up = 0), \
-                      (SELECT count(*) FROM outbox WHERE given_up = 1), (SELECT count(*) FROM outbox_flags)";
+                      (SELECT count(*) FROM outbox WHERE given_up = 1), \
+                      (SELECT count(*) FROM outbox_flags WHERE state = 0), \
+                      (SELECT count(*) FROM outbox_flags WHERE state = 1), \
+                      (SELECT count(*) FROM outbox_flags WHERE state = 2)";
         let Some(row) = self.db.query_one(select, &[]).await? else { return Ok(Depth::default()) };
         Ok(Depth {
             queued: row.i64(0)?.cast_unsigned(),
@@ -249,10 +324,13 @@ impl Outbox {
             unanswered: row.i64(2)?.cast_unsigned(),
             given_up: row.i64(3)?.cast_unsigned(),
             restrictions: row.i64(4)?.cast_unsigned(),
+            restrictions_unconfirmed: row.i64(5)?.cast_unsigned(),
+            restrictions_given_up: row.i64(6)?.cast_unsigned(),
         })
     }
 
-    /// Dispatches that are not sent again by themselves, oldest first, and how many there are.
+    /// Messages that are not sent again by themselves, and how many there are: dispatches, oldest first, then messages about
+    /// restrictions.
     pub(super) async fn dead_letters(&self, limit: u32, offset: u64) -> Result<(Vec<DeadLetter>, u64), SqlError> {
         let count = "SELECT count(*) FROM outbox WHERE given_up = 1 OR state = 3";
         let total = self.db.query_one(count, &[]).await?.map_or(Ok(0), |row| row.i64(0))?;
@@ -263,10 +341,26 @@ impl Outbox {
         );
         let values = [SqlValue::from(limit), offset.cast_signed().into()];
         let rows = self.db.query(select, &values).await?;
-        Ok((rows.iter().map(dead_letter).collect::<Result<_, _>>()?, total.cast_unsigned()))
+        let mut letters: Vec<DeadLetter> = rows.iter().map(dead_letter).collect::<Result<_, _>>()?;
+        let select =
+            concat!("SELECT ", flags_columns!(), " FROM outbox_flags WHERE state = 2 ORDER BY no LIMIT $1 OFFSET $2");
+        let room = i64::from(limit) - i64::try_from(letters.len()).unwrap_or(i64::MAX);
+        let values = [room.into(), (offset.cast_signed() - total).max(0).into()];
+        for row in self.db.query(select, &values).await? {
+            letters.push(dead_restriction(&FlagsRow::read(&row)?));
+        }
+        let count = "SELECT count(*) FROM outbox_flags WHERE state = 2";
+        let restrictions = self.db.query_one(count, &[]).await?.map_or(Ok(0), |row| row.i64(0))?;
+        Ok((letters, (total + restrictions).cast_unsigned()))
     }
 
-    /// One of them.
+    /// The dead letter on a resource's restrictions.
+    pub(super) async fn dead_restriction(&self, resource: ResourceId) -> Result<Option<DeadLetter>, SqlError> {
+        let row = self.restriction(resource).await?;
+        Ok(row.as_ref().filter(|row| row.state != FlagsState::Queued).map(dead_restriction))
+    }
+
+    /// One of the dispatches.
     pub(super) async fn dead_letter(&self, dispatch: DispatchId) -> Result<Option<DeadLetter>, SqlError> {
         let select =
             concat!("SELECT ", columns!(), " FROM outbox WHERE dispatch = $1 AND (given_up = 1 OR state IN (2, 3))");
@@ -293,7 +387,7 @@ async fn mark_handed(tx: &mut ReadTx, one: &Handed, text: String) -> Result<(), 
         let update = "UPDATE outbox SET handed = $2 WHERE dispatch = $1 AND state = 0";
         tx.execute(update, &[SqlValue::Uuid(dispatch.as_uuid()), text.into()]).await?;
     } else {
-        let update = "UPDATE outbox_flags SET handed = $2 WHERE resource = $1";
+        let update = "UPDATE outbox_flags SET handed = $2 WHERE resource = $1 AND state = 0";
         tx.execute(update, &[SqlValue::Uuid(one.resource.as_uuid()), text.into()]).await?;
     }
     Ok(())
@@ -307,14 +401,32 @@ fn dead_letter(row: &SqlRow) -> Result<DeadLetter, SqlError> {
         _ => DeadLetterReason::NoAnswer,
     };
     Ok(DeadLetter {
-        dispatch: row.dispatch.into(),
+        message: AgentMessage::Settings,
+        dispatch: Some(row.dispatch.into()),
         resource: row.resource.into(),
         offering: row.offering.into(),
-        policy: row.policy.into(),
+        policy: Some(row.policy.into()),
+        flags: None,
         reason,
         error: row.error,
         queued_at: row.queued_at,
         sent_at: row.sent_at,
         resends: row.resends.cast_unsigned(),
     })
+}
+
+fn dead_restriction(row: &FlagsRow) -> DeadLetter {
+    DeadLetter {
+        message: AgentMessage::Resource,
+        dispatch: None,
+        resource: row.resource.into(),
+        offering: row.offering.into(),
+        policy: None,
+        flags: Some(row.flags),
+        reason: DeadLetterReason::NoAnswer,
+        error: None,
+        queued_at: row.queued_at,
+        sent_at: row.sent_at,
+        resends: row.resends.cast_unsigned(),
+    }
 }

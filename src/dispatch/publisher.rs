@@ -10,24 +10,25 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use rand::RngExt;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::DispatchError;
 use super::broker::{Broker, BrokerError, QueueStatus};
 use super::outbox::{DeadLetter, Depth, Handed, Outbox};
 use super::queues::{AgentQueue, AgentQueues};
-use super::rows::{Row, RowState};
+use super::rows::Row;
 use crate::clock::{Clock, IdSource};
 use crate::commands::allocation::{AllocationCommand, DispatchRecord};
 use crate::commands::execute::{Allocations, CommandMeta};
-use crate::domain::ids::{DispatchId, OfferingId, ResourceId};
-use crate::events::dispatch::{AgentMessage, DispatchResendRequested, DispatchUnanswered, StompMessageFailed};
+use crate::domain::ids::{OfferingId, ResourceId};
+use crate::events::dispatch::{AgentMessage, DispatchResendRequested, RestrictionResendRequested, StompMessageFailed};
 use crate::events::envelope::Position;
 use crate::notify::RetryOptions;
+use crate::projections::account::Told;
 use crate::registry::{Follower, Registry};
 use crate::site_settings::Settings;
 use crate::store::EventStore;
@@ -35,6 +36,9 @@ use crate::store::address::Database;
 use crate::store::sql::ReadDb;
 
 mod pass;
+mod sweep;
+
+pub use sweep::Swept;
 
 /// How long the publisher rests if nobody wakes it: while something is owed, and otherwise.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -55,8 +59,8 @@ pub struct DispatchOptions {
     pub missing_secret: Option<String>,
     /// How often a dispatch that nobody answers is sent again.
     pub resends_max: u32,
-    /// Time between looks at what was not answered, if the scheduler does not see to it; none = it does.
-    pub sweep_every: Option<TimeDelta>,
+    /// The settings sync sends again what nobody answered; without it, somebody has to ask for each sweep.
+    pub sweeps: bool,
 }
 
 impl Default for DispatchOptions {
@@ -66,7 +70,7 @@ impl Default for DispatchOptions {
             missing_secret: None,
             retry: RetryOptions { first: Duration::from_secs(1), longest: Duration::from_mins(1), attempts_max: 20 },
             resends_max: 5,
-            sweep_every: Some(TimeDelta::minutes(10)),
+            sweeps: true,
         }
     }
 }
@@ -111,7 +115,6 @@ pub struct Publisher {
     outbox: Outbox,
     working: Mutex<()>,
     pauses: std::sync::Mutex<HashMap<OfferingId, Pause>>,
-    swept: std::sync::Mutex<Option<i64>>,
 }
 
 impl Publisher {
@@ -121,7 +124,6 @@ impl Publisher {
             outbox: Outbox::new(parts.read.clone()),
             working: Mutex::new(()),
             pauses: std::sync::Mutex::default(),
-            swept: std::sync::Mutex::default(),
             parts,
             options,
         }
@@ -161,9 +163,6 @@ impl Publisher {
         self.parts.follower.catch_up().await?;
         let mut recorded = self.record(self.outbox.unrecorded().await?).await?;
         recorded += self.mark_unanswered().await?;
-        if self.sweep_is_due() {
-            self.send_again().await?;
-        }
         if recorded > 0 {
             // The tables have to know before anything is taken up again.
             return Ok(recorded);
@@ -178,28 +177,6 @@ impl Publisher {
             recorded += self.serve(offering).await?;
         }
         Ok(recorded)
-    }
-
-    /// Marks what nobody answered in time, and sends again what was marked and may be: the sweep of the settings sync. Says
-    /// how many were marked, and how many are sent again.
-    pub async fn sweep(&self) -> Result<(usize, u64), DispatchError> {
-        if !self.options.publishes {
-            return Ok((0, 0));
-        }
-        let _alone = self.working.lock().await;
-        let Some(_only) = alone(&self.parts.database)? else { return Ok((0, 0)) };
-        if !self.folded().await? {
-            return Ok((0, 0));
-        }
-        let marked = self.mark_unanswered().await?;
-        if marked > 0 && !self.folded().await? {
-            return Ok((marked, 0));
-        }
-        let again = self.send_again().await?;
-        if again > 0 {
-            self.parts.wake.notify_one();
-        }
-        Ok((marked, again))
     }
 
     /// Has it look again at what is owed: a queue has come.
@@ -222,15 +199,21 @@ impl Publisher {
         Ok(self.outbox.dead_letters(limit, offset).await?)
     }
 
-    /// Has one of them sent again: recorded in the resource's book, where the outbox learns of it. Nothing if there is no
-    /// such dead letter.
+    /// Has one of them sent again, by its dispatch or, a message about restrictions, by its resource: recorded in the
+    /// resource's book, where the outbox learns of it. Nothing if there is no such dead letter.
     pub async fn resend(
         &self,
-        dispatch: DispatchId,
+        id: Uuid,
         meta: &CommandMeta,
     ) -> Result<Option<(DeadLetter, Option<Position>)>, DispatchError> {
-        let Some(letter) = self.outbox.dead_letter(dispatch).await? else { return Ok(None) };
-        let record = DispatchRecord::ResendRequested(DispatchResendRequested { dispatch });
+        let (letter, record) = if let Some(letter) = self.outbox.dead_letter(id.into()).await? {
+            (letter, DispatchRecord::ResendRequested(DispatchResendRequested { dispatch: id.into() }))
+        } else if let Some(letter) = self.outbox.dead_restriction(id.into()).await? {
+            let flags = letter.flags.unwrap_or_default();
+            (letter, DispatchRecord::RestrictionResendRequested(RestrictionResendRequested { flags }))
+        } else {
+            return Ok(None);
+        };
         let command = AllocationCommand::RecordDispatch(record);
         let done = self.parts.allocations.execute(letter.resource, &command, meta).await?;
         Ok(Some((letter, done.position)))
@@ -239,6 +222,13 @@ impl Publisher {
     /// Whether nobody knows how the last reset of a resource's raw usage went.
     pub async fn reset_unconfirmed(&self, resource: ResourceId) -> Result<bool, DispatchError> {
         Ok(self.outbox.reset_unconfirmed(resource).await?)
+    }
+
+    /// How the message about a resource's restrictions stands; none if the site confirmed the class of service, or nothing
+    /// was to be told.
+    pub async fn told(&self, resource: ResourceId) -> Result<Option<Told>, DispatchError> {
+        let row = self.outbox.restriction(resource).await?;
+        Ok(row.map(|row| Told { state: row.state.as_str(), resends: row.resends.cast_unsigned() }))
     }
 
     /// Queues of an offering that take a kind of message.
@@ -293,55 +283,6 @@ impl Publisher {
             }
         }
         recorded
-    }
-
-    /// Records what nobody answered in time.
-    async fn mark_unanswered(&self) -> Result<usize, DispatchError> {
-        let patience = TimeDelta::minutes(self.parts.settings.current().no_answer_minutes.into());
-        let rows = self.outbox.unanswered(self.parts.clock.now() - patience).await?;
-        let (over, open): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.state == RowState::Superseded);
-        if !over.is_empty() {
-            self.outbox.forget(&over.iter().map(|row| row.no).collect::<Vec<_>>()).await?;
-        }
-        let command = |row: &Row| {
-            let resends = u32::try_from(row.resends).unwrap_or(u32::MAX);
-            let given_up = resends >= self.options.resends_max;
-            let unanswered = DispatchUnanswered { dispatch: row.dispatch.into(), resends, given_up };
-            let record = DispatchRecord::Unanswered(unanswered);
-            (ResourceId::from(row.resource), AllocationCommand::RecordDispatch(record))
-        };
-        let commands: Vec<_> = open.iter().map(command).collect();
-        for row in &open {
-            tracing::warn!(dispatch = %row.dispatch.as_simple(), resends = row.resends, "an agent did not answer in time");
-        }
-        Ok(self.execute(&commands).await)
-    }
-
-    /// Whether the sweep is due by the service's clock. The first look only notes the time.
-    fn sweep_is_due(&self) -> bool {
-        let Some(every) = self.options.sweep_every else { return false };
-        let slot = self.parts.clock.now().timestamp().div_euclid(every.num_seconds().max(1));
-        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
-        swept.replace(slot).is_some_and(|last| last != slot)
-    }
-
-    /// Queues again what nobody answered, where an agent listens: a queue that nobody reads has its message already, or
-    /// will be asked about again.
-    async fn send_again(&self) -> Result<u64, DispatchError> {
-        let mut again = 0;
-        for offering in self.outbox.unanswered_offerings().await? {
-            for queue in self.queues_for(offering, AgentMessage::Settings) {
-                match self.parts.broker.status(&queue).await {
-                    Ok(status) if status.consumers > 0 => {
-                        again += self.outbox.send_again(offering).await?;
-                        break;
-                    }
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, queue = queue.queue, "a queue cannot be asked how it stands"),
-                }
-            }
-        }
-        Ok(again)
     }
 
     fn is_paused(&self, offering: OfferingId) -> bool {

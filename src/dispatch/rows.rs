@@ -69,7 +69,44 @@ pub(super) struct Row {
     pub handed: Option<String>,
 }
 
-/// A message about restrictions in the outbox.
+/// How a message about restrictions stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FlagsState {
+    /// Not handed to a queue yet, or to be handed over again.
+    Queued,
+    /// A queue has it, and the site has not said that the account has its class of service.
+    Sent,
+    /// The site never said so, however often it was told.
+    GivenUp,
+}
+
+impl FlagsState {
+    const ALL: [Self; 3] = [Self::Queued, Self::Sent, Self::GivenUp];
+
+    fn code(self) -> i64 {
+        match self {
+            Self::Queued => 0,
+            Self::Sent => 1,
+            Self::GivenUp => 2,
+        }
+    }
+
+    fn of(code: i64) -> Result<Self, SqlError> {
+        let known = usize::try_from(code).ok().and_then(|code| Self::ALL.get(code)).copied();
+        known.ok_or(SqlError::Column { index: 7, expected: "a state of a message about restrictions" })
+    }
+
+    /// The word that is shown.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::GivenUp => "no_answer",
+        }
+    }
+}
+
+/// A message about restrictions in the outbox. It stays until the site says that the account has its class of service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FlagsRow {
     pub resource: Uuid,
@@ -79,6 +116,10 @@ pub(super) struct FlagsRow {
     pub queued_at: DateTime<Utc>,
     pub attempts: i64,
     pub handed: Option<String>,
+    pub state: FlagsState,
+    pub sent_at: Option<DateTime<Utc>>,
+    pub sent_no: i64,
+    pub resends: i64,
 }
 
 /// The columns of [`Row`], in order.
@@ -90,6 +131,14 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// The columns of [`FlagsRow`], in order.
+macro_rules! flags_columns {
+    () => {
+        "resource, offering, flags, no, queued_at, attempts, handed, state, sent_at, sent_no, resends"
+    };
+}
+pub(super) use flags_columns;
+
 const INSERT: &str = "INSERT INTO outbox{g} AS t (no, dispatch, resource, offering, policy, state, book, version, reset, reset_since, queued_at, \
                       sent_at, sent_no, resends, given_up, error)";
 /// What changes its state is looked at anew by the publisher.
@@ -98,15 +147,18 @@ const UPDATE: &str = "ON CONFLICT (no) DO UPDATE SET reset_since = excluded.rese
                       attempts = CASE WHEN t.state = excluded.state THEN t.attempts ELSE 0 END, \
                       next_attempt_at = 0, state = excluded.state, \
                       handed = CASE WHEN t.state = excluded.state AND t.sent_no = excluded.sent_no THEN t.handed ELSE NULL END";
-const INSERT_FLAGS: &str = "INSERT INTO outbox_flags{g} (resource, offering, flags, no, queued_at)";
+const INSERT_FLAGS: &str =
+    "INSERT INTO outbox_flags{g} AS t (resource, offering, flags, no, queued_at, state, sent_at, sent_no, resends)";
+/// A hand-over that is kept until the log has it stays kept until then.
 const UPDATE_FLAGS: &str = "ON CONFLICT (resource) DO UPDATE SET flags = excluded.flags, no = excluded.no, \
-                            queued_at = excluded.queued_at, attempts = 0, next_attempt_at = 0, handed = NULL";
+                            queued_at = excluded.queued_at, attempts = 0, next_attempt_at = 0, state = excluded.state, \
+                            sent_at = excluded.sent_at, sent_no = excluded.sent_no, resends = excluded.resends, \
+                            handed = CASE WHEN t.no = excluded.no AND t.sent_no = excluded.sent_no THEN t.handed ELSE NULL END";
 
 static BY_RESOURCE: LazyLock<String> =
     LazyLock::new(|| in_list(concat!("SELECT ", columns!(), " FROM outbox{g} WHERE resource IN")));
-static FLAGS_BY_RESOURCE: LazyLock<String> = LazyLock::new(|| {
-    in_list("SELECT resource, offering, flags, no, queued_at, attempts, handed FROM outbox_flags{g} WHERE resource IN")
-});
+static FLAGS_BY_RESOURCE: LazyLock<String> =
+    LazyLock::new(|| in_list(concat!("SELECT ", flags_columns!(), " FROM outbox_flags{g} WHERE resource IN")));
 
 fn in_list(before: &str) -> String {
     let places: Vec<String> = (1..=IN_LIST).map(|n| format!("${n}")).collect();
@@ -178,7 +230,25 @@ impl FlagsRow {
             queued_at: row.time(4)?,
             attempts: row.i64(5)?,
             handed: row.opt_text(6)?.map(str::to_owned),
+            state: FlagsState::of(row.i64(7)?)?,
+            sent_at: row.opt_time(8)?,
+            sent_no: row.i64(9)?,
+            resends: row.i64(10)?,
         })
+    }
+
+    fn values(self) -> [SqlValue; 9] {
+        [
+            SqlValue::Uuid(self.resource),
+            SqlValue::Uuid(self.offering),
+            flag_bits(self.flags).into(),
+            self.no.into(),
+            self.queued_at.into(),
+            self.state.code().into(),
+            self.sent_at.into(),
+            self.sent_no.into(),
+            self.resends.into(),
+        ]
     }
 }
 
@@ -213,18 +283,9 @@ pub(super) async fn save(tx: &mut ReadTx, rows: Vec<Row>, flags: Vec<FlagsRow>) 
     if !values.is_empty() {
         tx.insert_many(INSERT, 16, values, UPDATE).await?;
     }
-    let flag_values = flags.into_iter().flat_map(|row| {
-        [
-            SqlValue::Uuid(row.resource),
-            SqlValue::Uuid(row.offering),
-            flag_bits(row.flags).into(),
-            row.no.into(),
-            row.queued_at.into(),
-        ]
-    });
-    let flag_values: Vec<SqlValue> = flag_values.collect();
+    let flag_values: Vec<SqlValue> = flags.into_iter().flat_map(FlagsRow::values).collect();
     if !flag_values.is_empty() {
-        tx.insert_many(INSERT_FLAGS, 5, flag_values, UPDATE_FLAGS).await?;
+        tx.insert_many(INSERT_FLAGS, 9, flag_values, UPDATE_FLAGS).await?;
     }
     Ok(())
 }

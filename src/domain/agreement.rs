@@ -73,6 +73,27 @@ pub fn differences(account: &str, settings: &AgentSettings, reported: &[String],
     found
 }
 
+/// The same for the commands that were meant, as the history keeps them: each dispatch is judged by its own.
+pub fn differences_of(intended: &[Command], reported: &[String], success: bool) -> Vec<String> {
+    let Some(account) = intended.first().and_then(|command| command.parameters.get("account")?.as_str()) else {
+        return Vec::new();
+    };
+    let mut settings = AgentSettings::default();
+    for command in intended {
+        let value = |name: &str| command.parameters.get(name).cloned().unwrap_or_default();
+        match command.command_type {
+            CommandType::Fairshare => settings.fairshare = value("fairshare").as_i64().unwrap_or_default(),
+            CommandType::Limits => {
+                settings.limits = serde_json::from_value(value("limits")).unwrap_or_default();
+                settings.limit_type = serde_json::from_value(value("limit_type")).unwrap_or_default();
+            }
+            CommandType::Qos => {}
+            CommandType::ResetUsage => settings.reset_raw_usage = true,
+        }
+    }
+    differences(account, &settings, reported, success)
+}
+
 fn limit_difference(settings: &AgentSettings, change: &Modification<'_>) -> Option<String> {
     let intended = settings.limit_type.wire_name();
     if !change.key.eq_ignore_ascii_case(intended) {
@@ -170,6 +191,24 @@ mod tests {
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let found = differences("a", &settings(false), &reported(&many), true);
         assert_eq!((found.len(), found[20].as_str()), (21, "… and 30 more."));
+    }
+
+    #[test]
+    fn intended_commands_say_as_much_as_the_settings_they_were_made_of() {
+        for limit_type in [LimitType::GrpTresMins, LimitType::MaxTresMins, LimitType::GrpTres] {
+            for reset in [true, false] {
+                let settings = AgentSettings { limit_type, ..settings(reset) };
+                let intended = commands("it's a", &settings, Some(("slow", "100 %")));
+                for run in
+                    [&["fairshare=1"][..], &["GrpTRESMins=node=72000"], &["MaxTRESMins=cpu=1", "RawUsage=0"], &[]]
+                {
+                    let run = reported(run);
+                    let expected = differences("it's a", &settings, &run, true);
+                    assert_eq!(differences_of(&intended, &run, true), expected, "{limit_type:?} {reset} {run:?}");
+                }
+            }
+        }
+        assert_eq!(differences_of(&[], &reported(&["fairshare=1"]), true), [""; 0], "nothing was meant");
     }
 
     #[test]

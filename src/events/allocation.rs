@@ -16,9 +16,11 @@ use crate::domain::sacctmgr::Command;
 use crate::domain::settings::AgentSettings;
 use crate::domain::tres::Amounts;
 use crate::event_family;
-use crate::events::dispatch::{DispatchResendRequested, DispatchUnanswered, StompMessageFailed, StompMessageSent};
+use crate::events::dispatch::{
+    DispatchResendRequested, DispatchUnanswered, RestrictionResendRequested, StompMessageFailed, StompMessageSent,
+};
 use crate::events::notice::{NoticeFailed, NoticeSent};
-use crate::events::site_answer::{LimitsEchoed, QosConfirmed, SiteAnswers};
+use crate::events::site_answer::{LimitsEchoed, QosConfirmed, ResourceSynced, SiteAnswers};
 
 pub use super::dispatch::{CommandReport, CommandResultReported, CommandResultUnmatched, ExecutionMode};
 pub use super::recorded::{Recorded, RecordedBasis};
@@ -539,6 +541,8 @@ event_family! {
         DispatchUnanswered(DispatchUnanswered) = "dispatch_unanswered.v1",
         /// An operator has a dispatch sent again.
         DispatchResendRequested(DispatchResendRequested) = "dispatch_resend_requested.v1",
+        /// An operator has the message about restrictions sent again.
+        RestrictionResendRequested(RestrictionResendRequested) = "restriction_resend_requested.v1",
         /// The agent reported on a dispatch.
         CommandResultReported(CommandResultReported) = "command_result_reported.v1",
         /// The agent reported on nothing known.
@@ -547,6 +551,8 @@ event_family! {
         QosConfirmed(QosConfirmed) = "qos_confirmed.v1",
         /// The agent read limits back.
         LimitsEchoed(LimitsEchoed) = "limits_echoed.v1",
+        /// The agent has looked after the resource's account.
+        ResourceSynced(ResourceSynced) = "resource_synced.v1",
         /// A notice was handed over.
         NoticeSent(NoticeSent) = "notice_sent.v1",
         /// A notice was given up.

@@ -88,6 +88,13 @@ pub struct DispatchResendRequested {
     pub dispatch: DispatchId,
 }
 
+/// An operator has the message about a resource's restrictions sent again, which the site never confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestrictionResendRequested {
+    /// The restrictions that it tells of.
+    pub flags: Flags,
+}
+
 /// How the agent executed commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -38,6 +38,13 @@ pub struct LimitsEchoed {
     pub at: DateTime<Utc>,
 }
 
+/// The agent has looked after the resource's account, and came to the end of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceSynced {
+    /// When it said so.
+    pub at: DateTime<Utc>,
+}
+
 /// What the site said last, as one book hands it to the next.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SiteAnswers {
@@ -47,11 +54,17 @@ pub struct SiteAnswers {
     /// Of the limits.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limits: Option<LimitsEchoed>,
+    /// The agent was told of restrictions, and has not said since which class of service the account has.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub asked: bool,
+    /// When the agent last came to the end of looking after the account.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub synced_at: Option<DateTime<Utc>>,
 }
 
 impl SiteAnswers {
     /// Nothing was said.
     pub fn is_empty(&self) -> bool {
-        self.qos.is_none() && self.limits.is_none()
+        *self == Self::default()
     }
 }

@@ -93,6 +93,8 @@ async fn outbox(app: &App) -> Result<(), Unreadable> {
         ("unanswered", depth.unanswered),
         ("given_up", depth.given_up),
         ("restrictions", depth.restrictions),
+        ("restrictions_unconfirmed", depth.restrictions_unconfirmed),
+        ("restrictions_given_up", depth.restrictions_given_up),
     ] {
         gauge!("sluice_outbox", "state" => state).set(double(count));
     }

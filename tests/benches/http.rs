@@ -23,7 +23,7 @@ const SPAN: Duration = Duration::from_secs(3);
 const RESOURCES: usize = 1_000;
 
 /// A key of no secret.
-const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
+pub const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
 
 pub async fn run(options: &Options) {
     let folder = tempfile::tempdir_in(&options.folder).unwrap();
@@ -53,7 +53,7 @@ pub async fn run(options: &Options) {
     running.await.unwrap();
 }
 
-async fn token(app: &App) {
+pub async fn token(app: &App) {
     let now = app.clock.now();
     let user: UserId = slug_uuid("user", "agent").into();
     let details = UserDetails { id: user, username: "agent".into(), email: None, full_name: String::new() };

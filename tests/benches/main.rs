@@ -7,7 +7,11 @@
 #![expect(clippy::cast_precision_loss, reason = "counts and times are shown, not computed with")]
 
 mod append;
+#[path = "../it/dispatch/client.rs"]
+#[expect(dead_code, reason = "the agent of the tests can do more than is measured")]
+mod client;
 mod consume;
+mod dispatch;
 mod evaluate;
 mod fleet;
 mod http;
@@ -31,6 +35,8 @@ pub struct Options {
     names: Vec<String>,
     /// Resources of the fleet.
     sizes: Vec<usize>,
+    /// Messages of `dispatch`.
+    messages: usize,
     /// Rows of the evaluation log of `pages`.
     rows: i64,
     /// How often each is repeated; the median counts.
@@ -44,13 +50,14 @@ pub struct Options {
 }
 
 const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [--runs N] [--folder FOLDER]
-                                          [--way bulk|single] [--no-raw] [--rows N]
+                                          [--way bulk|single] [--no-raw] [--rows N] [--messages N]
 
   evaluate   one evaluation and one decision, without any input or output
   append     the event log: single, batched and concurrent appends
   consume    the consumer loop with all read models, over a log that is there already
   fleet      N resources, one usage report each: commands, log and read models, beside raw inserts of the same rows
   http       usage reports over HTTP, each answered when it is durable, evaluated and shown
+  dispatch   --messages settings messages (10000): handed to an agent's queue, and there and back with one that answers at once
   idle       anonymous memory of a server with N resources
   pages      pages of the evaluation log among --rows rows (10000000, which takes some minutes to make and some GB)
 
@@ -61,6 +68,7 @@ fn options() -> Result<Options, String> {
         names: Vec::new(),
         sizes: vec![1_000, 10_000, 100_000],
         runs: 3,
+        messages: 10_000,
         rows: 10_000_000,
         ways: vec![fleet::Way::Bulk, fleet::Way::Single],
         with_raw: true,
@@ -76,6 +84,9 @@ fn options() -> Result<Options, String> {
                 options.sizes = sizes.map_err(|error| format!("--sizes: {error}"))?;
             }
             "--rows" => options.rows = value()?.parse().map_err(|error| format!("--rows: {error}"))?,
+            "--messages" => {
+                options.messages = value()?.parse().map_err(|error| format!("--messages: {error}"))?;
+            }
             "--runs" => options.runs = value()?.parse().map_err(|error| format!("--runs: {error}"))?,
             "--way" => options.ways.retain({
                 let way = value()?;
@@ -83,12 +94,14 @@ fn options() -> Result<Options, String> {
             }),
             "--no-raw" => options.with_raw = false,
             "--folder" => options.folder = value()?.into(),
-            "evaluate" | "append" | "consume" | "fleet" | "http" | "idle" | "pages" => options.names.push(argument),
+            "evaluate" | "append" | "consume" | "fleet" | "http" | "dispatch" | "idle" | "pages" => {
+                options.names.push(argument);
+            }
             other => return Err(format!("{other} is not known\n\n{HELP}")),
         }
     }
     if options.names.is_empty() {
-        options.names = ["evaluate", "append", "consume", "fleet", "http", "idle"].map(String::from).into();
+        options.names = ["evaluate", "append", "consume", "fleet", "http", "dispatch", "idle"].map(String::from).into();
     }
     Ok(options)
 }
@@ -122,6 +135,7 @@ fn main() {
                 "consume" => consume::run(&options).await,
                 "fleet" => fleet::run(&options).await,
                 "http" => http::run(&options).await,
+                "dispatch" => dispatch::run(&options).await,
                 "pages" => pages::run(&options).await,
                 _ => idle::run(&options).await,
             }

@@ -8,6 +8,8 @@ usage: run.py --sluice BINARY [--only NAME]... [--broker NAME]... [--keep]
   emulated   the agent with slurm-emulator: report, slow down, pause, restore
   true       the agent with a real SLURM of our own, with kills on the way (root, Debian's packages)
 
+Each is run with each broker: the one that is built in, and a RabbitMQ of our own (Debian's package).
+
 Python environments are kept in the cache folder ($XDG_CACHE_HOME/sluice); everything else is in a folder of its own that
 goes at the end. What cannot run for want of something is a failure that says what to install.
 """
@@ -21,13 +23,13 @@ import tempfile
 import traceback
 
 import scenarios
-from brokers import BuiltIn
+from brokers import BuiltIn, RabbitMq
 from checks import Checks, run
 from cluster import missing
 
 AGENT = ("agent-venv-1.0.7", ["waldur-site-agent==1.0.7", "waldur-site-agent-slurm==1.0.7", "slurm-emulator==0.9.10"])
 CLIENT = ("client-venv-8.1.3", ["waldur-api-client==8.1.3"])
-BROKERS = {"builtin": BuiltIn}
+BROKERS = {"builtin": BuiltIn, "rabbitmq": RabbitMq}
 
 
 class Kit:
@@ -82,25 +84,31 @@ def main():
     os.chmod(work, 0o755)
     try:
         kit = Kit(options.sluice, work)
-        if "client" in wanted:
-            attempt(checks, "the real client", lambda: scenarios.client_contract(checks, kit, f"{work}/client"))
         for name in names:
-            broker = BROKERS[name]()
-            try:
-                broker.up()
-                if "emulated" in wanted and not broker.can_stop:
-                    attempt(checks, f"the agent with an emulated SLURM, broker {name}",
-                            lambda: scenarios.emulated(checks, kit, f"{work}/emulated-{name}", broker))
-                if "true" in wanted:
-                    attempt(checks, f"the agent with a real SLURM, broker {name}", lambda: true_run(checks, kit, work, broker))
-            finally:
-                broker.down()
+            broker = BROKERS[name](f"{work}/{name}")
+            attempt(checks, f"broker {name}", lambda: with_broker(checks, kit, work, broker, wanted))
     finally:
         if options.keep:
             print(f"kept: {work}")
         else:
             shutil.rmtree(work, ignore_errors=True)
     return checks.summary()
+
+
+def with_broker(checks, kit, work, broker, wanted):
+    try:
+        broker.up()
+        name = broker.name
+        if "client" in wanted:
+            attempt(checks, f"the real client, broker {name}",
+                    lambda: scenarios.client_contract(checks, kit, f"{work}/client-{name}", broker))
+        if "emulated" in wanted:
+            attempt(checks, f"the agent with an emulated SLURM, broker {name}",
+                    lambda: scenarios.emulated(checks, kit, f"{work}/emulated-{name}", broker))
+        if "true" in wanted:
+            attempt(checks, f"the agent with a real SLURM, broker {name}", lambda: true_run(checks, kit, work, broker))
+    finally:
+        broker.down()
 
 
 def true_run(checks, kit, work, broker):

@@ -53,9 +53,9 @@ def next_quarter(day):
     return datetime.datetime(year, month, 1, 0, 5, tzinfo=datetime.timezone.utc)
 
 
-def client_contract(checks, kit, folder):
+def client_contract(checks, kit, folder, broker):
     """The real client against every endpoint of SLURM policies."""
-    service = Service(kit.binary, folder, site("node", 1000, ""))
+    service = Service(kit.binary, folder, site("node", 1000, ""), broker.variables())
     service.up()
     try:
         resource = service.get("/api/marketplace-provider-resources/?slug=climate-hpc1")[0]["uuid"]
@@ -262,6 +262,11 @@ class TrueRun:
         self.agent.kill("event_process")
         self.finished(self.all_processors(20))
         self.report("a report of 150 % and more pauses it", lambda: self.place.shown()["paused"])
+        if self.broker.can_stop:
+            self.checks.until("the broker has the messages that nobody reads", lambda: self.place.status()["agent_status"],
+                              lambda status: status == "sent")
+            self.broker.kill()
+            self.broker.up()
         self.agent.up("event_process")
         self.account("the account is blocked in SLURM", "blocked", self.HARD)
         try:

@@ -235,7 +235,11 @@ impl Book {
                 }
             }
             AllocationEvent::StompMessageSent(sent) => self.handed_over(sent),
-            AllocationEvent::QosConfirmed(confirmed) => self.answers.qos = Some(confirmed.clone()),
+            AllocationEvent::QosConfirmed(confirmed) => {
+                self.answers.qos = Some(confirmed.clone());
+                self.answers.asked = false;
+            }
+            AllocationEvent::ResourceSynced(synced) => self.answers.synced_at = Some(synced.at),
             AllocationEvent::LimitsEchoed(echoed) => self.answers.limits = Some(echoed.clone()),
             // The first two begin a book; elsewhere in a stream they say nothing new.
             AllocationEvent::BooksOpened(_)
@@ -249,6 +253,7 @@ impl Book {
             | AllocationEvent::StompMessageFailed(_)
             | AllocationEvent::DispatchUnanswered(_)
             | AllocationEvent::DispatchResendRequested(_)
+            | AllocationEvent::RestrictionResendRequested(_)
             | AllocationEvent::NoticeFailed(_) => {}
         }
     }
@@ -284,8 +289,9 @@ impl Book {
         }
     }
 
-    /// A queue took the settings of a dispatch, with its reset or without.
+    /// A queue took the settings of a dispatch, with its reset or without, or word of restrictions.
     fn handed_over(&mut self, sent: &StompMessageSent) {
+        self.answers.asked |= sent.flags.is_some();
         let Some(open) = self.dispatches.iter_mut().find(|d| Some(d.dispatch) == sent.dispatch) else { return };
         if sent.reset {
             open.reset_since.get_or_insert(sent.at);

@@ -13,7 +13,9 @@ use crate::domain::ids::{DispatchId, HoldId, PolicyId, UserId};
 use crate::domain::period::{Month, PeriodKind, site_date};
 use crate::domain::tres::{Amounts, TresMapping};
 use crate::events::allocation::{CommandReport, HoldKind, ResourceFacts, ResourceState, WithdrawReason};
-use crate::events::dispatch::{DispatchResendRequested, DispatchUnanswered, StompMessageFailed, StompMessageSent};
+use crate::events::dispatch::{
+    DispatchResendRequested, DispatchUnanswered, RestrictionResendRequested, StompMessageFailed, StompMessageSent,
+};
 use crate::events::notice::Notice;
 use crate::events::registry::{Component, OfferingFacts, PolicyFacts};
 
@@ -94,6 +96,8 @@ pub enum AllocationCommand {
     },
     /// Limits that the agent read back from SLURM; they change nothing.
     EchoLimits(Amounts),
+    /// The agent came to the end of looking after the account.
+    NoteSync,
     /// How the delivery of a notice ended.
     RecordNotice {
         /// Which notice.
@@ -116,6 +120,8 @@ pub enum DispatchRecord {
     Unanswered(DispatchUnanswered),
     /// It is to be sent again.
     ResendRequested(DispatchResendRequested),
+    /// The message about restrictions is.
+    RestrictionResendRequested(RestrictionResendRequested),
 }
 
 impl AllocationCommand {
@@ -136,6 +142,7 @@ impl AllocationCommand {
             Self::RecordDispatch(_) => "record_dispatch",
             Self::ConfirmQos { .. } => "confirm_qos",
             Self::EchoLimits(_) => "echo_limits",
+            Self::NoteSync => "note_sync",
             Self::RecordNotice { .. } => "record_notice",
         }
     }

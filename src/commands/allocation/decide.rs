@@ -96,6 +96,7 @@ pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>)
         }
         AllocationCommand::ConfirmQos { qos } => results::confirm_qos(&mut desk, qos),
         AllocationCommand::EchoLimits(limits) => results::echo_limits(&mut desk, limits),
+        AllocationCommand::NoteSync => results::note_sync(&mut desk),
         AllocationCommand::RecordNotice { notice, error } => record_notice(&mut desk, notice, error.as_deref()),
         AllocationCommand::RecordDispatch(record) => record_dispatch(&mut desk, record),
     }
@@ -120,6 +121,9 @@ fn record_dispatch(desk: &mut Desk<'_>, record: &DispatchRecord) {
         DispatchRecord::Failed(failed) => AllocationEvent::StompMessageFailed(failed.clone()),
         DispatchRecord::Unanswered(unanswered) => AllocationEvent::DispatchUnanswered(unanswered.clone()),
         DispatchRecord::ResendRequested(requested) => AllocationEvent::DispatchResendRequested(requested.clone()),
+        DispatchRecord::RestrictionResendRequested(requested) => {
+            AllocationEvent::RestrictionResendRequested(requested.clone())
+        }
     });
 }
 

@@ -3,6 +3,8 @@
 //! The agent gives no dispatch id of its own, does not retry, and may report twice; so a report is matched by order and by
 //! whether it ran the raw-usage reset, and what matches nothing is kept.
 
+use chrono::TimeDelta;
+
 use super::desk::Desk;
 use crate::domain::agreement::{differences, limits_agree};
 use crate::domain::ids::{DispatchId, PolicyId};
@@ -11,7 +13,11 @@ use crate::domain::tres::Amounts;
 use crate::events::allocation::{
     AllocationEvent, CommandReport, CommandResultReported, CommandResultUnmatched, DispatchState, OpenDispatch,
 };
-use crate::events::site_answer::{LimitsEchoed, QosConfirmed};
+use crate::events::site_answer::{LimitsEchoed, QosConfirmed, ResourceSynced};
+
+/// How much later the agent must have looked after an account for that to be news: at its start and with every message it
+/// goes over the same accounts again.
+const SYNC_STEP: TimeDelta = TimeDelta::minutes(10);
 
 /// True if the executed commands contain a raw-usage reset.
 pub fn ran_reset(report: &CommandReport) -> bool {
@@ -60,13 +66,22 @@ fn differing(desk: &Desk<'_>, dispatch: DispatchId, report: &CommandReport) -> V
     }
 }
 
-/// Records which class of service the account has, unless that is known already.
+/// Records which class of service the account has, unless that is known already and nobody asked: after a message about
+/// restrictions the same answer is news, since it tells that the message was not lost.
 pub fn confirm_qos(desk: &mut Desk<'_>, qos: &str) {
     let flags = desk.book.flags;
     let expected = desk.ctx.offering.facts.qos.of(QosClass::of(flags.paused, flags.downscaled)).to_owned();
     let known = desk.book.answers.qos.as_ref();
-    if known.is_none_or(|known| known.qos != qos || known.expected != expected) {
+    if desk.book.answers.asked || known.is_none_or(|known| known.qos != qos || known.expected != expected) {
         desk.push(AllocationEvent::QosConfirmed(QosConfirmed { qos: qos.to_owned(), expected, at: desk.ctx.now }));
+    }
+}
+
+/// Records that the agent came to the end of looking after the account, unless that is known to be so since a short while.
+pub fn note_sync(desk: &mut Desk<'_>) {
+    let now = desk.ctx.now;
+    if desk.book.answers.synced_at.is_none_or(|last| now - last >= SYNC_STEP) {
+        desk.push(AllocationEvent::ResourceSynced(ResourceSynced { at: now }));
     }
 }
 

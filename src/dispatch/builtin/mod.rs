@@ -23,7 +23,7 @@ use super::queues::{AgentQueue, AgentQueues};
 use super::stomp::DecoderLimits;
 use crate::clock::Clock;
 use crate::directory::Directory;
-use crate::store::sql::ReadDb;
+use crate::store::sql::{ReadDb, SqlError};
 
 pub use socket::serve;
 pub use store::DeadMessage;
@@ -123,10 +123,9 @@ impl Builtin {
         }
     }
 
-    /// Messages that nobody read in time or that an agent refused, newest first.
-    pub async fn dead_messages(&self, limit: u32) -> Result<Vec<DeadMessage>, crate::store::sql::SqlError> {
-        self.store.tidy(self.clock.now(), self.limits.dead_letters_max).await?;
-        self.store.dead(limit).await
+    /// Messages that nobody read in time or that an agent refused, newest first, and how many there are.
+    pub async fn dead_messages(&self, limit: u32, offset: u64) -> Result<(Vec<DeadMessage>, u64), SqlError> {
+        self.store.dead(self.clock.now(), limit, offset).await
     }
 
     /// Connections open now.
@@ -168,7 +167,7 @@ impl Builtin {
     }
 
     /// The next messages of a queue for one subscriber; they are in flight from here on.
-    async fn take(&self, queue: &str, limit: usize) -> Result<Vec<store::Waiting>, crate::store::sql::SqlError> {
+    async fn take(&self, queue: &str, limit: usize) -> Result<Vec<store::Waiting>, SqlError> {
         let _alone = self.taking.lock().await;
         let in_flight: Vec<i64> =
             self.hubs().get(queue).map(|hub| hub.in_flight.iter().copied().collect()).unwrap_or_default();
@@ -180,7 +179,7 @@ impl Builtin {
     }
 
     /// Messages were dealt with.
-    async fn settle(&self, queue: &str, numbers: &[i64], refused: bool) -> Result<(), crate::store::sql::SqlError> {
+    async fn settle(&self, queue: &str, numbers: &[i64], refused: bool) -> Result<(), SqlError> {
         let now = self.clock.now();
         if refused {
             self.store.refuse(numbers, now).await?;
@@ -194,7 +193,7 @@ impl Builtin {
     }
 }
 
-fn unreachable(error: &crate::store::sql::SqlError) -> BrokerError {
+fn unreachable(error: &SqlError) -> BrokerError {
     BrokerError::Unreachable(format!("its tables failed: {error}"))
 }
 

@@ -170,11 +170,21 @@ impl MessageStore {
         tx.commit().await
     }
 
-    /// Dead letters, newest first.
-    pub(super) async fn dead(&self, limit: u32) -> Result<Vec<DeadMessage>, SqlError> {
-        let select = "SELECT queue, id, coalesce(body, ''), queued_at, dead_at, coalesce(dead_reason, '') \
-                      FROM broker_messages WHERE dead_at IS NOT NULL ORDER BY no DESC LIMIT $1";
-        let rows = self.db.query(select, &[limit.into()]).await?;
+    /// Dead letters, newest first, and how many there are: those that were given up, and those whose time is over.
+    pub(super) async fn dead(
+        &self,
+        now: DateTime<Utc>,
+        limit: u32,
+        offset: u64,
+    ) -> Result<(Vec<DeadMessage>, u64), SqlError> {
+        let count = "SELECT count(*) FROM broker_messages WHERE dead_at IS NOT NULL \
+                     OR (delivered_at IS NULL AND expires_at <= $1)";
+        let total = self.db.query_one(count, &[now.into()]).await?.map_or(Ok(0), |row| row.i64(0))?;
+        let select = "SELECT queue, id, coalesce(body, ''), queued_at, coalesce(dead_at, expires_at), \
+                      coalesce(dead_reason, 'nobody read it in time') FROM broker_messages WHERE dead_at IS NOT NULL \
+                      OR (delivered_at IS NULL AND expires_at <= $1) ORDER BY no DESC LIMIT $2 OFFSET $3";
+        let values = [now.into(), limit.into(), offset.cast_signed().into()];
+        let rows = self.db.query(select, &values).await?;
         let read = |row: &crate::store::sql::SqlRow| {
             Ok(DeadMessage {
                 queue: row.text(0)?.to_owned(),
@@ -185,6 +195,6 @@ impl MessageStore {
                 reason: row.text(5)?.to_owned(),
             })
         };
-        rows.iter().map(read).collect()
+        Ok((rows.iter().map(read).collect::<Result<_, SqlError>>()?, total.cast_unsigned()))
     }
 }

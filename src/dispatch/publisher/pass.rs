@@ -137,7 +137,12 @@ impl Publisher {
             }
         }
         if restrictions {
-            for flags in self.outbox.due_flags(offering, real_now(), RESTRICTIONS_MAX).await? {
+            // Word of restrictions alone has a window of its own: who never says what class of service an account has must
+            // not keep settings waiting.
+            let window = i64::from(self.parts.settings.current().dispatch_window);
+            let since = self.parts.clock.now() - self.patience();
+            let room = (window - self.outbox.restrictions_out(offering, since).await?).clamp(0, RESTRICTIONS_MAX);
+            for flags in self.outbox.due_flags(offering, real_now(), room).await? {
                 let resource = ResourceId::from(flags.resource);
                 let with_settings = letters.iter().any(|letter| letter.resource == resource);
                 let state = self.state_of(resource);
@@ -151,7 +156,7 @@ impl Publisher {
                     continue;
                 }
                 let book = self.parts.allocations.book(resource).await?;
-                letters.push(Letter::new(&book, None, Some(flags), true));
+                letters.push(Letter::new(&book, &self.project(&book), None, Some(flags), true));
             }
         }
         Ok(letters)
@@ -174,9 +179,15 @@ impl Publisher {
             let commanded = self.commanded(&row).await?;
             let reset = row.reset && self.reset_may_go(&row);
             let flags = if restrictions { self.outbox.flags_of(row.resource.into()).await? } else { None };
-            letters.push(Letter::new(&book, Some((row, &commanded, reset)), flags, restrictions));
+            letters.push(Letter::new(&book, &self.project(&book), Some((row, &commanded, reset)), flags, restrictions));
         }
         Ok(())
+    }
+
+    /// The name of a resource's project.
+    fn project(&self, book: &Book) -> String {
+        let state = self.parts.registry.read();
+        state.project(book.facts.project).map(|project| project.facts.name.clone()).unwrap_or_default()
     }
 
     fn state_of(&self, resource: ResourceId) -> ResourceState {
@@ -211,6 +222,7 @@ impl Letter {
     /// A resend tells of the restrictions again too, if anybody listens to that: the agent may have died over either.
     fn new(
         book: &Book,
+        project: &str,
         settings: Option<(Row, &SettingsCommanded, bool)>,
         flags: Option<FlagsRow>,
         restrictions: bool,
@@ -231,10 +243,10 @@ impl Letter {
             (row, with_reset) = (Some(of), reset);
         }
         let resent = row.as_ref().filter(|row: &&Row| row.resends > 0);
-        let told = flags.as_ref().map(|row| (row.flags, row.no, 0));
+        let told = flags.as_ref().map(|row| (row.flags, row.no, row.sent_no));
         let told = told.or_else(|| resent.map(|row| (book.flags, row.no, row.sent_no))).filter(|_| restrictions);
         if let Some((flags, no, again)) = told {
-            let body = message::resource(book, flags, no.unsigned_abs());
+            let body = message::resource(book, flags, no.unsigned_abs(), project);
             let id = format!("resource-{resource}-{no}-{again}");
             messages.push((AgentMessage::Resource, outgoing(id, format!("resource-{resource}"), &body)));
         }

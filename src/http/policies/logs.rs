@@ -259,24 +259,29 @@ fn command_type(word: &str) -> Option<CommandType> {
     all.into_iter().find(|known| known.wire_name() == word)
 }
 
+/// Which commands, or dispatches, are asked for.
+pub(super) async fn command_filter(ctx: &Context, policy: PolicyId) -> Result<CommandFilter, ApiError> {
+    const TYPES: &str = "fairshare, limits, qos, reset_usage";
+    const OUTCOMES: &str = "queued, sent, no_answer, confirmed, failed, superseded";
+    let named = ctx.query.read("action", TYPES, command_type)?;
+    Ok(CommandFilter {
+        policy: Some(policy),
+        customers: rows_for(ctx, policy).await?,
+        resource: ctx.query.uuid("resource_uuid")?,
+        period: period(ctx)?,
+        command_type: named.or(ctx.query.read("command_type", TYPES, command_type)?),
+        status: ctx.query.read("outcome", OUTCOMES, DispatchStatus::parse)?,
+        span: span(ctx)?,
+    })
+}
+
 /// The commands that a policy had the agent told, newest first.
 #[utoipa::path(get, path = "/api/marketplace-slurm-periodic-usage-policies/{uuid}/command-history/", tag = TAG,
     params(("uuid" = String, Path), PageParams, LogParams),
     responses((status = 200, body = [CommandEntry], headers(("X-Result-Count" = u64, description = "Number of rows"))),
         (status = 404, body = ErrorDetail)))]
 pub async fn command_history(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
-    const TYPES: &str = "fairshare, limits, qos, reset_usage";
-    const OUTCOMES: &str = "queued, sent, no_answer, confirmed, failed, superseded";
-    let named = ctx.query.read("action", TYPES, command_type)?;
-    let filter = CommandFilter {
-        policy: Some(policy),
-        customers: rows_for(&ctx, policy).await?,
-        resource: ctx.query.uuid("resource_uuid")?,
-        period: period(&ctx)?,
-        command_type: named.or(ctx.query.read("command_type", TYPES, command_type)?),
-        status: ctx.query.read("outcome", OUTCOMES, DispatchStatus::parse)?,
-        span: span(&ctx)?,
-    };
+    let filter = command_filter(&ctx, policy).await?;
     let page = Page::of(&ctx.query)?;
     let (rows, total) = command_history::list(&ctx.app.read, &filter, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;

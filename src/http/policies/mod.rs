@@ -1,6 +1,7 @@
 //! `/api/marketplace-slurm-periodic-usage-policies/`: SLURM periodic usage policies.
 
 mod body;
+mod dispatches;
 mod logs;
 mod options;
 mod preview;
@@ -53,6 +54,7 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::Staff, routes!(run::force_period_reset))
         .add(Access::SignedIn, routes!(logs::evaluation_logs))
         .add(Access::SignedIn, routes!(logs::command_history))
+        .add(Access::SignedIn, routes!(dispatches::list))
         .add(Access::Reporting, routes!(results::report_command_result))
         .add(Access::SignedIn, routes!(site::unmatched_results))
         .add(Access::SignedIn, routes!(status::status))

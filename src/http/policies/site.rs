@@ -9,57 +9,49 @@ use utoipa::ToSchema;
 use super::TAG;
 use super::logs::AgentResponse;
 use crate::domain::ids::PolicyId;
-use crate::domain::qos::{QosClass, QosNames};
+use crate::domain::qos::QosNames;
 use crate::http::context::{Context, Id};
 use crate::http::error::{ApiResult, ErrorDetail};
 use crate::http::number::{Num, amounts};
 use crate::http::paging::{Page, PageParams, listed};
+use crate::projections::account::{Account, Told};
 use crate::projections::command_history::{UnmatchedFilter, UnmatchedRow, unmatched};
 use crate::projections::site_answers::SiteAnswer;
-use crate::projections::status_summary::{AgentStatus, StatusRow};
+use crate::projections::status_summary::StatusRow;
 
 /// An account as the site says it is, beside what it should be.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SiteStatus {
     /// The class of service that the restrictions call for, by the site's name.
     qos_expected: String,
+    /// `confirmed`, `differs` or `unknown`; while the agent is being told `queued` or `sent`, and `no_answer` once it was told as
+    /// often as it is told by itself.
+    qos_status: &'static str,
     /// The class of service that the account has; null until the site says so.
     qos_confirmed: Option<String>,
     qos_confirmed_at: Option<DateTime<Utc>>,
     /// Limits that were read back from SLURM, in units of components; null until that happens.
     limits_read_back: Option<BTreeMap<String, Num>>,
     limits_read_back_at: Option<DateTime<Utc>>,
+    /// When the agent last came to the end of looking after the account, to ten minutes.
+    last_sync_at: Option<DateTime<Utc>>,
     /// Where the account is not as it should be, in sentences; empty where all agrees or nothing is known.
     differences: Vec<String>,
 }
 
 impl SiteStatus {
-    pub(super) fn of(row: &StatusRow, answer: Option<&SiteAnswer>, names: &QosNames) -> Self {
-        let expected = names.of(QosClass::of(row.flags.paused, row.flags.downscaled)).to_owned();
+    pub(super) fn of(row: &StatusRow, answer: Option<&SiteAnswer>, told: Option<Told>, names: &QosNames) -> Self {
+        let account = Account::of(row.flags, row.agent, answer, told, names);
         let answer = answer.cloned().unwrap_or_default();
-        let mut differences = answer.differences;
-        match &answer.qos {
-            Some((qos, _)) if *qos != expected => {
-                differences.push(format!("The account has the QoS {qos:?}; {expected:?} is meant."));
-            }
-            None if row.agent == AgentStatus::Confirmed => differences.push(
-                "The settings are confirmed, the class of service never was: does SLURM know the account, and does the agent \
-                 synchronise memberships (membership_sync_backend)?"
-                    .to_owned(),
-            ),
-            _ => {}
-        }
-        if let Some((limits, false, _)) = &answer.limits {
-            let limits: Vec<String> = limits.iter().map(|(c, n)| format!("{c}={}", n.normalize())).collect();
-            differences.push(format!("The limits read back are not those that were sent: {}.", limits.join(", ")));
-        }
         Self {
-            qos_expected: expected,
+            qos_expected: account.qos_expected,
+            qos_status: account.qos_status,
             qos_confirmed: answer.qos.as_ref().map(|(qos, _)| qos.clone()),
             qos_confirmed_at: answer.qos.map(|(_, at)| at),
             limits_read_back: answer.limits.as_ref().map(|(limits, ..)| amounts(limits)),
             limits_read_back_at: answer.limits.map(|(.., at)| at),
-            differences,
+            last_sync_at: answer.synced_at,
+            differences: account.differences,
         }
     }
 }

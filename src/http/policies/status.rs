@@ -48,6 +48,9 @@ pub struct Counts {
     qos_differs: i64,
     /// Resources of the offering whose limits in SLURM are not those that were sent.
     limits_differ: i64,
+    /// Resources of the offering whose settings are confirmed, while the site never said which class of service the account
+    /// has: SLURM may not know the account at all.
+    qos_unknown: i64,
 }
 
 impl From<OwnerStatus> for Counts {
@@ -67,13 +70,20 @@ impl From<OwnerStatus> for Counts {
             commands_differ: 0,
             qos_differs: 0,
             limits_differ: 0,
+            qos_unknown: 0,
         }
     }
 }
 
 impl Counts {
     fn with(self, found: Disagreements) -> Self {
-        Self { commands_differ: found.commands, qos_differs: found.qos, limits_differ: found.limits, ..self }
+        Self {
+            commands_differ: found.commands,
+            qos_differs: found.qos,
+            limits_differ: found.limits,
+            qos_unknown: found.unknown,
+            ..self
+        }
     }
 }
 
@@ -188,7 +198,8 @@ pub async fn status(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
     let mut resources = Vec::with_capacity(rows.len());
     for row in rows {
         let holds = holds_on(&ctx.app.read, row.resource).await?;
-        let site = SiteStatus::of(&row, answers.get(&row.resource), &names);
+        let told = ctx.app.publisher.told(row.resource).await?;
+        let site = SiteStatus::of(&row, answers.get(&row.resource), told, &names);
         let reset_unconfirmed = ctx.app.publisher.reset_unconfirmed(row.resource).await?;
         resources.push(ResourceStatus { reset_unconfirmed, ..ResourceStatus::of(&row, &holds, site) });
     }

@@ -104,13 +104,13 @@ pub async fn set_limits(ctx: Context, Id(resource): Id<ResourceId>, Body(mut fie
     carry_out(&ctx, resource, &AllocationCommand::EchoLimits(given), None).await
 }
 
-/// Say that the resource was looked after. Nothing is kept of it.
+/// Say that the resource's account was looked after. When that was last is kept, to ten minutes.
 #[utoipa::path(post, path = "/api/marketplace-provider-resources/{uuid}/refresh_last_sync/", tag = TAG,
     params(("uuid" = String, Path)),
     responses((status = 200, body = ResourceResponse), (status = 403, body = ErrorDetail), (status = 404, body = ErrorDetail)))]
 pub async fn refresh_last_sync(ctx: Context, Id(resource): Id<ResourceId>) -> ApiResult {
     own(&ctx, resource)?;
-    Ok(done("seen"))
+    carry_out(&ctx, resource, &AllocationCommand::NoteSync, None).await
 }
 
 /// Why a resource could not be brought up to date.

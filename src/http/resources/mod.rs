@@ -22,7 +22,7 @@ use super::query::complaint;
 use crate::commands::allocation::Book;
 use crate::domain::ids::{OfferingId, ResourceId};
 use crate::events::allocation::ResourceState;
-use crate::projections::registry::{Order, ResourceFilter, ResourceRow, Visibility, resources};
+use crate::projections::registry::{Order, ResourceFilter, Visibility, resources};
 use crate::projections::site_answers::of_resources;
 use crate::registry::ResourceEntry;
 
@@ -160,9 +160,7 @@ async fn list(ctx: Context) -> ApiResult {
     let (rows, total) = resources(&ctx.app.read, &filter(&ctx)?, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
     let answers = of_resources(&ctx.app.read, rows.iter().map(|row| row.resource)).await?;
-    let qos =
-        |row: &ResourceRow| answers.get(&row.resource).and_then(|answer| answer.qos.as_ref()).map(|(q, _)| q.as_str());
-    let rows: Vec<Resource> = rows.iter().map(|row| shape::of_row(&ctx, row, qos(row))).collect();
+    let rows: Vec<Resource> = rows.iter().map(|row| shape::of_row(&ctx, row, answers.get(&row.resource))).collect();
     listed(&ctx, page, total.unsigned_abs(), &rows)
 }
 

@@ -15,6 +15,7 @@ use crate::http::context::Context;
 use crate::http::number::{Num, amounts};
 use crate::http::registry::{OFFERING_COLLECTION, OFFERING_TYPE, PROJECT_COLLECTION, plugin_options};
 use crate::projections::registry::ResourceRow;
+use crate::projections::site_answers::SiteAnswer;
 
 /// An allocation: one SLURM account.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,6 +59,16 @@ pub struct Resource {
     created: DateTime<Utc>,
     #[serde(skip_serializing_if = "Option::is_none")]
     modified: Option<DateTime<Utc>>,
+    /// When the agent last came to the end of looking after the account, to ten minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_sync: Option<DateTime<Utc>>,
+}
+
+/// What the site said of an account.
+#[derive(Default)]
+struct Said<'a> {
+    qos: Option<&'a str>,
+    synced_at: Option<DateTime<Utc>>,
 }
 
 fn show(
@@ -65,7 +76,7 @@ fn show(
     facts: &ResourceFacts,
     flags: Flags,
     modified: Option<DateTime<Utc>>,
-    qos: Option<&str>,
+    said: &Said<'_>,
 ) -> Resource {
     let state = ctx.app.registry.read();
     let offering = state.offering(facts.offering).map(|o| &o.facts.facts);
@@ -101,22 +112,23 @@ fn show(
         paused: flags.paused,
         downscaled: flags.downscaled,
         restrict_member_access: false,
-        backend_metadata: qos.map_or_else(|| json!({}), |qos| json!({ "qos": qos })),
+        backend_metadata: said.qos.map_or_else(|| json!({}), |qos| json!({ "qos": qos })),
         attributes: json!({}),
         end_date: None,
         created: facts.created,
         modified,
+        last_sync: said.synced_at,
     }
 }
 
 /// From its book: as it is now.
 pub fn of_book(ctx: &Context, book: &Book, modified: Option<DateTime<Utc>>) -> Resource {
     let qos = book.answers.qos.as_ref().map(|confirmed| confirmed.qos.as_str());
-    show(ctx, &book.facts, book.flags, modified, qos)
+    show(ctx, &book.facts, book.flags, modified, &Said { qos, synced_at: book.answers.synced_at })
 }
 
-/// From a row of the read model, and the class of service that the account was last said to have.
-pub fn of_row(ctx: &Context, row: &ResourceRow, qos: Option<&str>) -> Resource {
+/// From a row of the read model, and what the site said of the account.
+pub fn of_row(ctx: &Context, row: &ResourceRow, answer: Option<&SiteAnswer>) -> Resource {
     let facts = ResourceFacts {
         resource: row.resource,
         slug: row.slug.clone(),
@@ -129,5 +141,9 @@ pub fn of_row(ctx: &Context, row: &ResourceRow, qos: Option<&str>) -> Resource {
         state: row.state,
         created: row.created,
     };
-    show(ctx, &facts, row.flags, Some(row.modified), qos)
+    let said = answer.map_or_else(Said::default, |answer| Said {
+        qos: answer.qos.as_ref().map(|(qos, _)| qos.as_str()),
+        synced_at: answer.synced_at,
+    });
+    show(ctx, &facts, row.flags, Some(row.modified), &said)
 }

@@ -1,5 +1,6 @@
 //! The command line, as a user meets it: the built binary, its output, its status.
 
+mod agent;
 mod agent_config;
 mod archive;
 mod commands;

@@ -1,73 +1,9 @@
 //! What becomes of a message that is answered late, wrongly or never.
 
-use chrono::TimeDelta;
 use serde_json::{Value, json};
-use sluice::dispatch::AgentQueue;
 
-use super::client::Client;
-use super::support::{connect, newest, queue_of, report};
-use crate::support::server::{TestServer, Who, id, resource_path};
-
-/// A server whose agent listens, with a policy; the two messages of the take-over are read.
-struct Site {
-    server: TestServer,
-    queue: AgentQueue,
-    policy: String,
-    agent: Client,
-}
-
-impl Site {
-    async fn new() -> Self {
-        // Nothing is swept but by the test itself.
-        let server = TestServer::customized(|options| options.dispatch.sweep_every = None).await;
-        let queue = queue_of("hpc1", 1);
-        server.app.agent_queues.put(queue.clone());
-        let (policy, _) = server.policy(|_| ()).await;
-        let mut agent = connect(&server, &queue).await;
-        agent.subscribe(&queue.queue, "auto").await;
-        for _ in 0..2 {
-            assert_eq!(agent.message().await.1["object_type"], "resource_periodic_limits");
-        }
-        server.app.settle().await.unwrap();
-        Self { server, queue, policy, agent }
-    }
-
-    /// Lets minutes pass, with everything that is due.
-    async fn pass(&self, minutes: i64) {
-        let to = self.server.app.clock.now() + TimeDelta::minutes(minutes);
-        self.server.app.advance_clock(to).await.unwrap();
-    }
-
-    /// The settings sync's look at what was not answered.
-    async fn sweep(&self) -> (usize, u64) {
-        let swept = self.server.app.publisher.sweep().await.unwrap();
-        self.server.app.settle().await.unwrap();
-        swept
-    }
-
-    async fn status(&self, resource: &str) -> Value {
-        newest(&self.server, &self.policy, resource).await["status"].clone()
-    }
-
-    async fn reset_unconfirmed(&self) -> bool {
-        let path = format!("{}status/?resource_uuid={}", self.policy, id("resource", "climate-hpc1"));
-        let status = self.server.get(Who::Staff, &path).await.expect(200);
-        status["resources"][0]["reset_unconfirmed"].as_bool().unwrap()
-    }
-
-    async fn answer(&self, resource: &str, success: bool, commands: &[&str]) {
-        let path = format!("{}report-command-result/", self.policy);
-        self.server.post(Who::Agent, &path, &report(resource, success, commands)).await.expect(200);
-    }
-
-    async fn limit(&self, resource: &str, hours: u32) {
-        let change = json!({"limits": {"node_hours": hours}});
-        self.server.patch(Who::Staff, &resource_path(resource), &change).await.expect(200);
-        self.server.app.settle().await.unwrap();
-    }
-}
-
-const RESET: [&str; 1] = ["sacctmgr modify account x set RawUsage=0"];
+use super::support::{RESET, Site, connect, newest, queue_of, report};
+use crate::support::server::{TestServer, Who, id};
 
 #[tokio::test]
 async fn what_nobody_answers_is_said_so_sent_again_and_given_up_and_staff_may_send_it_again() {
@@ -249,5 +185,43 @@ async fn an_agent_has_no_more_than_a_window_of_unanswered_messages() {
     server.post(Who::Agent, &path, &report(name(&second), true, &RESET)).await.expect(200);
     server.app.settle().await.unwrap();
     assert_eq!(server.app.publisher.depth().await.unwrap(), sluice::dispatch::Depth::default());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_settings_sync_sends_again_what_nobody_answered_and_its_record_says_so() {
+    let server = TestServer::start().await;
+    let queue = queue_of("hpc1", 1);
+    server.app.agent_queues.put(queue.clone());
+    let (policy, _) = server.policy(|_| ()).await;
+    let mut agent = connect(&server, &queue).await;
+    agent.subscribe(&queue.queue, "auto").await;
+    let first = [agent.message().await.1["dispatch_uuid"].clone(), agent.message().await.1["dispatch_uuid"].clone()];
+    server.app.settle().await.unwrap();
+    // Sent at 12:00, late at 12:15, and the next sync after that is at 12:20.
+    server.app.advance_clock("2026-03-15T12:19:00Z".parse().unwrap()).await.unwrap();
+    assert_eq!(newest(&server, &policy, "climate-hpc1").await["status"], "no_answer");
+    let synced = |runs: Vec<sluice::scheduler::Run>| -> Vec<(String, serde_json::Value)> {
+        let run = |r: sluice::scheduler::Run| (r.due.format("%H:%M").to_string(), r.counts["sent_again"].clone());
+        runs.into_iter().filter(|r| r.job == sluice::scheduler::Job::SettingsSync).map(run).collect()
+    };
+    let runs = server.app.advance_clock("2026-03-15T12:21:00Z".parse().unwrap()).await.unwrap();
+    assert_eq!(synced(runs), [("12:20".to_owned(), json!(2))]);
+    let mut again = Vec::new();
+    while again.len() < 2 {
+        let (_, message) = agent.message().await;
+        if message["object_type"] == "resource_periodic_limits" {
+            again.push(message["dispatch_uuid"].clone());
+        }
+    }
+    assert!(first.iter().all(|dispatch| again.contains(dispatch)), "the same dispatches");
+    // Once nobody listens the clock has nothing to stop for.
+    agent.disconnect().await;
+    let broker = server.app.builtin_broker.clone().unwrap();
+    while broker.connections() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let runs = server.app.advance_clock("2026-03-15T18:00:00Z".parse().unwrap()).await.unwrap();
+    assert_eq!(synced(runs), [("18:00".to_owned(), json!(0))]);
     server.stop().await;
 }

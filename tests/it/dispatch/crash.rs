@@ -75,7 +75,7 @@ fn publisher(server: &TestServer, broker: Arc<dyn Broker>) -> Publisher {
         wake: Arc::default(),
     };
     let retry = RetryOptions { first: std::time::Duration::ZERO, longest: std::time::Duration::ZERO, attempts_max: 3 };
-    Publisher::new(parts, DispatchOptions { publishes: true, retry, sweep_every: None, ..DispatchOptions::default() })
+    Publisher::new(parts, DispatchOptions { publishes: true, retry, ..DispatchOptions::default() })
 }
 
 /// Runs something until it is done or was polled so many times; then it is gone, as after a crash.

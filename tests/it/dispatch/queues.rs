@@ -64,7 +64,7 @@ async fn what_was_not_acknowledged_goes_to_the_next_connection() {
         }
         put(&server, &queue, 9..10).await;
         assert_eq!(number(&next.message().await.1), 9, "{mode}: nothing else was left");
-        let dead = server.app.builtin_broker.as_ref().unwrap().dead_messages(10).await.unwrap();
+        let dead = server.app.builtin_broker.as_ref().unwrap().dead_messages(10, 0).await.unwrap().0;
         // `client` refuses all up to it, too.
         assert_eq!(dead.len(), if mode == "client" { 2 } else { 1 });
         assert!(dead.iter().all(|letter| letter.reason == "the agent refused it"));
@@ -89,7 +89,7 @@ async fn a_message_is_taken_once_lives_an_hour_and_then_is_a_dead_letter() {
     let mut agent = connect(&server, &queue).await;
     agent.subscribe(&queue.queue, "auto").await;
     assert_eq!(number(&agent.message().await.1), 2);
-    let dead = server.app.builtin_broker.as_ref().unwrap().dead_messages(10).await.unwrap();
+    let dead = server.app.builtin_broker.as_ref().unwrap().dead_messages(10, 0).await.unwrap().0;
     let reasons: Vec<&str> = dead.iter().map(|d| d.reason.as_str()).collect();
     assert_eq!(reasons, ["nobody read it in time", "nobody read it in time"]);
     server.stop().await;

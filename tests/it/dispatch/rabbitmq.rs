@@ -208,3 +208,51 @@ async fn many_messages_go_over_one_connection_in_order() {
     }
     server.stop().await;
 }
+
+fn with_tls(options: &mut RabbitOptions, authority: Option<String>) {
+    options.management_url = variable("TLS_MANAGEMENT");
+    options.stomp_port = variable("TLS_STOMP_PORT").parse().unwrap();
+    options.tls = true;
+    options.ca_file = authority.map(Into::into);
+}
+
+#[tokio::test]
+#[ignore = "needs the RabbitMQ of a full run"]
+async fn everything_goes_through_tls_if_the_site_says_so() {
+    let server = site(|options| with_tls(options, Some(variable("TLS_CA")))).await;
+    let queue = queue("tls");
+    provision(&server, &queue).await;
+    assert_eq!(server.app.broker.publish(&queue, &[message(1), message(2)]).await, [Ok(()), Ok(())]);
+    assert!(server.app.broker.status(&queue).await.unwrap().exists);
+    let mut agent = agent(&queue).await;
+    assert_eq!(agent.message().await.1["n"], 1);
+    assert_eq!(agent.message().await.1["n"], 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the RabbitMQ of a full run"]
+async fn a_broker_whose_certificate_nobody_vouches_for_is_told_nothing() {
+    let trusted = site(|options| with_tls(options, Some(variable("TLS_CA")))).await;
+    let queue = queue("tls-unknown");
+    provision(&trusted, &queue).await;
+    // The management API over plain HTTP, so that it is STOMP's certificate that is refused.
+    let strict = site(|options| {
+        with_tls(options, None);
+        options.management_url = variable("MANAGEMENT");
+    })
+    .await;
+    provision(&strict, &queue).await;
+    let outcome = strict.app.broker.publish(&queue, &[message(1)]).await.remove(0);
+    assert!(matches!(&outcome, Err(BrokerError::Unreachable(why)) if why.contains("certificate")), "{outcome:?}");
+    // And the management API's own.
+    let stricter = site(|options| with_tls(options, None)).await;
+    let key = Who::Agent.key().unwrap().to_owned().into();
+    let outcome = stricter.app.broker.provision(&queue, &key).await;
+    assert!(matches!(&outcome, Err(BrokerError::Unreachable(why)) if why.contains("certificate")), "{outcome:?}");
+    let (_, shown) = manage(reqwest::Method::GET, &format!("queues/{}/{}", queue.vhost, queue.queue)).await;
+    assert_eq!(shown["messages"].as_u64().unwrap_or_default(), 0);
+    for server in [trusted, strict, stricter] {
+        server.stop().await;
+    }
+}

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sluice::dispatch::AgentQueue;
 use sluice::domain::ids::{OfferingId, UserId, slug_uuid};
 use uuid::Uuid;
 
 use super::client::Client;
-use crate::support::server::{TestServer, Who, id};
+use crate::support::server::{TestServer, Who, id, resource_path};
 
 /// A registered queue of the agent of `hpc1`, or of another one.
 pub fn queue_of(offering: &str, number: u128) -> AgentQueue {
@@ -53,4 +54,76 @@ pub async fn newest(server: &TestServer, policy: &str, resource: &str) -> Value 
     let path = format!("{policy}command-history/?resource_uuid={}", id("resource", resource));
     let rows = server.get(Who::Staff, &path).await.expect(200);
     rows.as_array().unwrap().first().cloned().unwrap_or_default()
+}
+
+/// What an agent ran that reset raw usage.
+pub const RESET: [&str; 1] = ["sacctmgr modify account x set RawUsage=0"];
+
+/// A server whose agent listens, with a policy; the two messages of the take-over are read.
+pub struct Site {
+    pub server: TestServer,
+    pub queue: AgentQueue,
+    pub policy: String,
+    pub agent: Client,
+}
+
+impl Site {
+    pub async fn new() -> Self {
+        // Nothing is swept but by the test itself.
+        let server = TestServer::customized(|options| options.dispatch.sweeps = false).await;
+        let queue = queue_of("hpc1", 1);
+        server.app.agent_queues.put(queue.clone());
+        let (policy, _) = server.policy(|_| ()).await;
+        let mut agent = connect(&server, &queue).await;
+        agent.subscribe(&queue.queue, "auto").await;
+        for _ in 0..2 {
+            assert_eq!(agent.message().await.1["object_type"], "resource_periodic_limits");
+        }
+        server.app.settle().await.unwrap();
+        Self { server, queue, policy, agent }
+    }
+
+    /// Lets minutes pass, with everything that is due.
+    pub async fn pass(&self, minutes: i64) {
+        let to = self.server.app.clock.now() + TimeDelta::minutes(minutes);
+        self.server.app.advance_clock(to).await.unwrap();
+    }
+
+    /// The settings sync's look at what was not answered.
+    pub async fn sweep(&self) -> (u64, u64) {
+        let swept = self.server.app.publisher.sweep().await.unwrap();
+        self.server.app.settle().await.unwrap();
+        (swept.marked, swept.again)
+    }
+
+    pub async fn status(&self, resource: &str) -> Value {
+        newest(&self.server, &self.policy, resource).await["status"].clone()
+    }
+
+    /// A resource in the policy's status.
+    pub async fn shown(&self, resource: &str) -> Value {
+        let path = format!("{}status/?resource_uuid={}", self.policy, id("resource", resource));
+        self.server.get(Who::Staff, &path).await.expect(200)["resources"][0].clone()
+    }
+
+    pub async fn reset_unconfirmed(&self) -> bool {
+        self.shown("climate-hpc1").await["reset_unconfirmed"].as_bool().unwrap()
+    }
+
+    /// The agent says which class of service an account has.
+    pub async fn say_qos(&self, resource: &str, qos: &str) {
+        let path = format!("{}set_backend_metadata/", resource_path(resource));
+        self.server.post(Who::Agent, &path, &json!({"backend_metadata": {"qos": qos}})).await.expect(200);
+    }
+
+    pub async fn answer(&self, resource: &str, success: bool, commands: &[&str]) {
+        let path = format!("{}report-command-result/", self.policy);
+        self.server.post(Who::Agent, &path, &report(resource, success, commands)).await.expect(200);
+    }
+
+    pub async fn limit(&self, resource: &str, hours: u32) {
+        let change = json!({"limits": {"node_hours": hours}});
+        self.server.patch(Who::Staff, &resource_path(resource), &change).await.expect(200);
+        self.server.app.settle().await.unwrap();
+    }
 }

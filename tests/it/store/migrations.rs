@@ -29,7 +29,7 @@ fn tables(engine: &str, part: &str) -> Tables {
         let without_comments = |line: &str| line.split("--").next().unwrap_or_default().to_owned();
         let text: String = text.lines().map(without_comments).collect::<Vec<_>>().join("\n");
         for statement in text.split(";\n") {
-            read(&mut tables, statement.trim());
+            read(&mut tables, statement.trim().trim_end_matches(';'));
         }
     }
     tables
