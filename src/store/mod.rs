@@ -6,6 +6,7 @@
 pub mod address;
 pub mod archive;
 pub mod consumer;
+pub mod copy;
 pub mod eventstoredb;
 pub mod lease;
 pub mod memory;

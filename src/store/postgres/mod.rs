@@ -4,6 +4,7 @@
 //! collects what is waiting and sends it in one call. LISTEN wakes readers, a slow poll makes up for what it misses.
 
 mod claim;
+mod copy;
 mod listen;
 mod open;
 mod rows;
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use claim::{Claim, Share, claim};
+pub(super) use copy::PostgresCopy;
 pub use listen::Ear;
 pub(super) use open::{Schema, migrate, options, read_pool, write_pool};
 

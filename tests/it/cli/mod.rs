@@ -2,6 +2,7 @@
 
 mod agent_config;
 mod archive;
+mod backup;
 mod commands;
 mod doctor;
 mod holds;

@@ -5,6 +5,7 @@
 
 mod check;
 mod cluster;
+mod dump;
 mod proxy;
 
 use std::collections::HashSet;

@@ -3,6 +3,7 @@
 mod archive;
 mod consumers;
 mod contract;
+mod copy;
 pub mod esdb;
 mod migrations;
 mod rebuild;

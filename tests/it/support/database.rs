@@ -79,7 +79,7 @@ pub fn postgres(file: &Path) -> Database {
     Database::Postgres(url)
 }
 
-fn with_name(server: &str, name: &str) -> String {
+pub fn with_name(server: &str, name: &str) -> String {
     format!("{}/{name}", server.rsplit_once('/').expect("the URL of the server names a database").0)
 }
 
