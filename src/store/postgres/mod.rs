@@ -5,6 +5,7 @@
 
 mod claim;
 mod copy;
+mod inspect;
 mod listen;
 mod open;
 mod rows;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use claim::{Claim, Share, claim};
 pub(super) use copy::PostgresCopy;
+pub use inspect::{ServerInspection, inspect};
 pub use listen::Ear;
 pub(super) use open::{Schema, migrate, options, read_pool, write_pool};
 

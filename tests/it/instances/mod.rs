@@ -7,6 +7,7 @@ mod check;
 mod cluster;
 mod dump;
 mod proxy;
+mod versions;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -5,6 +5,7 @@ mod consumers;
 mod contract;
 mod copy;
 pub mod esdb;
+mod leases;
 mod migrations;
 mod rebuild;
 mod sqlite;
