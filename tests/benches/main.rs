@@ -13,6 +13,7 @@ mod fleet;
 mod http;
 mod idle;
 mod pages;
+mod postgres;
 mod raw;
 mod report;
 #[path = "../it/support/fleet.rs"]
@@ -41,10 +42,12 @@ pub struct Options {
     with_raw: bool,
     /// Where databases are made.
     folder: PathBuf,
+    /// The server of `postgres`.
+    server: Option<String>,
 }
 
 const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [--runs N] [--folder FOLDER]
-                                          [--way bulk|single] [--no-raw] [--rows N]
+                                          [--way bulk|single] [--no-raw] [--rows N] [--server URL]
 
   evaluate   one evaluation and one decision, without any input or output
   append     the event log: single, batched and concurrent appends
@@ -53,8 +56,10 @@ const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [-
   http       usage reports over HTTP, each answered when it is durable, evaluated and shown
   idle       anonymous memory of a server with N resources
   pages      pages of the evaluation log among --rows rows (10000000, which takes some minutes to make and some GB)
+  postgres   append (by one appender and by three at once) and fleet on the server named by --server postgres://user@host/name,
+             in databases of its own, beside COPY and INSERTs of many rows
 
-Without a name all of them run but pages. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume and idle.";
+Without a name all of them run but pages and postgres. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume and idle.";
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
@@ -65,6 +70,7 @@ fn options() -> Result<Options, String> {
         ways: vec![fleet::Way::Bulk, fleet::Way::Single],
         with_raw: true,
         folder: std::env::temp_dir(),
+        server: None,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -83,7 +89,10 @@ fn options() -> Result<Options, String> {
             }),
             "--no-raw" => options.with_raw = false,
             "--folder" => options.folder = value()?.into(),
-            "evaluate" | "append" | "consume" | "fleet" | "http" | "idle" | "pages" => options.names.push(argument),
+            "--server" => options.server = Some(value()?),
+            "evaluate" | "append" | "consume" | "fleet" | "http" | "idle" | "pages" | "postgres" => {
+                options.names.push(argument);
+            }
             other => return Err(format!("{other} is not known\n\n{HELP}")),
         }
     }
@@ -123,6 +132,7 @@ fn main() {
                 "fleet" => fleet::run(&options).await,
                 "http" => http::run(&options).await,
                 "pages" => pages::run(&options).await,
+                "postgres" => postgres::run(&options).await,
                 _ => idle::run(&options).await,
             }
         });
