@@ -5,6 +5,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use serde_json::Value;
+use sluice::app::App;
 use sluice::store::address::Database;
 use sqlx::{AssertSqlSafe, Connection};
 
@@ -52,6 +53,37 @@ async fn a_new_database_is_left_alone_by_the_doctor_and_one_that_is_not_there_is
     }
     sluice(&url, folder.path(), &["settings", "show"]).assert().success();
     found(&doctor(&url, folder.path()), "ok", "of this version");
+}
+
+/// Waits until the database is served, or is no longer.
+async fn until(database: &Database, served: bool) {
+    while App::is_served(database).await != served {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the PostgreSQL of a full run"]
+async fn several_may_serve_but_not_beside_one_alone_and_a_claim_outlives_its_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = postgres(&folder.path().join("site.db"));
+    let Database::Postgres(url) = &database else { unreachable!() };
+    let alone = App::claim(&database).await.unwrap();
+    assert!(App::claim_beside_others(&database).await.is_err());
+    drop(alone);
+    let mut several = Vec::new();
+    while several.len() < 2 {
+        // The server needs a moment to see that a connection is gone.
+        several.extend(App::claim_beside_others(&database).await);
+    }
+    assert!(App::claim(&database).await.is_err(), "one alone comes too late");
+    sql(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        .await;
+    for served in [false, true] {
+        until(&database, served).await;
+    }
+    drop(several);
+    until(&database, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
