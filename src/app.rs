@@ -3,18 +3,19 @@
 //! Whoever opens it, the server, a command beside it or a test, gets the same parts; only the server runs the background
 //! tasks. [`App::settle`] does their work here and now, for everybody else.
 
+mod claim;
+mod duties;
 mod event_log;
 mod known;
 mod rest;
+mod shared;
 mod sweep;
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SimulatedClock, SystemClock};
@@ -41,14 +42,16 @@ use crate::site_settings::{Settings, SiteSettings};
 use crate::store::address::Database;
 use crate::store::consumer::{ConsumerLoop, LoopError};
 use crate::store::eventstoredb::EventStoreAddress;
+use crate::store::lease::Leases;
 use crate::store::meta::Meta;
-use crate::store::postgres::{self, PostgresStore};
+use crate::store::postgres::PostgresStore;
 use crate::store::sql::{ReadDb, SqlError};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{EventStore, Now, StoreError};
-use crate::telemetry::metrics;
 
+pub use claim::ServeClaim;
 pub use event_log::EventLogError;
+pub use shared::{LEADER, Registering};
 
 /// The key under which a database keeps what clock it lives by.
 const CLOCK_KIND: &str = "clock";
@@ -179,6 +182,17 @@ pub enum AppClock {
     Simulated(Arc<SimulatedClock>),
 }
 
+/// What a database is, once it is open.
+struct Opened {
+    clock: Arc<dyn Clock>,
+    clock_kind: AppClock,
+    store: Arc<dyn EventStore>,
+    read: ReadDb,
+    beside: ReadDb,
+    leases: Option<Leases>,
+    now: Now,
+}
+
 /// All parts, put together.
 pub struct App {
     /// What it was opened with.
@@ -225,9 +239,11 @@ pub struct App {
     pub scheduler: Arc<Scheduler>,
     /// Settings changed over the API.
     pub settings: Arc<Settings>,
-    /// Held while a resource is registered or gets another account: what must be unique is looked up and recorded by one
-    /// caller at a time.
-    pub registering: tokio::sync::Mutex<()>,
+    /// Who of several processes on the database does what alone; none where there is one process.
+    pub leases: Option<Leases>,
+    registering: tokio::sync::Mutex<()>,
+    /// Changes of settings that this process has taken over, whoever made them.
+    settings_taken: std::sync::atomic::AtomicU64,
     /// Cancelled when the server goes down: what would answer for ever ends.
     pub stopping: CancellationToken,
 }
@@ -263,19 +279,14 @@ impl App {
         let store =
             Box::pin(event_log::choose(store, options.event_store.as_ref(), &meta, &now, &options.limits)).await?;
         let read = ReadDb::open_read(&options.database, &options.limits).await?;
-        Box::pin(Self::assemble(options, clock, clock_kind, store, read, beside, now)).await
+        let leases = shared::leases(&options)?;
+        let parts = Opened { clock, clock_kind, store, read, beside, leases, now };
+        Box::pin(Self::assemble(options, parts)).await
     }
 
     #[expect(clippy::too_many_lines, reason = "one list of all parts, in the order in which they need each other")]
-    async fn assemble(
-        options: AppOptions,
-        clock: Arc<dyn Clock>,
-        clock_kind: AppClock,
-        store: Arc<dyn EventStore>,
-        read: ReadDb,
-        beside: ReadDb,
-        now: Now,
-    ) -> Result<Arc<Self>, AppError> {
+    async fn assemble(options: AppOptions, opened: Opened) -> Result<Arc<Self>, AppError> {
+        let Opened { clock, clock_kind, store, read, beside, leases, now } = opened;
         let (meta, directory) = (Meta::new(beside.clone()), Directory::new(beside));
         let settings = settings(&store, &clock, &options).await?;
         let (registry, follower) = known::known(&store, &read).await?;
@@ -336,6 +347,9 @@ impl App {
         };
         let dispatching = dispatching(&foundation, &options)?;
         let consumers = Arc::new(consumers.with(dispatching.consumer(&foundation)));
+        if options.serving && leases.is_some() {
+            consumers.leave_to_leader();
+        }
         let parts = NotifierParts {
             read: read.clone(),
             store: Arc::clone(&store),
@@ -388,7 +402,9 @@ impl App {
             builtin_broker: dispatching.builtin,
             scheduler,
             settings,
+            leases,
             registering: tokio::sync::Mutex::new(()),
+            settings_taken: std::sync::atomic::AtomicU64::default(),
             stopping: CancellationToken::new(),
         }))
     }
@@ -445,38 +461,6 @@ impl App {
         }
     }
 
-    /// Starts what follows the log and the clock. The tasks end when `stop` is cancelled.
-    pub fn start(self: &Arc<Self>, stop: &CancellationToken) -> JoinSet<()> {
-        let mut tasks = JoinSet::new();
-        let (follower, consumers, reactions) =
-            (Arc::clone(&self.follower), Arc::clone(&self.consumers), Arc::clone(&self.reactions));
-        let stops = (stop.clone(), stop.clone(), stop.clone());
-        let (notifier, last) = (Arc::clone(&self.notifier), stop.clone());
-        tasks.spawn(async move { notifier.run(last).await });
-        // No message is handed over any more once the server goes down.
-        let (publisher, last) = (Arc::clone(&self.publisher), self.stopping.clone());
-        tasks.spawn(async move { publisher.run(last).await });
-        tasks.spawn(async move { follower.run(stops.0).await });
-        tasks.spawn(async move { consumers.run(stops.1).await });
-        tasks.spawn(async move { reactions.run(stops.2).await });
-        let (app, rest) = (Arc::clone(self), stop.clone());
-        tasks.spawn(async move { app.rest_when_idle(rest).await });
-        if self.options.metrics.wanted() {
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                while !stop.is_cancelled() {
-                    metrics::upkeep();
-                    tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(metrics::UPKEEP_EVERY) => {} }
-                }
-            });
-        }
-        if matches!(self.clock_kind, AppClock::Real) {
-            let (scheduler, stop) = (Arc::clone(&self.scheduler), stop.clone());
-            tasks.spawn(async move { scheduler.run(stop).await });
-        }
-        tasks
-    }
-
     /// Moves a simulated clock forward, with everything that is due on the way, and waits until all consumers are there.
     /// Nothing on a real clock.
     pub async fn advance_clock(&self, to: DateTime<Utc>) -> Result<Vec<Run>, AppError> {
@@ -494,47 +478,12 @@ impl App {
         Ok(self.scheduler.advance(clock, to, settle).await?)
     }
 
-    /// Claims the database for one server; the claim lasts as long as the answer is kept.
-    pub async fn claim(database: &Database) -> Result<ServeClaim, AppError> {
-        let log = match database {
-            Database::Sqlite(log) => log,
-            Database::Postgres(url) => {
-                let claim = postgres::claim(url).await?;
-                let taken = || AppError::Served(database.to_string().into());
-                return Ok(ServeClaim { _lock: None, _session: Some(claim.ok_or_else(taken)?) });
-            }
-        };
-        let path = log.with_extension("db.serving");
-        let file = |source| AppError::File { path: path.clone(), source };
-        // The claim is the first that a new installation writes.
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(file)?;
-        }
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(file)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(ServeClaim { _lock: Some(lock), _session: None }),
-            Err(TryLockError::WouldBlock) => Err(AppError::Served(log.clone())),
-            Err(TryLockError::Error(source)) => Err(file(source)),
-        }
-    }
-
-    /// True if a server has claimed the database.
-    pub async fn is_served(database: &Database) -> bool {
-        matches!(Self::claim(database).await, Err(AppError::Served(_)))
-    }
-
     /// Takes over settings that were changed.
     pub async fn reload_settings(&self) -> Result<(), AppError> {
         self.settings.load().await?;
         self.allocations.set_rules(rules(&self.options, &self.settings.current()));
         Ok(())
     }
-}
-
-/// A server's claim to a database.
-pub struct ServeClaim {
-    _lock: Option<File>,
-    _session: Option<postgres::Claim>,
 }
 
 async fn settings(

@@ -193,6 +193,13 @@ pub struct LimitsConfig {
     pub lock_wait_seconds: u32,
     /// Milliseconds between looks for what another process appended.
     pub foreign_poll_ms: u32,
+    /// Milliseconds between looks for what another process appended to a `PostgreSQL` database, should its notification
+    /// be lost.
+    pub shared_poll_ms: u32,
+    /// Seconds after which a process on a `PostgreSQL` database that says nothing no longer leads.
+    pub lease_seconds: u32,
+    /// Seconds after which a `PostgreSQL` server ends a transaction that stands still.
+    pub idle_transaction_seconds: u32,
     /// Folded allocation books kept in memory.
     pub books_max: usize,
 }
@@ -256,6 +263,9 @@ impl Default for LimitsConfig {
             writer_cache_kib: limits.writer_cache_kib,
             lock_wait_seconds: 10,
             foreign_poll_ms: 250,
+            shared_poll_ms: 1_000,
+            lease_seconds: 5,
+            idle_transaction_seconds: 5,
             books_max: limits.books_max,
         }
     }
@@ -288,6 +298,9 @@ impl Config {
             writer_cache_kib: self.limits.writer_cache_kib,
             lock_wait: Duration::from_secs(self.limits.lock_wait_seconds.into()),
             foreign_poll: Duration::from_millis(self.limits.foreign_poll_ms.into()),
+            shared_poll: Duration::from_millis(self.limits.shared_poll_ms.into()),
+            lease: Duration::from_secs(self.limits.lease_seconds.into()),
+            idle_transaction_max: Duration::from_secs(self.limits.idle_transaction_seconds.into()),
             books_max: self.limits.books_max,
             ..Limits::default()
         }
@@ -350,6 +363,9 @@ impl Config {
             ("limits.log_readers_max", self.limits.log_readers_max),
             ("limits.read_model_readers_max", self.limits.read_model_readers_max),
             ("limits.foreign_poll_ms", self.limits.foreign_poll_ms),
+            ("limits.shared_poll_ms", self.limits.shared_poll_ms),
+            ("limits.lease_seconds", self.limits.lease_seconds),
+            ("limits.idle_transaction_seconds", self.limits.idle_transaction_seconds),
         ];
         for (key, value) in at_least_one {
             if !(1..=1_000_000).contains(&value) {

@@ -52,6 +52,8 @@ pub struct Limits {
     pub event_store_calls_max: usize,
     /// How often to look for what another process appended to a shared database, should its notification be lost.
     pub shared_poll: Duration,
+    /// How long a lease on a shared database holds without being renewed: so long nobody leads when a leader dies.
+    pub lease: Duration,
     /// How long a transaction on a server may stand still before the server ends it: its process is frozen or gone.
     pub idle_transaction_max: Duration,
     /// Events that a consumer gets at once.
@@ -90,7 +92,8 @@ impl Default for Limits {
             event_store_pause_first: Duration::from_millis(50),
             event_store_calls_max: 100,
             shared_poll: Duration::from_secs(1),
-            idle_transaction_max: Duration::from_secs(8),
+            lease: Duration::from_secs(5),
+            idle_transaction_max: Duration::from_secs(5),
             consumer_batch_events: 4_000,
             books_max: 16_384,
             consumer_retry_first: Duration::from_millis(100),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, AppClock, AppError};
@@ -39,6 +40,8 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     metrics: Option<TcpListener>,
+    background: CancellationToken,
+    tasks: JoinSet<()>,
 }
 
 impl Server {
@@ -47,8 +50,17 @@ impl Server {
         if app.options.metrics.wanted() {
             metrics::start();
         }
-        app.settle().await?;
+        // Of several processes on one database one does this work for all; it may be this one.
+        let background = CancellationToken::new();
+        let several = app.options.serving && app.leases.is_some();
+        let tasks = if several { app.start(&background) } else { JoinSet::new() };
+        if several {
+            app.caught_up().await?;
+        } else {
+            app.settle().await?;
+        }
         match &app.clock_kind {
+            AppClock::Real if several => {}
             AppClock::Real => {
                 app.scheduler.start(&CancellationToken::new()).await.map_err(AppError::from)?;
             }
@@ -59,7 +71,11 @@ impl Server {
                 }
             }
         }
-        app.settle().await?;
+        if several {
+            app.caught_up().await?;
+        } else {
+            app.settle().await?;
+        }
         let (listener, address) = bind(listen).await?;
         let metrics = match app.options.metrics.listen {
             None => None,
@@ -69,7 +85,7 @@ impl Server {
                 Some(listener)
             }
         };
-        Ok(Self { app, listener, address, metrics })
+        Ok(Self { app, listener, address, metrics, background, tasks })
     }
 
     /// Where it serves metrics alone, if it does.
@@ -84,8 +100,10 @@ impl Server {
 
     /// Answers requests until `stop`; then finishes those that have begun, lets the read side catch up, and ends.
     pub async fn run(self, router: Router, stop: CancellationToken) -> Result<(), ServeError> {
-        let background = CancellationToken::new();
-        let mut tasks = self.app.start(&background);
+        let (background, mut tasks) = (self.background, self.tasks);
+        if tasks.is_empty() {
+            tasks = self.app.start(&background);
+        }
         if let Some(listener) = self.metrics {
             let (router, stop) = (crate::http::metrics_router(Arc::clone(&self.app)), background.clone());
             tasks.spawn(async move {

@@ -6,6 +6,7 @@ mod account;
 mod agent;
 mod agent_config;
 mod apply;
+mod backup;
 mod cleanup;
 mod demo;
 mod doctor;
@@ -24,6 +25,7 @@ mod session;
 mod settings;
 mod status;
 mod store;
+mod store_copy;
 mod timeline;
 mod token;
 mod users;
@@ -124,9 +126,13 @@ enum Command {
     /// Look after the read models
     #[command(subcommand)]
     Projections(projections::Command),
-    /// Look after the event log: archive old months, verify the archive
+    /// Look after the event log: copy it, archive old months, verify
     #[command(subcommand)]
     Store(store::Command),
+    /// Back the database up into a folder, with the server running
+    Backup(backup::Options),
+    /// Put a backup in the place of a database that is gone
+    Restore(backup::Options),
     /// Take in usage from elsewhere
     #[command(subcommand)]
     Import(import::Command),
@@ -200,7 +206,9 @@ fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
             Command::Users(command) => users::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Notices(command) => notices::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
-            Command::Store(command) => Box::pin(store::run(&Session::open(&cli.globals).await?, command, out)).await,
+            Command::Store(command) => Box::pin(store::start(&cli.globals, command, out)).await,
+            Command::Backup(options) => backup::make(&cli.globals, &options, out).await,
+            Command::Restore(options) => backup::put_back(&cli.globals, &options, out).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Agent(command) => agent::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::AgentConfig(options) => agent_config::run(&Session::open(&cli.globals).await?, &options, out),

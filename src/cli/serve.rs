@@ -29,8 +29,9 @@ pub(super) async fn run(globals: &Globals, options: Options, _: &Out) -> Result<
     let config = config_of(globals, options.listen.as_ref())?;
     crate::telemetry::start(&config.log).map_err(|error| ConfigError::Value(format!("log.level: {error}")))?;
     let app_options = AppOptions { serving: true, ..config.app_options()? };
-    let _claim = App::claim(&app_options.database).await?;
+    let _claim = App::claim_beside_others(&app_options.database).await?;
     let app = App::open(app_options).await?;
+    let _clock = app.claim_clock().await?;
     let server = Server::start(Arc::clone(&app), config.listen).await.map_err(failed)?;
     announce(server.address())?;
     serve(app, server).await

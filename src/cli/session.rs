@@ -88,6 +88,9 @@ impl Session {
         let options = config.app_options()?;
         let served = options.database.file().is_none_or(Path::exists) && App::is_served(&options.database).await;
         let app = App::open(options).await?;
+        if served && app.leases.is_some() {
+            app.consumers.leave_to_leader();
+        }
         Ok(Self { config, app, served })
     }
 

@@ -1,16 +1,26 @@
-//! `sluice store archive|segments|verify`: old months of the log as files beside the database, and whether they are sound.
+//! `sluice store copy|archive|segments|verify`: the log in another database, old months of it as files beside the database,
+//! and whether they are sound.
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::output::{Out, count, time};
 use super::session::{CliError, Session};
+use super::{Globals, store_copy};
 use crate::domain::period::Month;
+use crate::store::address::Database;
 use crate::store::archive::{Segment, hex};
 use crate::store::sqlite::{Archive, Planned};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Copy a database to a new one, of the same engine or not, and compare the two; a copy that was cut short goes on
+    Copy {
+        /// The database to copy, as in `sqlite:///var/lib/sluice/sluice.db`
+        from: Database,
+        /// The one to copy to, as in `postgres://user@host/name`
+        to: Database,
+    },
     /// Move the events of old months out of the database into compressed files, which are still read
     Archive {
         /// The first month that stays in the database, as in 2025-01
@@ -29,7 +39,14 @@ pub(super) enum Command {
     Verify,
 }
 
-pub(super) async fn run(session: &Session, command: Command, out: &Out) -> Result<(), CliError> {
+pub(super) async fn start(globals: &Globals, command: Command, out: &Out) -> Result<(), CliError> {
+    match command {
+        Command::Copy { from, to } => store_copy::run(globals, &from, &to, out).await,
+        command => run(&Session::open(globals).await?, command, out).await,
+    }
+}
+
+async fn run(session: &Session, command: Command, out: &Out) -> Result<(), CliError> {
     let archive = open(session).await?;
     match command {
         Command::Archive { before, dry_run, ignore } => {
@@ -44,6 +61,7 @@ pub(super) async fn run(session: &Session, command: Command, out: &Out) -> Resul
             show(&segments, out);
         }
         Command::Verify => verify(&archive, out).await?,
+        Command::Copy { .. } => return Err(CliError::Usage("a copy needs no session".to_owned())),
     }
     archive.close().await;
     Ok(())

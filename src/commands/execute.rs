@@ -11,6 +11,7 @@ pub use books::Loaded;
 
 use std::sync::Arc;
 
+use rand::RngExt;
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
@@ -28,8 +29,12 @@ use crate::registry::{Applicable, FollowError, Follower, Registry};
 use crate::store::{AppendRequest, Appended, EventStore, ExpectedVersion, StoreError};
 use crate::telemetry::metrics;
 
-/// How often a command is decided again after somebody else wrote first.
-const ATTEMPTS_MAX: usize = 4;
+/// How often a command is decided again after somebody else wrote first. Several processes may want the same resource at
+/// once, and of those that decide at the same moment one gets through.
+const ATTEMPTS_MAX: usize = 8;
+
+/// The longest pause before a command is decided for the third time, milliseconds; it doubles with every further one.
+const PAUSE_MS_MAX: u64 = 4;
 
 /// Locks over which resources are spread, so that commands on one resource follow each other.
 const LOCK_STRIPES: usize = 4_096;
@@ -102,6 +107,15 @@ pub enum CommandError {
     /// The registry cannot follow the log.
     #[error("the registry cannot follow the event log")]
     Registry(#[from] FollowError),
+}
+
+/// Lets the others write: for a time that chance decides, so that two who met do not meet again.
+async fn give_way(attempt: usize) {
+    if attempt > 0 {
+        let most = PAUSE_MS_MAX << attempt.min(4);
+        let pause = rand::rng().random_range(0..=most);
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+    }
 }
 
 /// Executes commands on allocations.
@@ -183,7 +197,7 @@ impl Allocations {
         meta: &CommandMeta,
     ) -> Result<Executed, CommandError> {
         let mut newest = false;
-        for _ in 0..=ATTEMPTS_MAX {
+        for attempt in 0..=ATTEMPTS_MAX {
             let hint = self.registry.book_hint(resource);
             let loaded = if newest {
                 self.books.load_newest(resource, hint).await?
@@ -198,6 +212,7 @@ impl Allocations {
                         metrics::conflict();
                         self.books.forget(resource);
                         self.follower.catch_up().await?;
+                        give_way(attempt).await;
                     }
                     other => return other,
                 },

@@ -5,6 +5,7 @@
 
 mod files;
 mod reach;
+mod server;
 mod service;
 
 use serde::Serialize;
@@ -85,7 +86,11 @@ pub async fn examine(config: &Config, options: DoctorOptions) -> Vec<Finding> {
             found.extend(seen);
             usable
         }
-        Ok(_) => true,
+        Ok(Database::Postgres(url)) => {
+            let (seen, usable) = server::examine(&url, config).await;
+            found.extend(seen);
+            usable
+        }
     };
     if usable {
         match config.app_options() {

@@ -129,6 +129,10 @@ async fn guard(State((state, access)): State<(ApiState, Access)>, mut request: R
     }
     match authenticate(&state, request.headers()).await {
         Ok(principal) if access.admits(principal.role) => {
+            // What another process has just answered for is known here too.
+            if let Err(error) = state.app.fresh().await {
+                return ApiError::internal(error).into_response();
+            }
             tracing::Span::current().record("user", tracing::field::display(principal.user));
             request.extensions_mut().insert(principal);
             next.run(request).await

@@ -39,6 +39,10 @@ async fn connect(
         let answer = json!({"detail": "STOMP 1.2 over WebSocket is spoken here."});
         return (StatusCode::OK, axum::Json(answer)).into_response();
     };
+    // The queue may have been registered with another process a moment ago.
+    if let Err(error) = state.app.fresh().await {
+        return ApiError::from(error).into_response();
+    }
     let stopping = state.app.stopping.clone();
     upgrade
         .protocols(["v12.stomp"])

@@ -14,7 +14,7 @@ use crate::commands::allocation::Refusal;
 use crate::commands::execute::CommandError;
 use crate::commands::registry::RegistryError;
 use crate::domain::validation::FieldErrors;
-use crate::store::StoreError;
+use crate::store::{StoreError, is_outage};
 
 /// The body of an error that concerns no single field.
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,9 +84,10 @@ impl ApiError {
         Self::Invalid(FieldErrors::one(field, message))
     }
 
-    /// A failure of the service.
+    /// A failure of the service; one that passes when the database is back is no defect.
     pub fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Internal(error.into())
+        let error = error.into();
+        if is_outage(&*error) { Self::Unavailable(error) } else { Self::Internal(error) }
     }
 
     /// The status that goes with it.
@@ -158,6 +159,12 @@ impl From<StoreError> for ApiError {
 
 impl From<crate::store::sql::SqlError> for ApiError {
     fn from(error: crate::store::sql::SqlError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<crate::app::AppError> for ApiError {
+    fn from(error: crate::app::AppError) -> Self {
         Self::internal(error)
     }
 }

@@ -1,6 +1,7 @@
 //! Keeps the registry in step with the log, whoever appends to it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -45,17 +46,45 @@ pub struct Follower {
     registry: Arc<Registry>,
     // One reader at a time: the position belongs to the state that it describes.
     reading: Mutex<()>,
+    /// Callers that wanted to be up to date so far, and of how many a read has begun after they came.
+    asked: AtomicU64,
+    answered: AtomicU64,
+    /// Changes of settings in the log so far.
+    settings: AtomicU64,
 }
 
 impl Follower {
     /// Follows `store` into `registry`.
     pub fn new(store: Arc<dyn EventStore>, registry: Arc<Registry>) -> Self {
-        Self { store, registry, reading: Mutex::new(()) }
+        let (asked, answered, settings) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { store, registry, reading: Mutex::new(()), asked, answered, settings }
+    }
+
+    /// Changes of settings that were read so far.
+    pub fn settings_seen(&self) -> u64 {
+        self.settings.load(Ordering::Acquire)
     }
 
     /// Reads on to the head of the log.
     pub async fn catch_up(&self) -> Result<(), FollowError> {
         let _reading = self.reading.lock().await;
+        self.read_on().await
+    }
+
+    /// The same for many callers at once: one read serves all who came before it began.
+    pub async fn fresh(&self) -> Result<(), FollowError> {
+        let mine = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let _reading = self.reading.lock().await;
+        if self.answered.load(Ordering::Acquire) >= mine {
+            return Ok(());
+        }
+        let all = self.asked.load(Ordering::Acquire);
+        self.read_on().await?;
+        self.answered.fetch_max(all, Ordering::AcqRel);
+        Ok(())
+    }
+
+    async fn read_on(&self) -> Result<(), FollowError> {
         loop {
             let after = self.registry.read().position();
             let events = self.store.read_all(after, BATCH).await?;
@@ -99,6 +128,7 @@ impl Follower {
                         self.registry.write().apply_allocation(resource, month, &decoded);
                     }
                 }
+                "setting_changed.v1" => drop(self.settings.fetch_add(1, Ordering::AcqRel)),
                 other => {
                     if let Some(decoded) = RegistryEvent::decode(other, &event.payload) {
                         let decoded = decoded.map_err(|e| unreadable(event, e))?;

@@ -181,10 +181,15 @@ impl Scheduler {
         Ok(self.parts.schedule.latest_due(job, last, now))
     }
 
+    /// Marks runs that a former process did not finish.
+    pub async fn take_over(&self) -> Result<(), SchedulerError> {
+        Ok(self.runs.cut_short(None, self.parts.clock.now()).await?)
+    }
+
     /// Marks runs that a former process did not finish, and runs what was missed: each job once, however often it was due.
     /// What fails is a record, and tried again later.
     pub async fn start(&self, stop: &CancellationToken) -> Result<Vec<Run>, SchedulerError> {
-        self.runs.cut_short(None, self.parts.clock.now()).await?;
+        self.take_over().await?;
         self.catch_up(stop).await
     }
 

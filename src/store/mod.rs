@@ -6,6 +6,7 @@
 pub mod address;
 pub mod archive;
 pub mod consumer;
+pub mod copy;
 pub mod eventstoredb;
 pub mod lease;
 pub mod memory;
@@ -15,6 +16,7 @@ pub mod sql;
 pub mod sqlite;
 
 mod kinds;
+mod outage;
 mod prepare;
 mod tail;
 
@@ -27,6 +29,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
+
+pub use outage::is_outage;
 
 /// Tells a store what time it is; the store itself never looks at a clock.
 pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;

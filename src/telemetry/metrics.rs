@@ -86,6 +86,10 @@ fn describe() {
     describe_histogram!("sluice_store_commit_events", "Events in one commit of the log");
     for (name, what) in [
         ("sluice_build_info", "The version that runs"),
+        (
+            "sluice_leader",
+            "1 if this process, of several on one database, feeds the consumers, publishes and keeps the schedule",
+        ),
         ("sluice_log_position", "Position of the newest event"),
         ("sluice_consumer_lag_events", "Events that a consumer of the log is behind"),
         ("sluice_consumer_stalled", "1 if a consumer cannot go on; why is in the log"),
@@ -148,6 +152,11 @@ pub fn contended() {
 pub fn committed(events: usize, took: Duration) {
     histogram!("sluice_store_commit_seconds").record(took);
     histogram!("sluice_store_commit_events").record(f64::from(u32::try_from(events).unwrap_or(u32::MAX)));
+}
+
+/// Whether this process does the duties of the whole service.
+pub fn leads(leads: bool) {
+    metrics::gauge!("sluice_leader").set(f64::from(u8::from(leads)));
 }
 
 /// A request was answered. `route` is the path as it is registered, with its placeholders.

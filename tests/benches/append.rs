@@ -55,13 +55,20 @@ async fn measure(options: &Options, writers: usize, batch: usize) -> (f64, Vec<f
     let folder = tempfile::tempdir_in(&options.folder).unwrap();
     let store = SqliteStore::open(&folder.path().join("log.db"), Arc::new(real_now), Limits::default()).await.unwrap();
     let store = Arc::new(store);
+    let measured = measure_on(&[Arc::clone(&store) as _], writers, batch).await;
+    store.close().await;
+    measured
+}
+
+/// The same on stores that are open, over which the writers are spread.
+pub async fn measure_on(stores: &[Arc<dyn EventStore>], writers: usize, batch: usize) -> (f64, Vec<f64>) {
     let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let payload: Arc<str> = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES)).into();
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
     for writer in 0..writers {
         let (store, stop, written, payload) =
-            (Arc::clone(&store), Arc::clone(&stop), Arc::clone(&written), Arc::clone(&payload));
+            (Arc::clone(&stores[writer % stores.len()]), Arc::clone(&stop), Arc::clone(&written), Arc::clone(&payload));
         tasks.spawn(async move {
             let own = (writer..STREAMS).step_by(writers).map(|n| StreamName::new(format!("bench-{n}")).unwrap());
             let mut streams: Vec<(StreamName, u64)> = own.map(|name| (name, 0)).collect();
@@ -86,6 +93,5 @@ async fn measure(options: &Options, writers: usize, batch: usize) -> (f64, Vec<f
     stop.store(true, Ordering::Relaxed);
     let waits = tasks.join_all().await.into_iter().flatten().collect();
     let rate = written.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64();
-    store.close().await;
     (rate, waits)
 }

@@ -17,6 +17,7 @@ mod fleet;
 mod http;
 mod idle;
 mod pages;
+mod postgres;
 mod raw;
 mod report;
 #[path = "../it/support/fleet.rs"]
@@ -47,10 +48,12 @@ pub struct Options {
     with_raw: bool,
     /// Where databases are made.
     folder: PathBuf,
+    /// The server of `postgres`.
+    server: Option<String>,
 }
 
 const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [--runs N] [--folder FOLDER]
-                                          [--way bulk|single] [--no-raw] [--rows N] [--messages N]
+                                          [--way bulk|single] [--no-raw] [--rows N] [--messages N] [--server URL]
 
   evaluate   one evaluation and one decision, without any input or output
   append     the event log: single, batched and concurrent appends
@@ -60,8 +63,10 @@ const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [-
   dispatch   --messages settings messages (10000): handed to an agent's queue, and there and back with one that answers at once
   idle       anonymous memory of a server with N resources
   pages      pages of the evaluation log among --rows rows (10000000, which takes some minutes to make and some GB)
+  postgres   append (by one appender and by three at once) and fleet on the server named by --server postgres://user@host/name,
+             in databases of its own, beside COPY and INSERTs of many rows
 
-Without a name all of them run but pages. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume and idle.";
+Without a name all of them run but pages and postgres. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume and idle.";
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
@@ -73,6 +78,7 @@ fn options() -> Result<Options, String> {
         ways: vec![fleet::Way::Bulk, fleet::Way::Single],
         with_raw: true,
         folder: std::env::temp_dir(),
+        server: None,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -94,7 +100,8 @@ fn options() -> Result<Options, String> {
             }),
             "--no-raw" => options.with_raw = false,
             "--folder" => options.folder = value()?.into(),
-            "evaluate" | "append" | "consume" | "fleet" | "http" | "dispatch" | "idle" | "pages" => {
+            "--server" => options.server = Some(value()?),
+            "evaluate" | "append" | "consume" | "fleet" | "http" | "dispatch" | "idle" | "pages" | "postgres" => {
                 options.names.push(argument);
             }
             other => return Err(format!("{other} is not known\n\n{HELP}")),
@@ -137,6 +144,7 @@ fn main() {
                 "http" => http::run(&options).await,
                 "dispatch" => dispatch::run(&options).await,
                 "pages" => pages::run(&options).await,
+                "postgres" => postgres::run(&options).await,
                 _ => idle::run(&options).await,
             }
         });

@@ -15,6 +15,7 @@ mod events;
 mod execute;
 mod http;
 mod import;
+mod instances;
 mod notify;
 mod projections;
 #[path = "../properties/mod.rs"]

@@ -130,9 +130,9 @@ BEGIN
         PERFORM add_events_partition();
         SELECT * INTO STRICT head FROM log_head;
     END LOOP;
-    -- Shared row locks: nobody takes such a lease over before this is committed.
+    -- Row locks that keep a successor out until this is committed, but not the holder from renewing.
     SELECT array_agg(l.name) INTO held FROM (
-        SELECT leases.name FROM leases JOIN unnest(p_lease, p_epoch) AS w(name, epoch) USING (name, epoch) FOR SHARE OF leases
+        SELECT leases.name FROM leases JOIN unnest(p_lease, p_epoch) AS w(name, epoch) USING (name, epoch) FOR KEY SHARE OF leases
     ) l;
     SELECT array_agg(e.kind_id ORDER BY k.ord) INTO kind_ids
       FROM unnest(p_kinds) WITH ORDINALITY AS k(name, ord) JOIN event_kinds e ON e.name = k.name;

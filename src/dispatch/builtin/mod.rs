@@ -4,6 +4,7 @@
 //! have a time to live, and nobody waits for anybody else's subscriber.
 
 mod conversation;
+mod others;
 mod socket;
 mod store;
 
@@ -16,17 +17,22 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 use secrecy::SecretString;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
+use self::others::Others;
 use self::store::MessageStore;
 use super::broker::{Broker, BrokerError, Outgoing, QueueStatus};
 use super::queues::{AgentQueue, AgentQueues};
 use super::stomp::DecoderLimits;
-use crate::clock::Clock;
+use crate::clock::{Clock, IdSource};
 use crate::directory::Directory;
 use crate::store::sql::{ReadDb, SqlError};
 
 pub use socket::serve;
 pub use store::DeadMessage;
+
+/// How often readers look by themselves for what another process put into their queue.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Bounds of the built-in broker.
 #[derive(Debug, Clone)]
@@ -98,6 +104,8 @@ pub struct Builtin {
     numbers: std::sync::atomic::AtomicU64,
     /// One look for the next messages at a time, so that two subscribers never take the same one.
     taking: tokio::sync::Mutex<()>,
+    /// Other processes that serve the same queues, if there may be any.
+    others: Option<Arc<Others>>,
 }
 
 impl Builtin {
@@ -109,7 +117,9 @@ impl Builtin {
         queues: Arc<dyn AgentQueues>,
         limits: BuiltinLimits,
     ) -> Self {
+        let others = Others::on(&read, IdSource.fresh()).map(Arc::new);
         Self {
+            others,
             store: MessageStore::new(read),
             clock,
             directory,
@@ -164,11 +174,55 @@ impl Builtin {
             }
         }
         self.wake(queue);
+        self.let_go(unsettled.to_vec());
+    }
+
+    /// Leaves messages to the readers of other processes. What cannot be left now is free when this process' time is over.
+    fn let_go(&self, numbers: Vec<i64>) {
+        let Some(others) = self.others.clone().filter(|_| !numbers.is_empty()) else { return };
+        tokio::spawn(async move {
+            if let Err(error) = others.let_go(&numbers).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "messages are not free for others yet");
+            }
+        });
+    }
+
+    /// Serves the same queues as other processes on the database, until told to stop: wakes readers here when a message
+    /// came in there, and says who reads here. Nothing where there are no other processes.
+    pub async fn beside_others(&self, stop: CancellationToken) {
+        let Some(others) = &self.others else { return };
+        let Some(mut ear) = self.store.ear() else { return };
+        let mut said: Option<tokio::time::Instant> = None;
+        while !stop.is_cancelled() {
+            if said.is_none_or(|at| at.elapsed() >= others::SAY_AGAIN) {
+                let readers: Vec<(String, usize)> =
+                    self.hubs().iter().map(|(queue, hub)| (queue.clone(), hub.subscribers.len())).collect();
+                match others.say(&readers).await {
+                    Ok(()) => said = Some(tokio::time::Instant::now()),
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, "other processes do not know who reads here");
+                    }
+                }
+            }
+            let queues: Vec<String> = self.hubs().keys().cloned().collect();
+            for queue in queues {
+                self.wake(&queue);
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = ear.next(LOOK_AGAIN) => {}
+            }
+        }
+        ear.close().await;
     }
 
     /// The next messages of a queue for one subscriber; they are in flight from here on.
     async fn take(&self, queue: &str, limit: usize) -> Result<Vec<store::Waiting>, SqlError> {
         let _alone = self.taking.lock().await;
+        if let Some(others) = &self.others {
+            return others.take(&self.store, queue, self.clock.now(), limit).await;
+        }
         let in_flight: Vec<i64> =
             self.hubs().get(queue).map(|hub| hub.in_flight.iter().copied().collect()).unwrap_or_default();
         let taken = self.store.waiting(queue, self.clock.now(), &in_flight, limit).await?;
@@ -189,6 +243,7 @@ impl Builtin {
         if let Some(hub) = self.hubs().get_mut(queue) {
             hub.in_flight.retain(|no| !numbers.contains(no));
         }
+        self.let_go(numbers.to_vec());
         Ok(())
     }
 }
@@ -227,9 +282,13 @@ impl Broker for Builtin {
     }
 
     async fn status(&self, queue: &AgentQueue) -> Result<QueueStatus, BrokerError> {
-        let consumers = self.hubs().get(&queue.queue).map_or(0, |hub| hub.subscribers.len());
+        let here = self.hubs().get(&queue.queue).map_or(0, |hub| hub.subscribers.len()) as u64;
+        let elsewhere = match &self.others {
+            Some(others) => others.readers(&queue.queue).await.map_err(|error| unreachable(&error))?,
+            None => 0,
+        };
         let messages = self.store.count(&queue.queue, self.clock.now()).await.map_err(|error| unreachable(&error))?;
         let exists = self.queues.all().iter().any(|known| known.queue == queue.queue);
-        Ok(QueueStatus { exists, consumers: consumers as u64, messages })
+        Ok(QueueStatus { exists, consumers: here + elsewhere, messages })
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::BuiltinLimits;
 use crate::dispatch::broker::Outgoing;
+use crate::store::postgres::Ear;
 use crate::store::sql::{ReadDb, SqlError, SqlValue};
 
 /// Rows tidied up at a time.
@@ -92,8 +93,14 @@ impl MessageStore {
             waiting += 1;
             taken.push(true);
         }
+        tx.announce(super::others::CHANNEL).await?;
         tx.commit().await?;
         Ok(taken)
+    }
+
+    /// Hears of what other processes put into queues.
+    pub(super) fn ear(&self) -> Option<Ear> {
+        self.db.ear(super::others::CHANNEL)
     }
 
     /// The oldest messages that nobody has, as far as they are still alive.

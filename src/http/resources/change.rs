@@ -61,7 +61,7 @@ pub async fn change(ctx: Context, Id(resource): Id<ResourceId>, Body(mut fields)
     fields.check()?;
     let _alone = match &backend_id {
         Some(account) if *account != book.facts.backend_id => {
-            let alone = ctx.app.registering.lock().await;
+            let alone = ctx.app.registering().await?;
             free_account(&ctx, book.facts.offering, account, Some(resource)).await?;
             Some(alone)
         }

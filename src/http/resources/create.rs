@@ -83,7 +83,7 @@ pub async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
     f.check()?;
     let (Some(new), Some(offering), Some(project)) = (new, offering, project) else { return Err(ApiError::NotFound) };
     // One registration after the other: what is looked up here stands until it is recorded and shown.
-    let _alone = ctx.app.registering.lock().await;
+    let _alone = ctx.app.registering().await?;
     let customer = ctx.app.registry.read().project(project).map(|p| p.facts.customer).ok_or(ApiError::NotFound)?;
     let same_slug = ResourceFilter { slug: Some(new.slug.clone()), ..ResourceFilter::default() };
     if count_resources(&ctx.app.read, &same_slug).await? > 0 {

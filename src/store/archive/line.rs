@@ -31,7 +31,7 @@ struct Line<'a> {
 }
 
 /// Appends the line of an event, with its end.
-pub(super) fn write(event: &RecordedEvent, into: &mut Vec<u8>) -> Result<(), String> {
+pub(in crate::store) fn write(event: &RecordedEvent, into: &mut Vec<u8>) -> Result<(), String> {
     let metadata = &event.metadata;
     let kept = !event.is_disposed();
     let line = Line {

@@ -3,7 +3,7 @@
 //! A segment is an unbroken piece of the log. What it says about an event never varies, so that its hash can be compared
 //! with the rows that it replaces. The form does not depend on the engine; where segments are recorded does.
 
-mod line;
+pub(in crate::store) mod line;
 mod segment;
 
 pub use line::hex;

@@ -4,6 +4,7 @@
 //! So an event is applied once: not twice after a crash, and not twice by two processes.
 
 mod checkpoint;
+mod follow;
 mod rebuild;
 mod run;
 

@@ -4,6 +4,7 @@
 //! transaction: who fails is undone and pauses alone, and the others go on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
@@ -11,11 +12,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{self, Checkpoint};
+use super::follow::CHANNEL;
 use super::{Consumer, ConsumerError, ConsumerStatus, Decode, Decoded, FaultPoint, Faults, LoopError, chain};
 use crate::events::envelope::DecodeError;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
-use crate::store::sql::{ReadDb, ReadTx, SqlError};
+use crate::store::sql::{ReadDb, ReadTx};
 use crate::store::{EventStore, Now, StoreError};
 
 /// How long the loop waits for a wake-up before it looks by itself.
@@ -30,15 +32,19 @@ pub struct ConsumerLoop<E> {
     pub(super) limits: Limits,
     faults: Option<Faults>,
     slots: Mutex<Vec<Slot<E>>>,
-    places: watch::Sender<Vec<Place>>,
+    pub(super) places: watch::Sender<Vec<Place>>,
+    /// Somebody, perhaps this process, runs the loop alone; nobody feeds a consumer besides.
+    pub(super) left_to_leader: AtomicBool,
+    /// This process runs the loop.
+    pub(super) leads: AtomicBool,
 }
 
 /// What the outside sees of a slot.
 #[derive(Clone, Debug)]
-struct Place {
-    name: &'static str,
-    position: Position,
-    error: Option<Arc<str>>,
+pub(super) struct Place {
+    pub(super) name: &'static str,
+    pub(super) position: Position,
+    pub(super) error: Option<Arc<str>>,
 }
 
 struct Slot<E> {
@@ -64,6 +70,22 @@ struct Step {
 pub(super) struct Batch<E> {
     pub(super) events: Vec<Decoded<E>>,
     pub(super) unreadable: Option<DecodeError>,
+}
+
+/// Says that this process runs the loop, until it is dropped.
+struct Leading<'l>(&'l AtomicBool);
+
+impl<'l> Leading<'l> {
+    fn begin(leads: &'l AtomicBool) -> Self {
+        leads.store(true, Ordering::Release);
+        Self(leads)
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl<E: Send + Sync> Slot<E> {
@@ -107,7 +129,9 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
     /// A loop without consumers.
     pub fn new(store: Arc<dyn EventStore>, db: ReadDb, decode: Decode<E>, now: Now, limits: Limits) -> Self {
         let places = watch::Sender::new(Vec::new());
-        Self { store, db, decode, now, limits, faults: None, slots: Mutex::default(), places }
+        let (left_to_leader, leads) = (AtomicBool::default(), AtomicBool::default());
+        let slots = Mutex::default();
+        Self { store, db, decode, now, limits, faults: None, slots, places, left_to_leader, leads }
     }
 
     /// Adds a consumer.
@@ -134,6 +158,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
 
     /// Feeds the consumers until it is told to stop; a step that has begun is finished first.
     pub async fn run(&self, shutdown: CancellationToken) {
+        let _leading = Leading::begin(&self.leads);
         while !shutdown.is_cancelled() {
             let step = self.step(false).await;
             let pause = self.pause().await;
@@ -156,8 +181,12 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
     }
 
     /// Feeds the consumers here and now until all are at the head of the log, and says where that is. Pauses do not count;
-    /// a consumer that still fails ends it with an error once the others have arrived.
+    /// a consumer that still fails ends it with an error once the others have arrived. Where that is left to a leader, it
+    /// waits for the leader.
     pub async fn settle(&self) -> Result<Position, LoopError> {
+        if self.left_to_leader.load(Ordering::Acquire) {
+            return Box::pin(self.caught_up()).await;
+        }
         loop {
             let step = self.step(true).await?;
             if step.advanced {
@@ -199,11 +228,6 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         Ok(self.places.borrow().iter().map(status).collect())
     }
 
-    /// Where the stored checkpoints stand, by name: what is committed, by this process or by another.
-    pub async fn checkpoints(&self) -> Result<Vec<(String, Position)>, SqlError> {
-        checkpoint::all(&self.db).await
-    }
-
     /// How long to wait at most before the next step.
     async fn pause(&self) -> Duration {
         let now = Instant::now();
@@ -224,11 +248,14 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
     }
 
     fn publish(&self, slots: &[Slot<E>]) {
+        let shared = self.db.is_shared();
         self.places.send_if_modified(|places| {
             let mut changed = false;
             for (place, slot) in places.iter_mut().zip(slots) {
-                changed |= place.position != slot.position || place.error != slot.error;
-                place.position = slot.position;
+                // What another process has done since stands in the tables, and perhaps not here yet.
+                let position = if shared { slot.position.max(place.position) } else { slot.position };
+                changed |= place.position != position || place.error != slot.error;
+                place.position = position;
                 place.error.clone_from(&slot.error);
             }
             changed
@@ -355,6 +382,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
                 return Ok(true);
             }
         }
+        tx.announce(CHANNEL).await?;
         self.fault(FaultPoint::BeforeCommit)?;
         tx.commit().await?;
         self.fault(FaultPoint::AfterCommit)?;

@@ -1,9 +1,9 @@
-//! Following what other processes append: a notification makes it quick, a poll makes it sure.
+//! Hearing of what other processes do: a notification makes it quick, a poll makes it sure.
 
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -13,34 +13,68 @@ use crate::events::envelope::Position;
 /// The channel on which an append announces itself.
 const CHANNEL: &str = "sluice_log";
 
-/// Moves `head` to wherever the log ends, until it is told to stop. Trouble with the connection only makes it slower.
-pub(super) async fn follow(
-    listen: PgPool,
-    readers: PgPool,
-    head: watch::Sender<Position>,
-    poll: Duration,
-    stop: CancellationToken,
-) {
-    let mut listener = None;
-    while !stop.is_cancelled() {
-        if listener.is_none() {
-            listener = connect(&listen).await;
-        }
-        let notified = async {
-            match &mut listener {
-                Some(listener) => listener.try_recv().await.is_ok_and(|notification| notification.is_some()),
-                None => std::future::pending().await,
+/// The shortest pause before a lost connection is opened again.
+const BREATH: Duration = Duration::from_millis(200);
+
+/// Listens to one channel, on a connection of its own. Trouble with the connection only makes it slower.
+#[derive(Debug)]
+pub struct Ear {
+    pool: PgPool,
+    channel: &'static str,
+    listener: Option<PgListener>,
+}
+
+impl Ear {
+    /// Listens in the database that a pool is for, as the pool's connections do.
+    pub(in crate::store) fn of(pool: &PgPool, channel: &'static str) -> Self {
+        let options = (*pool.connect_options()).clone();
+        let own = PgPoolOptions::new().max_connections(1).acquire_timeout(pool.options().get_acquire_timeout());
+        Self { pool: own.connect_lazy_with(options), channel, listener: None }
+    }
+
+    /// Returns when something was said, may have been said, or the time is over: look.
+    pub async fn next(&mut self, at_most: Duration) {
+        let Some(listener) = &mut self.listener else {
+            self.listener = self.connect().await;
+            if self.listener.is_none() {
+                tokio::time::sleep(at_most).await;
             }
+            return;
         };
-        let news = tokio::select! {
-            came = notified => Some(came),
-            () = tokio::time::sleep(poll) => None,
+        match tokio::time::timeout(at_most, listener.try_recv()).await {
+            Ok(Ok(Some(_))) | Err(_) => {}
+            Ok(Ok(None) | Err(_)) => {
+                // The connection is gone; whatever was said meanwhile is found by looking.
+                self.listener = None;
+                tokio::time::sleep(at_most.min(BREATH)).await;
+            }
+        }
+    }
+
+    async fn connect(&self) -> Option<PgListener> {
+        let connected = async {
+            let mut listener = PgListener::connect_with(&self.pool).await?;
+            listener.ignore_pool_close_event(true);
+            listener.listen(self.channel).await?;
+            Ok::<_, sqlx::Error>(listener)
+        };
+        connected.await.ok()
+    }
+
+    /// Ends the connection.
+    pub async fn close(self) {
+        drop(self.listener);
+        self.pool.close().await;
+    }
+}
+
+/// Moves `head` to wherever the log ends, until it is told to stop.
+pub(super) async fn follow(readers: PgPool, head: watch::Sender<Position>, poll: Duration, stop: CancellationToken) {
+    let mut ear = Ear::of(&readers, CHANNEL);
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = ear.next(poll) => {}
             () = stop.cancelled() => break,
-        };
-        if news == Some(false) {
-            // The connection is gone; whatever was said meanwhile is found by looking.
-            listener = None;
-            tokio::time::sleep(poll.min(Duration::from_millis(200))).await;
         }
         if let Ok(now) = rows::head(&readers).await {
             head.send_if_modified(|head| {
@@ -50,16 +84,5 @@ pub(super) async fn follow(
             });
         }
     }
-    drop(listener);
-    listen.close().await;
-}
-
-async fn connect(pool: &PgPool) -> Option<PgListener> {
-    let connected = async {
-        let mut listener = PgListener::connect_with(pool).await?;
-        listener.ignore_pool_close_event(true);
-        listener.listen(CHANNEL).await?;
-        Ok::<_, sqlx::Error>(listener)
-    };
-    connected.await.ok()
+    ear.close().await;
 }

@@ -4,6 +4,8 @@
 //! collects what is waiting and sends it in one call. LISTEN wakes readers, a slow poll makes up for what it misses.
 
 mod claim;
+mod copy;
+mod inspect;
 mod listen;
 mod open;
 mod rows;
@@ -17,7 +19,10 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use claim::{Claim, claim};
+pub use claim::{Claim, Share, claim};
+pub(super) use copy::PostgresCopy;
+pub use inspect::{ServerInspection, inspect};
+pub use listen::Ear;
 pub(super) use open::{Schema, migrate, options, read_pool, write_pool};
 
 use self::writer::{Job, Outcomes, Writer};
@@ -54,8 +59,7 @@ impl PostgresStore {
         let (jobs, queue) = mpsc::channel(limits.append_queue_max);
         tokio::spawn(writer.run(queue));
         let stop = CancellationToken::new();
-        let listen = read_pool(url, Schema::Log, 1, &limits).map_err(rows::unavailable)?;
-        tokio::spawn(listen::follow(listen, readers.clone(), head.clone(), limits.shared_poll, stop.clone()));
+        tokio::spawn(listen::follow(readers.clone(), head.clone(), limits.shared_poll, stop.clone()));
         Ok(Self { readers, jobs, head, kinds, tail, limits, stop })
     }
 

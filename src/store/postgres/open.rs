@@ -25,7 +25,7 @@ pub(in crate::store) enum Schema {
 }
 
 impl Schema {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Log => "sluice",
             Self::Read => "sluice_read",
@@ -39,7 +39,15 @@ impl Schema {
         }
     }
 
-    fn migrations(self) -> &'static Migrator {
+    /// The migrations that were applied, with the hash of each.
+    pub(super) const fn applied(self) -> &'static str {
+        match self {
+            Self::Log => "SELECT version, checksum FROM sluice._sqlx_migrations WHERE success",
+            Self::Read => "SELECT version, checksum FROM sluice_read._sqlx_migrations WHERE success",
+        }
+    }
+
+    pub(super) fn migrations(self) -> &'static Migrator {
         match self {
             Self::Log => &LOG,
             Self::Read => &READ_MODELS,

@@ -148,8 +148,15 @@ impl Writer {
         let mut attempts = RETRY_AFTER.iter();
         loop {
             let recorded_at = to_the_microsecond((self.now)());
+            let begun = std::time::Instant::now();
             let failure = match self.call(&group, recorded_at).await {
                 Ok(answers) => {
+                    let took = begun.elapsed();
+                    let appended = group.iter().zip(&answers).filter(|(_, answer)| answer.outcome == 1);
+                    let events: usize = appended.map(|(waiting, _)| waiting.request.events.len()).sum();
+                    if events > 0 {
+                        crate::telemetry::metrics::committed(events, took);
+                    }
                     told.extend(self.committed(group, &answers, recorded_at));
                     return told;
                 }

@@ -11,6 +11,7 @@ use super::sqlite::{SqliteTx, SqliteWriter};
 use super::texts::sql_for;
 use super::{SqlError, SqlRow, SqlValue, Target};
 use crate::store::lease::Fence;
+use crate::store::postgres::Ear;
 
 /// A database of tables: the read models and everything else that can be made again from the log, or what stands beside the
 /// log. Cheap to clone.
@@ -47,6 +48,14 @@ impl ReadDb {
         match &self.engine {
             Engine::Sqlite { path, .. } => Some(path),
             Engine::Postgres { .. } => None,
+        }
+    }
+
+    /// Hears of what other processes announce; none where there are no others.
+    pub fn ear(&self, channel: &'static str) -> Option<Ear> {
+        match &self.engine {
+            Engine::Sqlite { .. } => None,
+            Engine::Postgres { readers, .. } => Some(Ear::of(readers, channel)),
         }
     }
 
@@ -235,6 +244,14 @@ impl ReadTx {
                 Box::pin(statements.insert(transaction, (insert, suffix), self.target, columns, &rows)).await
             }
         }
+    }
+
+    /// Lets other processes know once this is committed; nothing where there are no others.
+    pub async fn announce(&mut self, channel: &'static str) -> Result<(), SqlError> {
+        if let EngineTx::Postgres { transaction, .. } = &mut self.transaction {
+            sqlx::query("SELECT pg_notify($1, '')").bind(channel).execute(&mut **transaction).await?;
+        }
+        Ok(())
     }
 
     /// Makes it last and visible, all of it at once.

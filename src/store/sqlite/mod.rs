@@ -4,7 +4,9 @@
 //! transaction, readers see it on their next read, and `wait_beyond` polls for it.
 
 mod archive;
+mod backup;
 mod connection;
+mod copy;
 mod heads;
 mod inspect;
 mod open;
@@ -19,7 +21,9 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use archive::{Archive, ArchiveError, ArchiveFaults, ArchiveStep, Archived, MonthOf, Planned};
+pub use backup::{Backup, BackupError, BackupFile, backup, restore};
 pub(super) use connection::connect;
+pub(super) use copy::SqliteCopy;
 pub use inspect::{Inspection, inspect_log, inspect_read};
 pub use open::DatabaseFiles;
 pub(super) use open::{Access, options, read_pool, run_migrations};

@@ -38,7 +38,7 @@ pub(super) enum Job {
     Close(oneshot::Sender<()>),
 }
 
-const INSERT_EVENT: &str = "INSERT INTO events (position, stream_id, version, kind_id, event_id, occurred_at, \
+pub(super) const INSERT_EVENT: &str = "INSERT INTO events (position, stream_id, version, kind_id, event_id, occurred_at, \
      recorded_at, actor_kind, actor_id, correlation_id, causation_id, reason, payload, salt, commitment) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 

@@ -15,13 +15,13 @@ fn on(fixture: &Fixture, arguments: &[&str]) -> Command {
     command
 }
 
-fn json(fixture: &Fixture, arguments: &[&str]) -> Value {
+pub fn json(fixture: &Fixture, arguments: &[&str]) -> Value {
     let done = on(fixture, &[arguments, &["--format", "json"]].concat()).assert().success();
     serde_json::from_slice(&done.get_output().stdout).unwrap()
 }
 
 /// A database whose log goes from March to June.
-async fn with_months() -> Fixture {
+pub async fn with_months() -> Fixture {
     let fixture = Fixture::new();
     let log = fixture.folder.path().join("sluice.db");
     let server = TestServer::customized(|options| (options.database, options.event_store) = (log.into(), None)).await;

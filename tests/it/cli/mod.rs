@@ -3,6 +3,7 @@
 mod agent;
 mod agent_config;
 mod archive;
+mod backup;
 mod commands;
 mod doctor;
 mod holds;

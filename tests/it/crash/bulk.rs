@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
-use sluice::app::{App, AppOptions};
+use sluice::app::App;
 use sluice::domain::evaluate::Trigger;
 use sluice::events::Event;
 use sluice::events::allocation::AllocationEvent;
@@ -31,7 +31,7 @@ const BATCH: usize = 500;
 const MIDDLE: &str = "in the middle";
 
 async fn open(folder: &Path) -> Arc<App> {
-    App::open(AppOptions::at(folder.join("sluice.db"))).await.unwrap()
+    App::open(crate::support::database::options(folder)).await.unwrap()
 }
 
 /// Changes nothing more, evaluates what a change calls for, and says when the first batch is done.

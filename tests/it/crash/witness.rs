@@ -30,9 +30,9 @@ impl Consumer<Event> for Witness {
 }
 
 async fn database(folder: &Path) -> ReadDb {
-    let db = ReadDb::open(&folder.join("witness.db"), &Limits::default()).await.unwrap();
+    let db = crate::support::database::read_models(&folder.join("witness.db"), &Limits::default()).await;
     let mut tx = db.begin().await.unwrap();
-    tx.execute("CREATE TABLE IF NOT EXISTS witness (position INTEGER NOT NULL) STRICT", &[]).await.unwrap();
+    tx.execute("CREATE TABLE IF NOT EXISTS witness (position BIGINT NOT NULL)", &[]).await.unwrap();
     tx.commit().await.unwrap();
     db
 }

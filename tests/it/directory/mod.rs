@@ -37,7 +37,12 @@ impl Fixture {
         Self { directory, folder: self.folder }
     }
 
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    /// What is stored, as it is stored: the files, or every row of every table on a server.
+    pub(crate) async fn bytes(&self) -> Vec<u8> {
+        if let Database::Postgres(url) = database(&self.folder.path().join("sluice.db")) {
+            let tables = crate::support::database::rows(&url).await;
+            return tables.into_values().flatten().collect::<Vec<_>>().join("\n").into_bytes();
+        }
         let read = |name: &str| std::fs::read(self.folder.path().join(name)).unwrap_or_default();
         [read("sluice.db"), read("sluice.db-wal")].concat()
     }

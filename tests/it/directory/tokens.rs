@@ -22,7 +22,7 @@ async fn a_made_key_opens_and_only_its_hash_is_kept() {
     let principal = fixture.directory.authenticate(&key, at(NOW)).await.expect("read").expect("known");
     assert_eq!((principal.token, principal.username.as_str(), principal.role), (id, "root", Role::Staff));
     assert_eq!(fixture.directory.authenticate(&key.to_uppercase(), at(NOW)).await.expect("read"), None);
-    let bytes = fixture.bytes();
+    let bytes = fixture.bytes().await;
     assert!(bytes.windows(4).any(|some| some == b"root"), "the files hold what was written");
     assert!(!bytes.windows(40).any(|some| some == key.as_bytes()), "the key stands in the file");
 }

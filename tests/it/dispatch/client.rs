@@ -36,6 +36,14 @@ impl Client {
         Self { socket, decoder: Decoder::new(DecoderLimits::default()), items: VecDeque::new() }
     }
 
+    /// The same where it may be that nobody answers.
+    pub async fn try_open_at(url: &str) -> Option<Self> {
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", "v12.stomp".parse().unwrap());
+        let (socket, _) = connect_async(request).await.ok()?;
+        Some(Self { socket, decoder: Decoder::new(DecoderLimits::default()), items: VecDeque::new() })
+    }
+
     /// Opens it and logs in.
     pub async fn connect(address: std::net::SocketAddr, vhost: &str, login: &str, passcode: &str) -> Self {
         Self::connect_to(&format!("ws://{address}/rmqws-stomp"), vhost, login, passcode).await

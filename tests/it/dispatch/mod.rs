@@ -1,7 +1,7 @@
 //! Messages to site agents: the outbox, the publisher, the built-in broker, `RabbitMQ`.
 
 mod answers;
-mod client;
+pub mod client;
 mod crash;
 mod delivery;
 mod door;

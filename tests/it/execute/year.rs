@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Utc};
 use rust_decimal::Decimal;
-use sluice::app::{App, AppClock, AppOptions};
+use sluice::app::{App, AppClock};
 use sluice::commands::allocation::AllocationCommand;
 use sluice::directory::UserDetails;
 use sluice::domain::evaluate::Flags;
@@ -73,7 +73,7 @@ struct Year {
 impl Year {
     async fn begin(of: Extent) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut options = AppOptions::at(folder.path().join("sluice.db"));
+        let mut options = crate::support::database::options(folder.path());
         options.simulated_clock = Some(at(of.first, 0));
         let app = App::open(options).await.unwrap();
         let year = Self { of, app, folder, evenings: BTreeMap::new() };
@@ -158,7 +158,7 @@ impl Year {
 
     /// The process is gone; another one starts at ten in the morning, on a clock that has gone on.
     async fn away_until(&mut self, today: NaiveDate) {
-        let options = AppOptions::at(self.folder.path().join("sluice.db"));
+        let options = crate::support::database::options(self.folder.path());
         self.app = App::open(options).await.unwrap();
         let AppClock::Simulated(clock) = &self.app.clock_kind else { panic!() };
         clock.advance_to(at(today, 10));

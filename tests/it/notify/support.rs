@@ -58,7 +58,7 @@ impl Site {
         let folder = TempDir::new().unwrap();
         let options = AppOptions {
             simulated_clock: Some(START.parse().unwrap()),
-            notify,
+            notify: crate::support::database::with_mail(notify, folder.path()),
             ..crate::support::database::options(folder.path())
         };
         let app = App::open(options.clone()).await.unwrap();
@@ -154,7 +154,7 @@ impl Site {
 
     /// The same files, opened again; what was in memory is gone.
     pub async fn restart(&mut self, notify: NotifyOptions) {
-        self.options.notify = notify;
+        self.options.notify = crate::support::database::with_mail(notify, self.folder.path());
         self.options.simulated_clock = Some(self.now());
         self.app = App::open(self.options.clone()).await.unwrap();
     }

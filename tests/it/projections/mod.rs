@@ -13,11 +13,16 @@ use std::sync::Arc;
 use sluice::events::Event;
 use sluice::limits::Limits;
 use sluice::projections::{self, Page};
+use sluice::store::address::Database;
 use sluice::store::consumer::ConsumerLoop;
 use sluice::store::sql::ReadDb;
 use tempfile::TempDir;
 
+use crate::support::database::{database, on_postgres, read_models};
 use crate::support::events::Log;
+
+/// Tables on a server that are no read models, or say only how far somebody is.
+const NOT_FOLDED: [&str; 3] = ["consumers", "_sqlx_migrations", "log_head"];
 
 pub const ALL: Page = Page { number: 1, size: 100_000 };
 
@@ -25,7 +30,7 @@ pub const ALL: Page = Page { number: 1, size: 100_000 };
 pub struct Models {
     pub db: ReadDb,
     limits: Limits,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Models {
@@ -36,8 +41,8 @@ impl Models {
     /// In a directory that may hold tables already.
     pub async fn in_folder(dir: TempDir, batch: usize) -> Self {
         let limits = Limits { consumer_batch_events: batch, ..Limits::default() };
-        let db = ReadDb::open(&dir.path().join("read.db"), &limits).await.unwrap();
-        Self { db, limits, _dir: dir }
+        let db = read_models(&dir.path().join("read.db"), &limits).await;
+        Self { db, limits, dir }
     }
 
     /// A loop as after a start of the process: nothing in memory.
@@ -57,6 +62,13 @@ impl Models {
 
     /// Every row of every table of the read models, as text.
     pub async fn dump(&self) -> BTreeMap<String, Vec<String>> {
+        if on_postgres() {
+            let Database::Postgres(url) = database(&self.dir.path().join("read.db")) else { unreachable!() };
+            let mut dump = crate::support::database::rows(&url).await;
+            dump.retain(|name, _| !NOT_FOLDED.contains(&name.as_str()));
+            assert!(dump.len() > 20, "the dump misses tables: {:?}", dump.keys());
+            return dump;
+        }
         let tables = "SELECT t.name, group_concat('quote(' || c.name || ')', ' || '','' || ') FROM sqlite_master t, \
                       pragma_table_info(t.name) c WHERE t.type = 'table' AND t.name NOT LIKE '\\_sqlx%' ESCAPE '\\' \
                       AND t.name NOT LIKE 'sqlite%' AND t.name <> 'consumers' GROUP BY t.name";

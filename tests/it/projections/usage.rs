@@ -4,10 +4,12 @@ use std::path::Path;
 
 use chrono::TimeDelta;
 use sluice::projections::usage::{UsageFilter, UserUsageFilter, get, list, list_users, usage_uuid};
+use sluice::store::address::Database;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::{ALL, Models};
+use crate::support::database::{connect, database, on_postgres};
 use crate::support::events::{Log, customer_of, id, offering, percent, resource, usage, user_usage};
 
 #[tokio::test]
@@ -53,21 +55,33 @@ async fn a_total_is_replaced_and_its_row_keeps_its_id() {
 
 /// Makes the tables as they were before a migration, with rows and a checkpoint at the log's end.
 async fn as_before(migration: u32, file: &Path) {
+    let engine = if on_postgres() { "postgres" } else { "sqlite" };
     let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir("migrations/sqlite/read").unwrap() {
+    for entry in std::fs::read_dir(format!("migrations/{engine}/read")).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         if name.split('_').next().unwrap().parse::<u32>().unwrap() < migration {
             std::fs::copy(entry.path(), folder.path().join(name)).unwrap();
         }
     }
-    let mut connection = SqliteConnectOptions::new().filename(file).create_if_missing(true).connect().await.unwrap();
-    sqlx::migrate::Migrator::new(folder.path()).await.unwrap().run(&mut connection).await.unwrap();
-    let rows = "INSERT INTO usage_resources VALUES (1, randomblob(16));
-                INSERT INTO component_usage VALUES (1, randomblob(16), 1, 202603, 'node_hours', '7', 0, 0);
+    let migrator = sqlx::migrate::Migrator::new(folder.path()).await.unwrap();
+    let rows = "INSERT INTO usage_resources VALUES (1, {id});
+                INSERT INTO component_usage VALUES (1, {id}, 1, 202603, 'node_hours', '7', 0, 0);
                 INSERT INTO consumers (name, building, epoch, position_hi, position_lo, updated_at)
                 VALUES ('usage', 0, 1, 1000000, 0, 0);
                 INSERT INTO usage_mark VALUES (1, 1000000, 0, 0, NULL);";
+    if let Database::Postgres(url) = database(file) {
+        let mut connection = connect(&url).await;
+        let anew = "DROP SCHEMA sluice_read CASCADE; CREATE SCHEMA sluice_read; SET search_path TO sluice_read";
+        sqlx::raw_sql(anew).execute(&mut connection).await.unwrap();
+        migrator.run(&mut connection).await.unwrap();
+        let rows = AssertSqlSafe(rows.replace("{id}", "gen_random_uuid()"));
+        sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
+        return connection.close().await.unwrap();
+    }
+    let mut connection = SqliteConnectOptions::new().filename(file).create_if_missing(true).connect().await.unwrap();
+    migrator.run(&mut connection).await.unwrap();
+    let rows = AssertSqlSafe(rows.replace("{id}", "randomblob(16)"));
     sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }

@@ -79,7 +79,7 @@ async fn count_other(db: &ReadDb) -> i64 {
 #[tokio::test]
 async fn each_event_is_applied_once_in_order_and_again_after_a_restart() {
     let site = Site::new(small_limits());
-    let (store, db): (Arc<dyn EventStore>, _) = (Arc::new(site.log().await), site.read_db().await);
+    let (store, db) = (site.store().await, site.read_db().await);
     let head = append(&*store, 0..50).await;
     assert_eq!(consumers(&store, &db, &site.limits).with(Ledger::new()).settle().await.unwrap(), head);
     let head = append(&*store, 50..75).await;
@@ -107,7 +107,7 @@ async fn a_crash_at_any_moment_neither_loses_nor_repeats_an_event() {
 
 async fn crash_and_go_on(point: FaultPoint, survived: usize, restart: bool) {
     let site = Site::new(small_limits());
-    let (store, db): (Arc<dyn EventStore>, _) = (Arc::new(site.log().await), site.read_db().await);
+    let (store, db) = (site.store().await, site.read_db().await);
     append(&*store, 0..60).await;
     let passed = AtomicUsize::new(0);
     let faults: Faults = Arc::new(move |at| at == point && passed.fetch_add(1, Ordering::Relaxed) == survived);
@@ -132,7 +132,7 @@ async fn crash_and_go_on(point: FaultPoint, survived: usize, restart: bool) {
 #[tokio::test]
 async fn who_fails_is_undone_alone_and_does_not_hold_up_the_others() {
     let site = Site::new(small_limits());
-    let (store, db): (Arc<dyn EventStore>, _) = (Arc::new(site.log().await), site.read_db().await);
+    let (store, db) = (site.store().await, site.read_db().await);
     let failing = Arc::new(AtomicBool::new(false));
     let moody = Moody { failing: Arc::clone(&failing) };
     let all = consumers(&store, &db, &site.limits).with(moody).with(Ledger::new());
@@ -161,7 +161,7 @@ async fn who_fails_is_undone_alone_and_does_not_hold_up_the_others() {
 #[tokio::test]
 async fn a_running_loop_wakes_waiters_and_retries_by_itself() {
     let site = Site::new(small_limits());
-    let (store, db): (Arc<dyn EventStore>, _) = (Arc::new(site.log().await), site.read_db().await);
+    let (store, db) = (site.store().await, site.read_db().await);
     let failing = Arc::new(AtomicBool::new(true));
     let moody = Moody { failing: Arc::clone(&failing) };
     let all = Arc::new(consumers(&store, &db, &site.limits).with(Ledger::new()).with(moody));
@@ -188,7 +188,7 @@ async fn a_running_loop_wakes_waiters_and_retries_by_itself() {
 #[tokio::test]
 async fn two_processes_with_the_same_consumers_share_the_work() {
     let site = Site::new(small_limits());
-    let logs: [Arc<dyn EventStore>; 2] = [Arc::new(site.log().await), Arc::new(site.log().await)];
+    let logs = [site.store().await, site.store().await];
     let dbs = [site.read_db().await, site.read_db().await];
     let ledgers = [Ledger::new(), Ledger::new()];
     let sums = ledgers.each_ref().map(|ledger| Arc::clone(&ledger.sum));
@@ -212,7 +212,7 @@ async fn two_processes_with_the_same_consumers_share_the_work() {
 #[tokio::test]
 async fn an_event_that_cannot_be_read_stops_everybody_there_and_says_so() {
     let site = Site::new(small_limits());
-    let (store, db): (Arc<dyn EventStore>, _) = (Arc::new(site.log().await), site.read_db().await);
+    let (store, db) = (site.store().await, site.read_db().await);
     append(&*store, 0..10).await;
     let mut strange = events(10..12);
     strange[0].payload = "\"ten\"".to_owned();
@@ -226,7 +226,7 @@ async fn an_event_that_cannot_be_read_stops_everybody_there_and_says_so() {
 #[tokio::test]
 async fn a_batch_without_anything_of_interest_passes_a_consumer_by() {
     let site = Site::new(Limits { consumer_batch_events: 1, ..small_limits() });
-    let (store, db): (Arc<dyn EventStore>, _) = (Arc::new(site.log().await), site.read_db().await);
+    let (store, db) = (site.store().await, site.read_db().await);
     append(&*store, 0..10).await;
     let batches = Arc::new(AtomicUsize::new(0));
     let all = consumers(&store, &db, &site.limits).with(Picky { batches: Arc::clone(&batches) });
@@ -239,7 +239,7 @@ async fn a_batch_without_anything_of_interest_passes_a_consumer_by() {
 async fn a_payload_is_read_once_however_many_consumers_there_are() {
     static DECODED: AtomicU64 = AtomicU64::new(0);
     let site = Site::new(small_limits());
-    let (store, db): (Arc<dyn EventStore>, _) = (Arc::new(site.log().await), site.read_db().await);
+    let (store, db) = (site.store().await, site.read_db().await);
     append(&*store, 0..30).await;
     let counting = |event: &_| {
         DECODED.fetch_add(1, Ordering::Relaxed);

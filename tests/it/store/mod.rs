@@ -3,7 +3,9 @@
 mod archive;
 mod consumers;
 mod contract;
+mod copy;
 pub mod esdb;
+mod leases;
 mod migrations;
 mod rebuild;
 mod sqlite;

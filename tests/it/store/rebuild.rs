@@ -22,7 +22,7 @@ struct Rig {
 impl Rig {
     async fn new() -> Self {
         let site = Site::new(small_limits());
-        let (store, db): (Arc<dyn EventStore>, _) = (Arc::new(site.log().await), site.read_db().await);
+        let (store, db) = (site.store().await, site.read_db().await);
         Self { site, store, db }
     }
 
@@ -36,7 +36,11 @@ impl Rig {
     }
 
     async fn indexes(&self) -> Vec<String> {
-        let sql = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'ledger'";
+        let sql = if self.db.is_shared() {
+            "SELECT indexname FROM pg_indexes WHERE schemaname = 'sluice_read' AND tablename = 'ledger'"
+        } else {
+            "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'ledger'"
+        };
         self.db.query(sql, &[]).await.unwrap().iter().map(|row| row.text(0).unwrap().to_owned()).collect()
     }
 }
@@ -62,7 +66,9 @@ async fn new_tables_take_the_place_of_the_old_ones_in_one_step() {
         assert!(!is_building(&rig.db).await, "nothing is left over");
         seen.push(rig.indexes().await);
     }
-    assert_eq!(seen, [["ledger_by_number_next"], ["ledger_by_number"], ["ledger_by_number_next"]]);
+    // SQLite cannot rename an index: there the two names take turns.
+    let other = if rig.db.is_shared() { "ledger_by_number" } else { "ledger_by_number_next" };
+    assert_eq!(seen, [[other], ["ledger_by_number"], [other]]);
     // The consumer in use notices at its next step, loads what is there now, and goes on after it.
     rig.append(50..60).await;
     live.settle().await.unwrap();

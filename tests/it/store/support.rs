@@ -9,15 +9,18 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use sluice::events::envelope::{Actor, DecodeError, Metadata, NewEvent, RecordedEvent, StreamName};
 use sluice::limits::Limits;
+use sluice::store::address::Database;
 use sluice::store::consumer::{Consumer, ConsumerError, Decoded};
 use sluice::store::memory::MemoryStore;
+use sluice::store::postgres::PostgresStore;
 use sluice::store::sql::{ReadDb, ReadTx, SqlValue, Target};
-use sluice::store::sqlite::{DatabaseFiles, SqliteStore};
+use sluice::store::sqlite::SqliteStore;
 use sluice::store::{EventStore, Now};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::esdb;
+use crate::support::database::{database, postgres, server};
 
 /// 2026-03-01T00:00:00Z.
 pub fn start() -> DateTime<Utc> {
@@ -88,6 +91,16 @@ impl Site {
         self.dir.path().join("site.db")
     }
 
+    /// The same on the engine that the tests run on.
+    pub async fn store(&self) -> Arc<dyn EventStore> {
+        match database(&self.log_path()) {
+            Database::Sqlite(_) => Arc::new(self.log().await),
+            Database::Postgres(url) => {
+                Arc::new(PostgresStore::open(&url, ticking(), self.limits.clone()).await.unwrap())
+            }
+        }
+    }
+
     /// Another process on the same files is another store on the same files.
     pub async fn log(&self) -> SqliteStore {
         SqliteStore::open(&self.log_path(), ticking(), self.limits.clone()).await.unwrap()
@@ -95,16 +108,15 @@ impl Site {
 
     /// The read models with the tables of `Ledger`.
     pub async fn read_db(&self) -> ReadDb {
-        let db = ReadDb::open(&DatabaseFiles::of(&self.log_path()).read, &self.limits).await.unwrap();
+        let db = ReadDb::open_read(&database(&self.log_path()), &self.limits).await.unwrap();
         let mut tx = db.begin().await.unwrap();
-        tx.execute(
-            "CREATE TABLE IF NOT EXISTS ledger (position INTEGER NOT NULL, number INTEGER NOT NULL) STRICT",
-            &[],
-        )
-        .await
-        .unwrap();
-        tx.execute("CREATE INDEX IF NOT EXISTS ledger_by_number ON ledger (number)", &[]).await.unwrap();
-        tx.execute("CREATE TABLE IF NOT EXISTS other (number INTEGER NOT NULL) STRICT", &[]).await.unwrap();
+        for statement in [
+            "CREATE TABLE IF NOT EXISTS ledger (position BIGINT NOT NULL, number BIGINT NOT NULL)",
+            "CREATE INDEX IF NOT EXISTS ledger_by_number ON ledger (number)",
+            "CREATE TABLE IF NOT EXISTS other (number BIGINT NOT NULL)",
+        ] {
+            tx.execute(statement, &[]).await.unwrap();
+        }
         tx.commit().await.unwrap();
         db
     }
@@ -114,7 +126,7 @@ impl Site {
 pub type Kept = Box<dyn Any + Send>;
 
 /// Every engine that must keep the contract, empty: `EventStoreDB`'s client against the fixture always, and against a real
-/// server if `SLUICE_TEST_ESDB` gives its address.
+/// server if `SLUICE_TEST_ESDB` gives its address; `PostgreSQL` if `SLUICE_TEST_POSTGRES` names a server.
 pub async fn engines(limits: Limits) -> Vec<(&'static str, Arc<dyn EventStore>, Kept)> {
     let site = Site::new(limits.clone());
     let sqlite = site.log().await;
@@ -125,6 +137,12 @@ pub async fn engines(limits: Limits) -> Vec<(&'static str, Arc<dyn EventStore>, 
         ("sqlite", Arc::new(sqlite), Box::new(site)),
         ("eventstoredb (fixture)", on_fixture, Box::new(fixture)),
     ];
+    if server().is_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let Database::Postgres(url) = postgres(&folder.path().join("site.db")) else { unreachable!() };
+        let store = PostgresStore::open(&url, ticking(), limits.clone()).await.unwrap();
+        engines.push(("postgres", Arc::new(store), Box::new(folder)));
+    }
     if let Some(address) = esdb::live_address() {
         engines.push(("eventstoredb (live)", esdb::store_at(&address, limits), Box::new(())));
     }

@@ -3,10 +3,28 @@
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sluice::limits::Limits;
-use sluice::store::sql::{SqlError, SqlValue, Target, sql_for};
+use sluice::store::sql::{ReadDb, SqlError, SqlRow, SqlValue, Target, sql_for};
 use uuid::Uuid;
 
 use super::support::{Site, start};
+
+/// Through a table with a column for each value.
+async fn there_and_back(db: &ReadDb, values: &[SqlValue]) -> SqlRow {
+    let table = if db.is_shared() {
+        "CREATE TABLE kept (a bigint, b bigint, c text, d uuid, e bigint, f text, g bytea, h text)"
+    } else {
+        "CREATE TABLE kept (a INTEGER, b INTEGER, c TEXT, d BLOB, e INTEGER, f TEXT, g BLOB, h TEXT) STRICT"
+    };
+    let mut tx = db.begin().await.unwrap();
+    tx.execute(table, &[]).await.unwrap();
+    tx.execute("INSERT INTO kept (a, b, c, d, e, f, g, h) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)", values)
+        .await
+        .unwrap();
+    let written = tx.query_one("SELECT a, b, c, d, e, f, g, h FROM kept", &[]).await.unwrap().unwrap();
+    assert_eq!((written.i64(1).unwrap(), written.text(2).unwrap()), (-7, "text"), "the writer reads it too");
+    tx.commit().await.unwrap();
+    db.query_one("SELECT a, b, c, d, e, f, g, h, c || c FROM kept", &[]).await.unwrap().unwrap()
+}
 
 #[tokio::test]
 async fn a_value_comes_back_as_what_it_was() {
@@ -25,7 +43,7 @@ async fn a_value_comes_back_as_what_it_was() {
         SqlValue::from(vec![1_u8, 2]),
         none,
     ];
-    let row = db.query_one("SELECT $1, $2, $3, $4, $5, $6, $7, $8, $3 || $3", &values).await.unwrap().unwrap();
+    let row = there_and_back(&db, &values).await;
     assert!(row.bool(0).unwrap());
     assert_eq!(row.i64(1).unwrap(), -7);
     assert_eq!((row.text(2).unwrap(), row.text(8).unwrap()), ("text", "texttext"));
@@ -45,10 +63,10 @@ async fn any_number_of_rows_goes_in_and_a_suffix_may_merge_them() {
     let site = Site::new(Limits::default());
     let db = site.read_db().await;
     let mut tx = db.begin().await.unwrap();
-    tx.execute("CREATE TABLE totals (number INTEGER PRIMARY KEY, times INTEGER NOT NULL) STRICT", &[]).await.unwrap();
+    tx.execute("CREATE TABLE totals (number BIGINT PRIMARY KEY, times BIGINT NOT NULL)", &[]).await.unwrap();
     for count in [0, 1, 3, 4, 15, 85, 256, 700] {
         let rows = (0..count).flat_map(|number| [SqlValue::I64(number), SqlValue::I64(1)]).collect();
-        let merge = "ON CONFLICT (number) DO UPDATE SET times = times + excluded.times";
+        let merge = "ON CONFLICT (number) DO UPDATE SET times = totals.times + excluded.times";
         let touched = tx.insert_many("INSERT INTO totals (number, times)", 2, rows, merge).await.unwrap();
         assert_eq!(i64::try_from(touched).unwrap(), count);
     }
