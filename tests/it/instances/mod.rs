@@ -34,6 +34,9 @@ const ROUNDS: &str = "SLUICE_INSTANCES_ROUNDS";
 /// How often every connection to the database is cut.
 const CUTS: usize = 60;
 
+/// Nothing takes this long, however busy the machine is.
+const STANDSTILL: Duration = Duration::from_mins(2);
+
 /// Reporters at a time.
 const REPORTERS: usize = 8;
 
@@ -151,12 +154,16 @@ async fn leader(cluster: &Cluster) -> usize {
     }
 }
 
-/// Load goes on for some more reports.
+/// Load goes on for some more reports. Whoever reports and is refused ends with a panic of its own; this says so at last.
 async fn progress(done: &AtomicUsize, reports: usize) {
     let wanted = done.load(Ordering::Relaxed) + reports;
-    while done.load(Ordering::Relaxed) < wanted {
-        breath().await;
-    }
+    let going_on = async {
+        while done.load(Ordering::Relaxed) < wanted {
+            breath().await;
+        }
+    };
+    let here = done.load(Ordering::Relaxed);
+    assert!(tokio::time::timeout(STANDSTILL, going_on).await.is_ok(), "no more than {here} reports were acknowledged");
 }
 
 /// The one that leads is frozen past its lease, while the others go on, and woken.
