@@ -12,6 +12,7 @@ use serde_json::json;
 use super::output::Out;
 use super::session::{CliError, Session};
 use crate::commands::allocation::PolicyInForce;
+use crate::config::{BrokerConfig, BrokerKind};
 use crate::domain::policy::LimitType;
 use crate::domain::tres::{Weights, is_slurm_tres};
 use crate::events::registry::{Component, OfferingFacts};
@@ -28,15 +29,15 @@ pub(super) struct Options {
     /// Address under which the agent reaches this service, without `/api`; the address that `serve` listens on without it
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Host of the broker's WebSocket, if it is not that of the service
+    /// Host of the broker's WebSocket; the service's own, or with a RabbitMQ that of `broker.stomp_host`
     #[arg(long, value_name = "HOST")]
     stomp_host: Option<String>,
-    /// Port of the broker's WebSocket, if it is not that of the service
+    /// Port of the broker's WebSocket; the service's own, or with a RabbitMQ 15674, with TLS 15673
     #[arg(long, value_name = "PORT")]
     stomp_port: Option<u16>,
-    /// Path of the broker's WebSocket: `/rmqws-stomp` is built in, a broker of its own has `/ws`
-    #[arg(long, value_name = "PATH", default_value = "/rmqws-stomp")]
-    stomp_path: String,
+    /// Path of the broker's WebSocket; `/rmqws-stomp`, or with a RabbitMQ `/ws`
+    #[arg(long, value_name = "PATH")]
+    stomp_path: Option<String>,
     /// Folder of sacctmgr and sacct on the agent's machine
     #[arg(long, value_name = "DIR", default_value = "/usr/bin")]
     slurm_bin_path: String,
@@ -75,12 +76,38 @@ impl Address {
     }
 }
 
+/// Where the agent's WebSocket to the broker is.
+struct WebSocket {
+    host: String,
+    port: u16,
+    path: String,
+    tls: bool,
+}
+
+impl WebSocket {
+    /// As the options say, and where they say nothing as the broker in force has it.
+    fn of(options: &Options, broker: &BrokerConfig, api: &Address) -> Self {
+        let (host, port, path, tls) = match broker.kind {
+            BrokerKind::Builtin => (&api.host, api.port, "/rmqws-stomp", api.tls),
+            // The plugin's own ports and path; `broker.stomp_port` is that of plain STOMP, which the agent does not speak.
+            BrokerKind::Rabbitmq => (&broker.stomp_host, if broker.tls { 15_673 } else { 15_674 }, "/ws", broker.tls),
+        };
+        Self {
+            host: options.stomp_host.as_ref().unwrap_or(host).clone(),
+            port: options.stomp_port.unwrap_or(port),
+            path: options.stomp_path.as_deref().unwrap_or(path).to_owned(),
+            tls,
+        }
+    }
+}
+
 /// What the configuration is made of.
 struct Made<'a> {
     offering: &'a OfferingFacts,
     policies: &'a [std::sync::Arc<PolicyInForce>],
     zone: &'a str,
     api: Address,
+    broker: WebSocket,
     options: &'a Options,
 }
 
@@ -94,11 +121,13 @@ pub(super) fn run(session: &Session, options: &Options, out: &Out) -> Result<(),
     };
     let facts = facts.ok_or_else(|| CliError::Failed(format!("there is no offering {:?}", options.offering)))?;
     let listen = format!("http://{}", session.config.listen);
+    let api = Address::read(options.url.as_deref().unwrap_or(&listen))?;
     let made = Made {
         offering: &facts,
         policies: &policies,
         zone: session.config.time_zone.name(),
-        api: Address::read(options.url.as_deref().unwrap_or(&listen))?,
+        broker: WebSocket::of(options, &session.config.broker, &api),
+        api,
         options,
     };
     let notes = notes(&made);
@@ -142,6 +171,12 @@ fn notes(made: &Made<'_>) -> Vec<String> {
     }
     if made.policies.iter().any(|p| p.facts.terms.limit_type == LimitType::GrpTres) {
         notes.push("This agent ignores limits of the type GrpTRES; it reports success all the same.".to_owned());
+    }
+    if ["localhost", "127.0.0.1", "::1"].contains(&made.broker.host.as_str()) && made.api.host != made.broker.host {
+        let host = &made.broker.host;
+        notes.push(format!(
+            "The broker is {host} as Sluice sees it; --stomp-host says what the agent's machine calls it."
+        ));
     }
     notes
 }
@@ -215,10 +250,10 @@ fn write_document(text: &mut String, made: &Made<'_>, notes: &[String]) -> std::
     writeln!(text, "    waldur_offering_uuid: {}", quoted(&offering.offering.to_string()))?;
     writeln!(text, "    verify_ssl: {}\n", api.tls)?;
     writeln!(text, "    stomp_enabled: true")?;
-    writeln!(text, "    stomp_ws_host: {}", quoted(options.stomp_host.as_deref().unwrap_or(&api.host)))?;
-    writeln!(text, "    stomp_ws_port: {}", options.stomp_port.unwrap_or(api.port))?;
-    writeln!(text, "    stomp_ws_path: {}", quoted(&options.stomp_path))?;
-    writeln!(text, "    websocket_use_tls: {}\n", api.tls)?;
+    writeln!(text, "    stomp_ws_host: {}", quoted(&made.broker.host))?;
+    writeln!(text, "    stomp_ws_port: {}", made.broker.port)?;
+    writeln!(text, "    stomp_ws_path: {}", quoted(&made.broker.path))?;
+    writeln!(text, "    websocket_use_tls: {}\n", made.broker.tls)?;
     writeln!(text, "    backend_type: \"slurm\"")?;
     writeln!(text, "    order_processing_backend: \"slurm\"   # periodic limits take their backend from here")?;
     writeln!(text, "    membership_sync_backend: \"slurm\"    # pausing and slowing down reach SLURM this way")?;

@@ -53,6 +53,23 @@ fn a_component_named_like_its_tres_keeps_its_factor_and_a_broker_of_ones_own_its
         assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
     }
     assert_eq!((&document["notes"], text.contains("target_components")), (&json!([]), false));
+    // The RabbitMQ that is configured, with the ports and the path of its WebSocket.
+    for (tls, port) in [("false", 15_674), ("true", 15_673)] {
+        let configured = [("SLUICE_BROKER__KIND", "rabbitmq"), ("SLUICE_BROKER__TLS", tls)];
+        let mut command = fixture.command(&["agent-config", "--offering", "o"]);
+        command.envs(configured).env("SLUICE_BROKER__STOMP_HOST", "mq.example");
+        command.env("SLUICE_BROKER__PASSWORD_ENV", "PASSWORD").env("PASSWORD", "secret");
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        for line in [
+            "    stomp_ws_host: \"mq.example\"".to_owned(),
+            format!("    stomp_ws_port: {port}"),
+            "    stomp_ws_path: \"/ws\"".to_owned(),
+            format!("    websocket_use_tls: {tls}"),
+        ] {
+            assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+        }
+    }
     let (status, stderr) = fixture.fails(&["agent-config", "--offering", "nowhere"]);
     assert_eq!(status, 1);
     assert!(stderr.contains("there is no offering \"nowhere\"; there are o"), "{stderr}");

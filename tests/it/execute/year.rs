@@ -274,7 +274,7 @@ async fn two_months_with_three_days_without_a_server_are_the_same_two_months() {
 }
 
 #[tokio::test]
-#[ignore = "a whole year of fifty resources, twice: takes minutes without optimisation"]
+#[ignore = "a whole year of fifty resources, twice: minutes, in a full run only"]
 async fn a_year_with_three_days_without_a_server_is_the_same_year() {
     compare(Extent { resources: 50, first: day("2026-01-01"), days: 365 }).await;
 }
