@@ -29,13 +29,13 @@ pub(super) struct Options {
     /// Address under which the agent reaches this service, without `/api`; the address that `serve` listens on without it
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Host of the broker's WebSocket; the service's own, or with a RabbitMQ that of `broker.stomp_host`
+    /// Host of the broker's WebSocket; the service's own, or with a `RabbitMQ` that of `broker.stomp_host`
     #[arg(long, value_name = "HOST")]
     stomp_host: Option<String>,
-    /// Port of the broker's WebSocket; the service's own, or with a RabbitMQ 15674, with TLS 15673
+    /// Port of the broker's WebSocket; the service's own, or with a `RabbitMQ` 15674, with TLS 15673
     #[arg(long, value_name = "PORT")]
     stomp_port: Option<u16>,
-    /// Path of the broker's WebSocket; `/rmqws-stomp`, or with a RabbitMQ `/ws`
+    /// Path of the broker's WebSocket; `/rmqws-stomp`, or with a `RabbitMQ` `/ws`
     #[arg(long, value_name = "PATH")]
     stomp_path: Option<String>,
     /// Folder of sacctmgr and sacct on the agent's machine
