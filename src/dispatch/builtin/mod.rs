@@ -197,7 +197,8 @@ impl Builtin {
             if said.is_none_or(|at| at.elapsed() >= others::SAY_AGAIN) {
                 let readers: Vec<(String, usize)> =
                     self.hubs().iter().map(|(queue, hub)| (queue.clone(), hub.subscribers.len())).collect();
-                match others.say(&readers).await {
+                let in_flight: Vec<i64> = self.hubs().values().flat_map(|hub| hub.in_flight.iter().copied()).collect();
+                match others.say(&readers, &in_flight).await {
                     Ok(()) => said = Some(tokio::time::Instant::now()),
                     Err(error) => {
                         let error = &error as &dyn std::error::Error;
@@ -221,7 +222,12 @@ impl Builtin {
     async fn take(&self, queue: &str, limit: usize) -> Result<Vec<store::Waiting>, SqlError> {
         let _alone = self.taking.lock().await;
         if let Some(others) = &self.others {
-            return others.take(&self.store, queue, self.clock.now(), limit).await;
+            let taken = others.take(&self.store, queue, self.clock.now(), limit).await?;
+            // Where nobody reads any more, they are free for others in a while.
+            if let Some(hub) = self.hubs().get_mut(queue) {
+                hub.in_flight.extend(taken.iter().map(|message| message.no));
+            }
+            return Ok(taken);
         }
         let in_flight: Vec<i64> =
             self.hubs().get(queue).map(|hub| hub.in_flight.iter().copied().collect()).unwrap_or_default();

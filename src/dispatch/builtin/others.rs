@@ -83,8 +83,9 @@ impl Others {
         tx.commit().await
     }
 
-    /// Says which queues have how many readers here, and that the messages that they have are theirs still.
-    pub(super) async fn say(&self, readers: &[(String, usize)]) -> Result<(), SqlError> {
+    /// Says which queues have how many readers here, and that the messages in flight are theirs still. Only those: what was
+    /// taken or let go while the database did not answer is with nobody, and has to become free.
+    pub(super) async fn say(&self, readers: &[(String, usize)], in_flight: &[i64]) -> Result<(), SqlError> {
         let real_now = real_now();
         let until = SqlValue::Time(real_now + HOLDS);
         let mut tx = self.db.begin().await?;
@@ -96,8 +97,10 @@ impl Others {
         };
         let rows = readers.iter().flat_map(row).collect();
         tx.insert_many("INSERT INTO broker_readers (queue, holder, readers, until_at)", 4, rows, "").await?;
-        let keep = "UPDATE broker_taken SET until_at = $2 WHERE holder = $1";
-        tx.execute(keep, &[SqlValue::Uuid(self.holder), until]).await?;
+        for no in in_flight {
+            let keep = "UPDATE broker_taken SET until_at = $3 WHERE no = $1 AND holder = $2";
+            tx.execute(keep, &[(*no).into(), SqlValue::Uuid(self.holder), until.clone()]).await?;
+        }
         let over = "DELETE FROM broker_taken WHERE until_at <= $1";
         tx.execute(over, &[real_now.into()]).await?;
         tx.commit().await
