@@ -17,6 +17,7 @@ pub mod usage;
 use crate::events::Event;
 use crate::store::consumer::ConsumerLoop;
 
+pub(crate) use kit::id_list;
 pub use kit::{Page, Span};
 
 /// The names of the consumers, which are the names under which each can be rebuilt.

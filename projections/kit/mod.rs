@@ -337,7 +337,7 @@ pub(super) fn book_of(stream: &StreamName) -> Option<(ResourceId, Month)> {
 }
 
 /// Identities as a JSON list of hex digits, for `IN (SELECT unhex(value) FROM json_each(…))`.
-pub(super) fn id_list(ids: impl IntoIterator<Item = Uuid>) -> String {
+pub(crate) fn id_list(ids: impl IntoIterator<Item = Uuid>) -> String {
     let ids: Vec<String> = ids.into_iter().map(|id| format!("\"{}\"", id.as_simple())).collect();
     format!("[{}]", ids.join(","))
 }

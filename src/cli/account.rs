@@ -44,7 +44,9 @@ impl Seen {
 
 /// The accounts of these resources, in the same order.
 pub(super) async fn accounts(session: &Session, rows: &[StatusRow]) -> Result<Vec<Seen>, DispatchError> {
-    let mut answers = of_resources(&session.app.read, rows.iter().map(|row| row.resource)).await?;
+    let listed = || rows.iter().map(|row| row.resource);
+    let mut answers = of_resources(&session.app.read, listed()).await?;
+    let told = session.app.publisher.told(listed()).await?;
     let names: HashMap<ResourceId, QosNames> = {
         let state = session.app.registry.read();
         let names = |offering: OfferingId| state.offering(offering).map(|o| o.facts.facts.qos.clone());
@@ -53,7 +55,7 @@ pub(super) async fn accounts(session: &Session, rows: &[StatusRow]) -> Result<Ve
     };
     let mut seen = Vec::with_capacity(rows.len());
     for row in rows {
-        let told = session.app.publisher.told(row.resource).await?;
+        let told = told.get(&row.resource).copied();
         let names = names.get(&row.resource).cloned().unwrap_or_default();
         let account = Account::of(row.flags, row.agent, answers.get(&row.resource), told, &names);
         seen.push(Seen { account, answer: answers.remove(&row.resource).unwrap_or_default() });

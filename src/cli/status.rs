@@ -176,9 +176,11 @@ async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value,
         let state = session.app.registry.read();
         state.policy(id).map(|p| p.facts.slug.clone()).filter(|slug| !slug.is_empty()).unwrap_or_else(|| id.to_string())
     };
+    let holds = holds_on(&session.app.read, found.iter().map(|row| row.resource)).await?;
     let (mut by_hand, mut whys) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
     for row in &found {
-        by_hand.push(holds_on(&session.app.read, row.resource).await?);
+        // A resource is listed once for each of its policies.
+        by_hand.push(holds.get(&row.resource).cloned().unwrap_or_default());
         whys.push(why(session, row).await?);
     }
     let seen = accounts(session, &found).await?;

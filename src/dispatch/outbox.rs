@@ -1,5 +1,7 @@
 //! The outbox as the publisher uses it: what is due, what was handed over, what nobody answered, what was given up.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -9,6 +11,7 @@ use crate::domain::evaluate::Flags;
 use crate::domain::ids::{DispatchId, OfferingId, PolicyId, ResourceId};
 use crate::events::dispatch::{AgentMessage, StompMessageSent};
 use crate::events::envelope::Position;
+use crate::projections::id_list;
 use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue};
 
 /// Rows looked at in one pass.
@@ -175,11 +178,18 @@ impl Outbox {
         row.as_ref().map(FlagsRow::read).transpose()
     }
 
-    /// How the message about a resource's restrictions stands; none = the site confirmed them, or there never was one.
-    pub(super) async fn restriction(&self, resource: ResourceId) -> Result<Option<FlagsRow>, SqlError> {
-        let select = concat!("SELECT ", flags_columns!(), " FROM outbox_flags WHERE resource = $1");
-        let row = self.db.query_one(select, &[SqlValue::Uuid(resource.as_uuid())]).await?;
-        row.as_ref().map(FlagsRow::read).transpose()
+    /// Messages about these resources' restrictions; none where the site confirmed them, or there never was one.
+    pub(super) async fn restrictions(
+        &self,
+        resources: impl Iterator<Item = ResourceId>,
+    ) -> Result<Vec<FlagsRow>, SqlError> {
+        let select = concat!(
+            "SELECT ",
+            flags_columns!(),
+            " FROM outbox_flags WHERE resource IN (SELECT unhex(value) FROM json_each($1))"
+        );
+        let rows = self.db.query(select, &[id_list(resources.map(|resource| resource.as_uuid())).into()]).await?;
+        rows.iter().map(FlagsRow::read).collect()
     }
 
     /// Messages about restrictions that an agent's queue took since `since` and that the site has not confirmed.
@@ -356,7 +366,7 @@ impl Outbox {
 
     /// The dead letter on a resource's restrictions.
     pub(super) async fn dead_restriction(&self, resource: ResourceId) -> Result<Option<DeadLetter>, SqlError> {
-        let row = self.restriction(resource).await?;
+        let row = self.restrictions(std::iter::once(resource)).await?.pop();
         Ok(row.as_ref().filter(|row| row.state != FlagsState::Queued).map(dead_restriction))
     }
 
@@ -368,10 +378,14 @@ impl Outbox {
         row.as_ref().map(dead_letter).transpose()
     }
 
-    /// Whether nobody knows how the last reset of a resource's raw usage went.
-    pub(super) async fn reset_unconfirmed(&self, resource: ResourceId) -> Result<bool, SqlError> {
-        let select = "SELECT 1 FROM outbox_resets WHERE resource = $1";
-        Ok(self.db.query_one(select, &[SqlValue::Uuid(resource.as_uuid())]).await?.is_some())
+    /// Those of these resources of which nobody knows how the last reset of their raw usage went.
+    pub(super) async fn resets_unconfirmed(
+        &self,
+        resources: impl Iterator<Item = ResourceId>,
+    ) -> Result<HashSet<ResourceId>, SqlError> {
+        let select = "SELECT resource FROM outbox_resets WHERE resource IN (SELECT unhex(value) FROM json_each($1))";
+        let rows = self.db.query(select, &[id_list(resources.map(|resource| resource.as_uuid())).into()]).await?;
+        rows.iter().map(|row| Ok(row.uuid(0)?.into())).collect()
     }
 
     async fn update(&self, sql: &'static str, values: &[SqlValue]) -> Result<u64, SqlError> {

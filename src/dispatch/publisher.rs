@@ -4,7 +4,7 @@
 //! service's. It waits until every outcome in the log is folded before it takes anything up, so that a restart, or tables
 //! made anew from the log, send nothing that was recorded. One process at a time publishes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -20,7 +20,7 @@ use super::DispatchError;
 use super::broker::{Broker, BrokerError, QueueStatus};
 use super::outbox::{DeadLetter, Depth, Handed, Outbox};
 use super::queues::{AgentQueue, AgentQueues};
-use super::rows::Row;
+use super::rows::{FlagsRow, Row};
 use crate::clock::{Clock, IdSource};
 use crate::commands::allocation::{AllocationCommand, DispatchRecord};
 use crate::commands::execute::{Allocations, CommandMeta};
@@ -219,16 +219,23 @@ impl Publisher {
         Ok(Some((letter, done.position)))
     }
 
-    /// Whether nobody knows how the last reset of a resource's raw usage went.
-    pub async fn reset_unconfirmed(&self, resource: ResourceId) -> Result<bool, DispatchError> {
-        Ok(self.outbox.reset_unconfirmed(resource).await?)
+    /// Those of these resources of which nobody knows how the last reset of their raw usage went.
+    pub async fn resets_unconfirmed(
+        &self,
+        resources: impl Iterator<Item = ResourceId>,
+    ) -> Result<HashSet<ResourceId>, DispatchError> {
+        Ok(self.outbox.resets_unconfirmed(resources).await?)
     }
 
-    /// How the message about a resource's restrictions stands; none if the site confirmed the class of service, or nothing
-    /// was to be told.
-    pub async fn told(&self, resource: ResourceId) -> Result<Option<Told>, DispatchError> {
-        let row = self.outbox.restriction(resource).await?;
-        Ok(row.map(|row| Told { state: row.state.as_str(), resends: row.resends.cast_unsigned() }))
+    /// How the messages about these resources' restrictions stand; those of which the site confirmed the class of service,
+    /// or which were to be told nothing, are left out.
+    pub async fn told(
+        &self,
+        resources: impl Iterator<Item = ResourceId>,
+    ) -> Result<HashMap<ResourceId, Told>, DispatchError> {
+        let rows = self.outbox.restrictions(resources).await?;
+        let told = |row: &FlagsRow| Told { state: row.state.as_str(), resends: row.resends.cast_unsigned() };
+        Ok(rows.iter().map(|row| (row.resource.into(), told(row))).collect())
     }
 
     /// Queues of an offering that take a kind of message.

@@ -1,5 +1,6 @@
 //! Manual holds in force: listed, and ended by themselves when their time is over, so that nobody has to search for them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use tokio::sync::Notify;
 use crate::domain::ids::{HoldId, ResourceId};
 use crate::events::Event;
 use crate::events::allocation::{AllocationEvent, HoldKind, HoldPlaced};
-use crate::projections::Page;
+use crate::projections::{Page, id_list};
 use crate::registry::book_of;
 use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue};
@@ -117,12 +118,20 @@ pub async fn held_resource(db: &ReadDb, hold: HoldId) -> Result<Option<ResourceI
     row.map(|row| row.uuid(0).map(ResourceId::from)).transpose()
 }
 
-/// Holds in force on one resource, oldest first.
-pub async fn holds_on(db: &ReadDb, resource: ResourceId) -> Result<Vec<HoldPlaced>, SqlError> {
+/// Holds in force on these resources, oldest first on each; those without one are left out.
+pub async fn holds_on(
+    db: &ReadDb,
+    resources: impl Iterator<Item = ResourceId>,
+) -> Result<HashMap<ResourceId, Vec<HoldPlaced>>, SqlError> {
     let select = "SELECT resource, hold, kind, reason, ticket, placed_at, expires_at FROM manual_holds \
-                  WHERE resource = $1 ORDER BY placed_at, hold LIMIT $2";
-    let rows = db.query(select, &[SqlValue::Uuid(resource.as_uuid()), SqlValue::I64(BATCH)]).await?;
-    rows.iter().map(|row| Ok(read(row)?.1)).collect()
+                  WHERE resource IN (SELECT unhex(value) FROM json_each($1)) ORDER BY placed_at, hold";
+    let rows = db.query(select, &[id_list(resources.map(|resource| resource.as_uuid())).into()]).await?;
+    let mut holds: HashMap<ResourceId, Vec<HoldPlaced>> = HashMap::new();
+    for row in &rows {
+        let (resource, hold) = read(row)?;
+        holds.entry(resource).or_default().push(hold);
+    }
+    Ok(holds)
 }
 
 /// A page of the holds in force, of all resources or of one, oldest first, and how many there are.

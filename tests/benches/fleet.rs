@@ -128,7 +128,6 @@ impl Site {
         assert!(app.consumers.wait_for(head, &[], GIVE_UP).await, "the read models did not get there");
         let whole = begun.elapsed().as_secs_f64();
         let processor = processor_seconds() - processor;
-        app.stopping.cancel();
         stop.cancel();
         while tasks.join_next().await.is_some() {}
         app.directory.close().await;

@@ -53,7 +53,6 @@ pub async fn child(log: &Path) {
     app.rest().await;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     say_memory();
-    app.stopping.cancel();
     stop.cancel();
     while tasks.join_next().await.is_some() {}
 }

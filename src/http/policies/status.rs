@@ -193,15 +193,19 @@ pub async fn status(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
     let page = Page::of(&ctx.query)?;
     let (rows, total) = status_summary::list(&ctx.app.read, &filter, page.of_rows()?).await?;
     page.within(total.unsigned_abs())?;
-    let answers = site_answers::of_resources(&ctx.app.read, rows.iter().map(|row| row.resource)).await?;
+    let on_page = || rows.iter().map(|row| row.resource);
+    let answers = site_answers::of_resources(&ctx.app.read, on_page()).await?;
+    let holds = holds_on(&ctx.app.read, on_page()).await?;
+    let told = ctx.app.publisher.told(on_page()).await?;
+    let unconfirmed = ctx.app.publisher.resets_unconfirmed(on_page()).await?;
     let today = site_date(ctx.app.clock.now(), ctx.app.allocations.rules().zone);
     let mut resources = Vec::with_capacity(rows.len());
-    for row in rows {
-        let holds = holds_on(&ctx.app.read, row.resource).await?;
-        let told = ctx.app.publisher.told(row.resource).await?;
-        let site = SiteStatus::of(&row, answers.get(&row.resource), told, &names);
-        let reset_unconfirmed = ctx.app.publisher.reset_unconfirmed(row.resource).await?;
-        resources.push(ResourceStatus { reset_unconfirmed, ..ResourceStatus::of(&row, &holds, site) });
+    for row in &rows {
+        let told = told.get(&row.resource).copied();
+        let site = SiteStatus::of(row, answers.get(&row.resource), told, &names);
+        let reset_unconfirmed = unconfirmed.contains(&row.resource);
+        let holds = holds.get(&row.resource).map(Vec::as_slice).unwrap_or_default();
+        resources.push(ResourceStatus { reset_unconfirmed, ..ResourceStatus::of(row, holds, site) });
     }
     let shown = Status {
         policy_uuid: policy.to_string(),

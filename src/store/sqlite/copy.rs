@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
-use uuid::Uuid;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::connection::connect;
 use super::open::Access;
 use super::rows::signed;
-use super::writer::INSERT_EVENT;
+use super::writer::{INSERT_EVENT, insert_event};
 use crate::events::envelope::{Position, RecordedEvent};
 use crate::limits::Limits;
 use crate::store::StoreError;
@@ -73,24 +72,7 @@ impl Open {
         for event in events {
             let kind = number(&transaction, &mut self.kinds, &event.event_type, KIND)?;
             let stream = number(&transaction, &mut self.streams, event.stream.as_str(), STREAM)?;
-            let (metadata, kept) = (&event.metadata, !event.is_disposed());
-            transaction.prepare_cached(INSERT_EVENT)?.execute(params![
-                signed(event.position.as_seq()),
-                stream,
-                signed(event.version),
-                kind,
-                event.event_id.as_bytes(),
-                event.occurred_at.timestamp_micros(),
-                event.recorded_at.timestamp_micros(),
-                metadata.actor.kind.code(),
-                metadata.actor.id.as_ref().map(Uuid::as_bytes),
-                metadata.correlation_id.as_bytes(),
-                metadata.causation_id.as_ref().map(Uuid::as_bytes),
-                metadata.reason.as_deref(),
-                kept.then_some(&*event.payload),
-                kept.then_some(event.salt),
-                event.commitment,
-            ])?;
+            insert_event(&mut *transaction.prepare_cached(INSERT_EVENT)?, event, stream, kind)?;
         }
         transaction.commit()?;
         Ok(true)

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, Statement, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -361,24 +361,35 @@ fn insert(connection: &Connection, group: &Group) -> Result<(), rusqlite::Error>
     }
     let mut statement = connection.prepare_cached(INSERT_EVENT)?;
     for PlacedEvent { event, stream_id, kind_id } in &group.rows {
-        let metadata = &event.metadata;
-        statement.execute(params![
-            signed(event.position.as_seq()),
-            stream_id,
-            signed(event.version),
-            kind_id,
-            event.event_id.as_bytes(),
-            event.occurred_at.timestamp_micros(),
-            event.recorded_at.timestamp_micros(),
-            metadata.actor.kind.code(),
-            metadata.actor.id.as_ref().map(Uuid::as_bytes),
-            metadata.correlation_id.as_bytes(),
-            metadata.causation_id.as_ref().map(Uuid::as_bytes),
-            metadata.reason.as_deref(),
-            &*event.payload,
-            event.salt,
-            event.commitment,
-        ])?;
+        insert_event(&mut statement, event, *stream_id, *kind_id)?;
     }
+    Ok(())
+}
+
+/// Writes an event with [`INSERT_EVENT`]; of one whose payload was disposed of, what is left.
+pub(super) fn insert_event(
+    statement: &mut Statement<'_>,
+    event: &RecordedEvent,
+    stream_id: i64,
+    kind_id: i64,
+) -> Result<(), rusqlite::Error> {
+    let (metadata, kept) = (&event.metadata, !event.is_disposed());
+    statement.execute(params![
+        signed(event.position.as_seq()),
+        stream_id,
+        signed(event.version),
+        kind_id,
+        event.event_id.as_bytes(),
+        event.occurred_at.timestamp_micros(),
+        event.recorded_at.timestamp_micros(),
+        metadata.actor.kind.code(),
+        metadata.actor.id.as_ref().map(Uuid::as_bytes),
+        metadata.correlation_id.as_bytes(),
+        metadata.causation_id.as_ref().map(Uuid::as_bytes),
+        metadata.reason.as_deref(),
+        kept.then_some(&*event.payload),
+        kept.then_some(event.salt),
+        event.commitment,
+    ])?;
     Ok(())
 }
