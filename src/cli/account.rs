@@ -45,7 +45,7 @@ impl Seen {
 /// The accounts of these resources, in the same order.
 pub(super) async fn accounts(session: &Session, rows: &[StatusRow]) -> Result<Vec<Seen>, DispatchError> {
     let listed = || rows.iter().map(|row| row.resource);
-    let mut answers = of_resources(&session.app.read, listed()).await?;
+    let answers = of_resources(&session.app.read, listed()).await?;
     let told = session.app.publisher.told(listed()).await?;
     let names: HashMap<ResourceId, QosNames> = {
         let state = session.app.registry.read();
@@ -57,8 +57,10 @@ pub(super) async fn accounts(session: &Session, rows: &[StatusRow]) -> Result<Ve
     for row in rows {
         let told = told.get(&row.resource).copied();
         let names = names.get(&row.resource).cloned().unwrap_or_default();
-        let account = Account::of(row.flags, row.agent, answers.get(&row.resource), told, &names);
-        seen.push(Seen { account, answer: answers.remove(&row.resource).unwrap_or_default() });
+        // A resource is listed once for each of its policies.
+        let answer = answers.get(&row.resource);
+        let account = Account::of(row.flags, row.agent, answer, told, &names);
+        seen.push(Seen { account, answer: answer.cloned().unwrap_or_default() });
     }
     Ok(seen)
 }

@@ -179,7 +179,6 @@ async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value,
     let holds = holds_on(&session.app.read, found.iter().map(|row| row.resource)).await?;
     let (mut by_hand, mut whys) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
     for row in &found {
-        // A resource is listed once for each of its policies.
         by_hand.push(holds.get(&row.resource).cloned().unwrap_or_default());
         whys.push(why(session, row).await?);
     }

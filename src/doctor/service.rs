@@ -189,7 +189,7 @@ async fn outbox(app: &App) -> Vec<Finding> {
         found.push(Finding::warning(
             AREA,
             format!("{} messages are not sent again by themselves", depth.given_up),
-            "`sluice slurm_policy_status --commands` shows them and why; have them sent again when the cause is gone",
+            "`sluice agent dead-letters` lists them and why; `sluice agent resend` has them sent again when the cause is gone",
         ));
     }
     if found.is_empty() {
