@@ -82,3 +82,22 @@ async fn what_was_meant_stands_beside_what_was_run_and_dead_letters_are_sent_aga
     assert!(outbox.starts_with("settings: 0 queued; 1 unanswered; 0 given up\nrestrictions: 0 to tell of"), "{outbox}");
     server.stop();
 }
+
+#[tokio::test]
+async fn an_account_under_two_policies_is_seen_alike_in_the_rows_of_both() {
+    use reqwest::Method;
+    let fixture = Fixture::new();
+    let both =
+        "policies: [{slug: second, offering: o, actions: [request_slurm_resource_downscaling], apply_to_all: true}, ";
+    fixture.run(&["apply", "-f", &fixture.file("site.yaml", &SITE.replace("policies: [", both))]);
+    let server = Serving::start(&fixture, &[]);
+    let list = ask(&server, Method::GET, "/api/marketplace-provider-resources/?slug=r", &json!({})).await;
+    let resource = format!("/api/marketplace-provider-resources/{}/", list[0]["uuid"].as_str().unwrap());
+    let said = json!({"backend_metadata": {"qos": "normal"}});
+    ask(&server, Method::POST, &format!("{resource}set_backend_metadata/"), &said).await;
+    let status = fixture.json(&["slurm_policy_status"]);
+    let rows = status["resources"].as_array().unwrap().iter();
+    let seen: Vec<&Value> = rows.map(|row| &row["site"]["qos_confirmed"]).collect();
+    assert_eq!(seen, ["normal", "normal"], "{status}");
+    server.stop();
+}
