@@ -30,7 +30,7 @@ fn options(kind: &str, tls: SmtpTls, credentials: Option<(&str, &str)>) -> Notif
 
 /// An address of this run alone: the server keeps its mailbox from one run of the tests to the next, on another engine.
 fn nobody_elses(name: &str) -> String {
-    format!("{name}-{}@elsewhere.example", uuid::Uuid::new_v4().simple())
+    format!("{name}-{}@elsewhere.example", sluice::clock::IdSource.fresh().simple())
 }
 
 /// The mails that reached this address.
