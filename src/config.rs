@@ -202,6 +202,12 @@ pub struct LimitsConfig {
     pub idle_transaction_seconds: u32,
     /// Folded allocation books kept in memory.
     pub books_max: usize,
+    /// HTTP connections open at a time; further ones wait.
+    pub connections_max: u32,
+    /// Seconds that a client may take to send the head of a request.
+    pub request_head_seconds: u32,
+    /// Seconds that a connection may rest between two requests.
+    pub keep_alive_seconds: u32,
 }
 
 impl Default for Config {
@@ -267,6 +273,9 @@ impl Default for LimitsConfig {
             lease_seconds: 5,
             idle_transaction_seconds: 5,
             books_max: limits.books_max,
+            connections_max: 512,
+            request_head_seconds: 30,
+            keep_alive_seconds: 90,
         }
     }
 }
@@ -302,6 +311,9 @@ impl Config {
             lease: Duration::from_secs(self.limits.lease_seconds.into()),
             idle_transaction_max: Duration::from_secs(self.limits.idle_transaction_seconds.into()),
             books_max: self.limits.books_max,
+            connections_max: usize::try_from(self.limits.connections_max).unwrap_or(usize::MAX),
+            request_head: Duration::from_secs(self.limits.request_head_seconds.into()),
+            keep_alive: Duration::from_secs(self.limits.keep_alive_seconds.into()),
             ..Limits::default()
         }
     }
@@ -366,6 +378,9 @@ impl Config {
             ("limits.shared_poll_ms", self.limits.shared_poll_ms),
             ("limits.lease_seconds", self.limits.lease_seconds),
             ("limits.idle_transaction_seconds", self.limits.idle_transaction_seconds),
+            ("limits.connections_max", self.limits.connections_max),
+            ("limits.request_head_seconds", self.limits.request_head_seconds),
+            ("limits.keep_alive_seconds", self.limits.keep_alive_seconds),
         ];
         for (key, value) in at_least_one {
             if !(1..=1_000_000).contains(&value) {

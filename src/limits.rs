@@ -65,6 +65,13 @@ pub struct Limits {
     pub consumer_retry_first: Duration,
     /// Longest pause of a consumer that keeps failing.
     pub consumer_retry_max: Duration,
+    /// HTTP connections open at a time, live tails and agents included; further ones wait. Each takes a file descriptor,
+    /// of which a process often has 1,024.
+    pub connections_max: usize,
+    /// How long a client may take to send the head of a request, from its first byte or from connecting.
+    pub request_head: Duration,
+    /// How long a connection may rest between two requests. Longer than a proxy keeps one, or it finds it closed.
+    pub keep_alive: Duration,
 }
 
 impl Default for Limits {
@@ -98,6 +105,9 @@ impl Default for Limits {
             books_max: 16_384,
             consumer_retry_first: Duration::from_millis(100),
             consumer_retry_max: Duration::from_secs(30),
+            connections_max: 512,
+            request_head: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(90),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The server: claims the database, catches up, listens, and goes down without losing what it accepted.
 
+mod connections;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +31,6 @@ pub enum ServeError {
         /// Why not.
         source: std::io::Error,
     },
-    /// Serving failed.
-    #[error("serving failed")]
-    Serve(#[source] std::io::Error),
 }
 
 /// A server that listens; nothing is answered before [`Server::run`].
@@ -106,21 +105,18 @@ impl Server {
         }
         if let Some(listener) = self.metrics {
             let (router, stop) = (crate::http::metrics_router(Arc::clone(&self.app)), background.clone());
-            tasks.spawn(async move {
-                let stopped = async move { stop.cancelled().await };
-                if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-                    tracing::error!(%error, "metrics are no longer served");
-                }
-            });
+            let limits = self.app.options.limits.clone();
+            tasks.spawn(async move { connections::serve(listener, router, &limits, stop).await });
         }
-        let (signal, stopping) = (stop.clone(), self.app.stopping.clone());
-        let served = axum::serve(self.listener, router)
-            .with_graceful_shutdown(async move {
-                signal.cancelled().await;
-                stopping.cancel();
-            })
-            .await
-            .map_err(ServeError::Serve);
+        let (signal, stopping, end) = (stop.clone(), self.app.stopping.clone(), CancellationToken::new());
+        let ends = end.clone();
+        tasks.spawn(async move {
+            signal.cancelled().await;
+            // Endless answers end by themselves before the rest is waited for.
+            stopping.cancel();
+            ends.cancel();
+        });
+        connections::serve(self.listener, router, &self.app.options.limits, end).await;
         self.app.publisher.at_rest().await;
         if let Ok(head) = self.app.store.head().await
             && !self.app.consumers.wait_for(head, &[], DRAIN_WITHIN).await
@@ -129,7 +125,7 @@ impl Server {
         }
         background.cancel();
         while tasks.join_next().await.is_some() {}
-        served
+        Ok(())
     }
 }
 

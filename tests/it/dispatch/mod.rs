@@ -11,4 +11,4 @@ mod queues;
 mod rabbitmq;
 mod restrictions;
 mod stomp_client;
-mod support;
+pub mod support;

@@ -3,6 +3,7 @@
 mod access;
 mod agents;
 mod answers;
+mod connections;
 mod erasure;
 mod events;
 mod metrics;
