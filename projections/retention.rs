@@ -48,11 +48,20 @@ pub async fn dry_run(db: &ReadDb, horizon: DateTime<Utc>) -> Result<Pruned, SqlE
 }
 
 /// Prunes what is older than the horizons that the tables know, in small transactions; `progress` hears of each.
-pub async fn prune(db: &ReadDb, mut progress: impl FnMut(Pruned) + Send) -> Result<Pruned, SqlError> {
+pub async fn prune(db: &ReadDb, progress: impl FnMut(Pruned) + Send) -> Result<Pruned, SqlError> {
+    prune_in_batches(db, BATCH, progress).await
+}
+
+/// The same with so many rows in a transaction at most. Whoever wants to write waits for one of them, not for the whole.
+pub async fn prune_in_batches(
+    db: &ReadDb,
+    batch: i64,
+    mut progress: impl FnMut(Pruned) + Send,
+) -> Result<Pruned, SqlError> {
     let mut pruned = Pruned::default();
     loop {
-        let evaluations = prune_evaluations(db).await?;
-        let dispatches = prune_dispatches(db).await?;
+        let evaluations = prune_evaluations(db, batch).await?;
+        let dispatches = prune_dispatches(db, batch).await?;
         if evaluations + dispatches == 0 {
             return Ok(pruned);
         }
@@ -62,17 +71,18 @@ pub async fn prune(db: &ReadDb, mut progress: impl FnMut(Pruned) + Send) -> Resu
     }
 }
 
-/// The oldest rows before the horizon, class by class, `BATCH` at most.
+/// The oldest rows before the horizon, class by class, `batch` at most.
 async fn oldest(
     tx: &mut ReadTx,
     mark: &MarkSql,
     classes: &'static str,
     select: &'static str,
+    batch: i64,
 ) -> Result<Vec<SqlRow>, SqlError> {
     let mut found = Vec::new();
     let Some(horizon) = Mark::load(tx, mark).await?.horizon else { return Ok(found) };
     for class in tx.query(classes, &[]).await? {
-        let left = BATCH - i64::try_from(found.len()).unwrap_or(BATCH);
+        let left = batch - i64::try_from(found.len()).unwrap_or(batch);
         if left <= 0 {
             break;
         }
@@ -98,12 +108,12 @@ async fn drop_rows(
     execute_in(tx, drop, &keys).await
 }
 
-async fn prune_evaluations(db: &ReadDb) -> Result<i64, SqlError> {
+async fn prune_evaluations(db: &ReadDb, batch: i64) -> Result<i64, SqlError> {
     let mut tx = db.begin().await?;
     let classes = "SELECT class FROM evaluation_log_counts{g} WHERE kind = 0 ORDER BY class";
     let select = "SELECT no, class, at, book, resource, percentage FROM evaluation_log{g} \
                   WHERE class = $1 AND at < $2 ORDER BY at, no LIMIT $3";
-    let rows = oldest(&mut tx, &evaluation_log::MARK, classes, select).await?;
+    let rows = oldest(&mut tx, &evaluation_log::MARK, classes, select, batch).await?;
     if rows.is_empty() {
         return Ok(0);
     }
@@ -118,11 +128,11 @@ async fn prune_evaluations(db: &ReadDb) -> Result<i64, SqlError> {
     Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX))
 }
 
-async fn prune_dispatches(db: &ReadDb) -> Result<i64, SqlError> {
+async fn prune_dispatches(db: &ReadDb, batch: i64) -> Result<i64, SqlError> {
     let mut tx = db.begin().await?;
     let classes = "SELECT class FROM command_history_counts{g} WHERE kind = 0 ORDER BY class";
     let select = "SELECT no, class, at FROM command_history{g} WHERE class = $1 AND at < $2 ORDER BY at, no LIMIT $3";
-    let rows = oldest(&mut tx, &command_history::MARK, classes, select).await?;
+    let rows = oldest(&mut tx, &command_history::MARK, classes, select, batch).await?;
     if rows.is_empty() {
         return Ok(0);
     }

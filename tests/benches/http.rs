@@ -41,7 +41,7 @@ pub async fn run(options: &Options) {
         let (mut rates, mut waits) = (Vec::new(), Vec::new());
         for _ in 0..options.runs {
             let begun = Instant::now();
-            let some = measure(&url, clients, &next).await;
+            let some = measure(&url, clients, &next, SPAN).await;
             rates.push(some.len() as f64 / begun.elapsed().as_secs_f64());
             waits.extend(some);
         }
@@ -64,9 +64,9 @@ pub async fn token(app: &App) {
 }
 
 /// Reports by so many clients, each waiting for its answer; how long each took, ms.
-async fn measure(url: &str, clients: usize, next: &Arc<AtomicUsize>) -> Vec<f64> {
+pub async fn measure(url: &str, clients: usize, next: &Arc<AtomicUsize>, span: Duration) -> Vec<f64> {
     let client = reqwest::Client::new();
-    let until = Instant::now() + SPAN;
+    let until = Instant::now() + span;
     let mut tasks = JoinSet::new();
     for _ in 0..clients {
         let (client, url, next) = (client.clone(), url.to_owned(), Arc::clone(next));

@@ -18,6 +18,7 @@ mod http;
 mod idle;
 mod pages;
 mod postgres;
+mod prune;
 mod raw;
 mod report;
 #[path = "../it/support/fleet.rs"]
@@ -38,8 +39,8 @@ pub struct Options {
     sizes: Vec<usize>,
     /// Messages of `dispatch`.
     messages: usize,
-    /// Rows of the evaluation log of `pages`.
-    rows: i64,
+    /// Rows of the evaluation log of `pages` and `prune`.
+    rows: Option<i64>,
     /// How often each is repeated; the median counts.
     runs: usize,
     /// Ways of the fleet run.
@@ -63,10 +64,11 @@ const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [-
   dispatch   --messages settings messages (10000): handed to an agent's queue, and there and back with one that answers at once
   idle       anonymous memory of a server with N resources
   pages      pages of the evaluation log among --rows rows (10000000, which takes some minutes to make and some GB)
+  prune      usage reports over HTTP before, while and after --rows rows (1000000) of the evaluation log are pruned
   postgres   append (by one appender and by three at once) and fleet on the server named by --server postgres://user@host/name,
              in databases of its own, beside COPY and INSERTs of many rows
 
-Without a name all of them run but pages and postgres. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume and idle.";
+Without a name all of them run but pages, prune and postgres. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume and idle.";
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
@@ -74,7 +76,7 @@ fn options() -> Result<Options, String> {
         sizes: vec![1_000, 10_000, 100_000],
         runs: 3,
         messages: 10_000,
-        rows: 10_000_000,
+        rows: None,
         ways: vec![fleet::Way::Bulk, fleet::Way::Single],
         with_raw: true,
         folder: std::env::temp_dir(),
@@ -89,7 +91,7 @@ fn options() -> Result<Options, String> {
                 let sizes = value()?.split(',').map(str::parse).collect::<Result<_, _>>();
                 options.sizes = sizes.map_err(|error| format!("--sizes: {error}"))?;
             }
-            "--rows" => options.rows = value()?.parse().map_err(|error| format!("--rows: {error}"))?,
+            "--rows" => options.rows = Some(value()?.parse().map_err(|error| format!("--rows: {error}"))?),
             "--messages" => {
                 options.messages = value()?.parse().map_err(|error| format!("--messages: {error}"))?;
             }
@@ -101,7 +103,8 @@ fn options() -> Result<Options, String> {
             "--no-raw" => options.with_raw = false,
             "--folder" => options.folder = value()?.into(),
             "--server" => options.server = Some(value()?),
-            "evaluate" | "append" | "consume" | "fleet" | "http" | "dispatch" | "idle" | "pages" | "postgres" => {
+            "evaluate" | "append" | "consume" | "fleet" | "http" | "dispatch" | "idle" | "pages" | "prune"
+            | "postgres" => {
                 options.names.push(argument);
             }
             other => return Err(format!("{other} is not known\n\n{HELP}")),
@@ -144,6 +147,7 @@ fn main() {
                 "http" => http::run(&options).await,
                 "dispatch" => dispatch::run(&options).await,
                 "pages" => pages::run(&options).await,
+                "prune" => prune::run(&options).await,
                 "postgres" => postgres::run(&options).await,
                 _ => idle::run(&options).await,
             }

@@ -46,7 +46,7 @@ pub async fn run(options: &Options) {
         .await
         .unwrap();
     let begun = Instant::now();
-    let rows = multiply(&mut connection, options.rows).await;
+    let rows = multiply(&mut connection, options.rows.unwrap_or(10_000_000)).await;
     connection.close().await.unwrap();
     eprintln!("({rows} rows made in {:.0} s)", begun.elapsed().as_secs_f64());
 
@@ -92,7 +92,7 @@ pub async fn run(options: &Options) {
 }
 
 /// Doubles the rows, each time further back, until there are so many; then counts them as the read model does.
-async fn multiply(connection: &mut SqliteConnection, wanted: i64) -> i64 {
+pub async fn multiply(connection: &mut SqliteConnection, wanted: i64) -> i64 {
     let count = async |connection: &mut SqliteConnection| -> i64 {
         sqlx::query("SELECT max(no) FROM evaluation_log").fetch_one(connection).await.unwrap().get(0)
     };

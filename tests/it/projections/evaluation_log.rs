@@ -229,6 +229,38 @@ async fn what_is_strictly_older_than_the_horizon_becomes_totals() {
 }
 
 #[tokio::test]
+async fn what_is_reported_while_rows_are_pruned_is_written_between_two_batches() {
+    const BATCH: i64 = 10;
+    let mut log = busy().await;
+    let models = Models::of(&log).await;
+    let old = i64::try_from(rows(&models, EvaluationFilter::default()).await.len()).unwrap();
+    log.advance(TimeDelta::hours(1));
+    let horizon = log.now;
+    log.retain_from(horizon).await;
+    let feed = models.start(&log);
+    feed.settle().await.unwrap();
+    let evaluation = log.evaluation(1, 1, 10, FREE, &["80"]);
+    log.on(1, vec![evaluation]).await;
+
+    let begun = tokio::sync::Notify::new();
+    let mut so_far = vec![0];
+    let prune = retention::prune_in_batches(&models.db, BATCH, |pruned| {
+        so_far.push(pruned.evaluations);
+        begun.notify_one();
+    });
+    let write = async {
+        begun.notified().await;
+        feed.settle().await.unwrap();
+        retention::dry_run(&models.db, horizon).await.unwrap().evaluations
+    };
+    let (pruned, left) = tokio::join!(prune, write);
+    assert_eq!(pruned.unwrap().evaluations, old);
+    assert!(so_far.windows(2).all(|two| two[1] - two[0] <= BATCH), "{so_far:?}");
+    assert!(left > 0, "the report was written after the whole: nothing was left to prune");
+    assert_eq!(rows(&models, EvaluationFilter::default()).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_row_at_the_horizon_stays() {
     let mut log = site().await;
     let evaluation = log.evaluation(1, 1, 10, FREE, &["80"]);
