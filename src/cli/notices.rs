@@ -103,8 +103,11 @@ async fn line(session: &Session, row: &NoticeRow) -> Result<[String; 9], CliErro
 }
 
 async fn resend(session: &Session, options: &Resend, out: &Out) -> Result<(), CliError> {
-    let resent = session.app.notifier.resend(options.notice).await;
-    let resent = resent.map_err(|error| CliError::because("nothing could be resent", error))?;
+    // What a server gave up a moment ago, or left unread when it went down.
+    session.settle().await?;
+    let resent = session.app.notifier.resend(options.notice, &session.meta()).await;
+    let (resent, _) = resent.map_err(|error| CliError::because("the notices are not resent", error))?;
+    session.settle().await?;
     if let Some(notice) = options.notice.filter(|_| resent == 0) {
         return Err(CliError::Failed(format!("there is no notice {notice} that was given up")));
     }

@@ -19,7 +19,7 @@ use crate::event_family;
 use crate::events::dispatch::{
     DispatchResendRequested, DispatchUnanswered, RestrictionResendRequested, StompMessageFailed, StompMessageSent,
 };
-use crate::events::notice::{NoticeFailed, NoticeSent};
+use crate::events::notice::{NoticeFailed, NoticeResent, NoticeSent};
 use crate::events::site_answer::{LimitsEchoed, QosConfirmed, ResourceSynced, SiteAnswers};
 
 pub use super::dispatch::{CommandReport, CommandResultReported, CommandResultUnmatched, ExecutionMode};
@@ -557,5 +557,7 @@ event_family! {
         NoticeSent(NoticeSent) = "notice_sent.v1",
         /// A notice was given up.
         NoticeFailed(NoticeFailed) = "notice_failed.v1",
+        /// An operator has a notice sent again.
+        NoticeResent(NoticeResent) = "notice_resent.v1",
     }
 }

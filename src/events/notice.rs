@@ -106,6 +106,14 @@ pub struct NoticeSent {
     pub notice: Notice,
 }
 
+/// An operator has a notice sent again that was given up. Attempts are counted anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeResent {
+    /// The same, with the attempts that had failed.
+    #[serde(flatten)]
+    pub notice: Notice,
+}
+
 /// A notice was given up: it cannot be delivered, was refused, or all attempts failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoticeFailed {

@@ -111,7 +111,8 @@ async fn list(ctx: Context) -> ApiResult {
 #[utoipa::path(post, path = "/api/notices/resend/", tag = "Notices",
     responses((status = 200, body = Resent), (status = 403, body = ErrorDetail)))]
 async fn resend_all(ctx: Context) -> ApiResult {
-    let resent = ctx.app.notifier.resend(None).await.map_err(ApiError::internal)?;
+    let (resent, position) = ctx.app.notifier.resend(None, &ctx.meta(None)).await.map_err(ApiError::internal)?;
+    ctx.visible(position).await;
     ctx.one(StatusCode::OK, &Resent { resent })
 }
 
@@ -119,8 +120,12 @@ async fn resend_all(ctx: Context) -> ApiResult {
 #[utoipa::path(post, path = "/api/notices/{uuid}/resend/", tag = "Notices", params(("uuid" = String, Path)),
     responses((status = 200, body = Resent), (status = 403, body = ErrorDetail), (status = 404, body = ErrorDetail)))]
 async fn resend(ctx: Context, Id(notice): Id<NoticeId>) -> ApiResult {
-    match ctx.app.notifier.resend(Some(notice)).await.map_err(ApiError::internal)? {
-        0 => Err(ApiError::NotFound),
-        resent => ctx.one(StatusCode::OK, &Resent { resent }),
+    let again = ctx.app.notifier.resend(Some(notice), &ctx.meta(None)).await;
+    match again.map_err(ApiError::internal)? {
+        (0, _) => Err(ApiError::NotFound),
+        (resent, position) => {
+            ctx.visible(position).await;
+            ctx.one(StatusCode::OK, &Resent { resent })
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::registry::book_of;
 use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::{ReadTx, SqlValue};
 
-const INTERESTING: [&str; 11] = [
+const INTERESTING: [&str; 12] = [
     "policy_created.v1",
     "policy_changed.v1",
     "policy_deleted.v1",
@@ -35,6 +35,7 @@ const INTERESTING: [&str; 11] = [
     "command_result_reported.v1",
     "notice_sent.v1",
     "notice_failed.v1",
+    "notice_resent.v1",
 ];
 
 /// Writes down what is owed.
@@ -131,6 +132,10 @@ impl NotifyConsumer {
             AllocationEvent::NoticeSent(sent) => settle(tx, &sent.notice, "sent", None).await,
             AllocationEvent::NoticeFailed(failed) => {
                 settle(tx, &failed.notice, "failed", Some(failed.error.as_str())).await
+            }
+            AllocationEvent::NoticeResent(resent) => {
+                self.owed = true;
+                owe_again(tx, &resent.notice).await
             }
             _ => Ok(()),
         }
@@ -244,6 +249,23 @@ async fn settle(tx: &mut ReadTx, notice: &Notice, state: &'static str, error: Op
                 error.map(str::to_owned).into(),
                 SqlValue::Uuid(notice.notice.as_uuid()),
                 SqlValue::I64(notice.attempt.into()),
+                SqlValue::Uuid(cause.as_uuid()),
+                SqlValue::Static(notice.channel.as_str()),
+                SqlValue::Uuid(recipient.as_uuid()),
+            ];
+            tx.execute(update, &values).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Owes again what was given up and is to be sent again, at once and however old it is.
+async fn owe_again(tx: &mut ReadTx, notice: &Notice) -> Applied {
+    let update = "UPDATE notices{g} SET state = 'owed', outcome = NULL, attempts = 0, forced = 1, next_attempt_at = NULL \
+                  WHERE cause = $1 AND channel = $2 AND recipient = $3 AND state = 'failed'";
+    for cause in &notice.covers {
+        for recipient in &notice.recipients {
+            let values = [
                 SqlValue::Uuid(cause.as_uuid()),
                 SqlValue::Static(notice.channel.as_str()),
                 SqlValue::Uuid(recipient.as_uuid()),

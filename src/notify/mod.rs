@@ -21,6 +21,7 @@ pub use transport::smtp::greet;
 pub use transport::webhook::{SIGNATURE_HEADER, TIMESTAMP_HEADER, sign};
 pub use worker::{Notifier, NotifierParts};
 
+use crate::commands::execute::CommandError;
 use crate::directory::DirectoryError;
 use crate::registry::FollowError;
 use crate::store::StoreError;
@@ -41,6 +42,9 @@ pub enum NotifyError {
     /// The registry.
     #[error("the registry cannot follow the log")]
     Follow(#[from] FollowError),
+    /// A wish could not be recorded.
+    #[error("it cannot be recorded")]
+    Command(#[from] CommandError),
     /// The directory.
     #[error("the directory failed")]
     Directory(#[from] DirectoryError),

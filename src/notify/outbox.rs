@@ -22,6 +22,9 @@ const BUNDLES_MAX: i64 = 200;
 /// Notices that one mail tells of; more go in the next.
 const DIGEST_MAX: i64 = 100;
 
+/// Rows that are owed again at a time.
+const RESEND_MAX: i64 = 10_000;
+
 /// Days after which a settled row is forgotten; the log keeps what happened.
 const KEEP_DAYS: i64 = 90;
 
@@ -241,7 +244,8 @@ impl Outbox {
 
     /// Messages whose time has come, the longest waiting first.
     pub(super) async fn due(&self, real_now: DateTime<Utc>) -> Result<Vec<NoticeId>, SqlError> {
-        let select = "SELECT notice FROM notices WHERE state = 'owed' AND notice IS NOT NULL AND next_attempt_at <= $1 \
+        let select = "SELECT notice FROM notices WHERE state = 'owed' AND notice IS NOT NULL \
+                      AND (next_attempt_at IS NULL OR next_attempt_at <= $1) \
                       GROUP BY notice ORDER BY MIN(next_attempt_at), MIN(occurred_at), notice LIMIT $2";
         let rows = self.db.query(select, &[SqlValue::Time(real_now), SqlValue::I64(PASS_MAX)]).await?;
         rows.iter().map(|row| Ok(row.uuid(0)?.into())).collect()
@@ -275,11 +279,14 @@ impl Outbox {
         self.update(update, &values).await.map(drop)
     }
 
-    /// Owes again what was given up: one message, or all of them. Says how many rows.
-    pub(super) async fn resend(&self, notice: Option<NoticeId>, real_now: DateTime<Utc>) -> Result<u64, SqlError> {
-        let update = "UPDATE notices SET state = 'owed', outcome = NULL, attempts = 0, forced = 1, next_attempt_at = $2 \
-                      WHERE state = 'failed' AND notice IS NOT NULL AND ($1 IS NULL OR notice = $1)";
-        self.update(update, &[notice.map(|id| id.as_uuid()).into(), SqlValue::Time(real_now)]).await
+    /// What was given up: of one message, or all of it, message by message.
+    pub(super) async fn given_up(&self, notice: Option<NoticeId>) -> Result<Vec<NoticeRow>, NotifyError> {
+        let sql = select!(
+            "WHERE state = 'failed' AND notice IS NOT NULL AND ($1 IS NULL OR notice = $1) \
+             ORDER BY notice, occurred_at, resource, version, cause LIMIT $2"
+        );
+        let values = [notice.map(|id| id.as_uuid()).into(), SqlValue::I64(RESEND_MAX)];
+        self.db.query(sql, &values).await?.iter().map(row).collect()
     }
 
     /// Rows, newest first.

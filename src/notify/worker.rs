@@ -27,6 +27,7 @@ use crate::commands::allocation::AllocationCommand;
 use crate::commands::execute::{Allocations, CommandError, CommandMeta};
 use crate::directory::Directory;
 use crate::domain::ids::{EventId, NoticeId, PolicyId, ResourceId, UserId};
+use crate::events::envelope::Position;
 use crate::events::notice::{Notice, NoticeChannel};
 use crate::events::registry::PolicyFacts;
 use crate::registry::{Follower, Registry};
@@ -196,11 +197,26 @@ impl Notifier {
         self.options.endpoints.iter().find(|endpoint| endpoint.id() == id).map(|endpoint| endpoint.name.as_str())
     }
 
-    /// Owes again what was given up: one message, or all. Says how many rows; the worker sends them.
-    pub async fn resend(&self, notice: Option<NoticeId>) -> Result<u64, NotifyError> {
-        let rows = self.outbox.resend(notice, real_now()).await?;
-        self.parts.wake.notify_one();
-        Ok(rows)
+    /// Has sent again what was given up: one message, or all. Says how many rows, and where the last event of it stands;
+    /// they are owed once the consumer has come there, and the worker sends them.
+    pub async fn resend(
+        &self,
+        notice: Option<NoticeId>,
+        meta: &CommandMeta,
+    ) -> Result<(u64, Option<Position>), NotifyError> {
+        let rows = self.outbox.given_up(notice).await?;
+        let (mut again, mut newest) = (0, None);
+        for rows in rows.chunk_by(|one, other| one.notice == other.notice) {
+            let Some((first, notice)) = rows.first().and_then(|first| Some((first, first.notice?))) else { continue };
+            for (resource, told) in by_resource(notice, rows, first.attempts) {
+                let covers = told.covers.len();
+                let command = AllocationCommand::ResendNotice(Box::new(told));
+                let executed = self.parts.allocations.execute(resource, &command, meta).await?;
+                again += u64::try_from(covers).unwrap_or(u64::MAX);
+                newest = executed.position.or(newest);
+            }
+        }
+        Ok((again, newest))
     }
 
     /// How many notices stand how, by channel.

@@ -289,6 +289,10 @@ fn said(event: &AllocationEvent) -> Option<(EntryKind, String, Value)> {
             let summary = format!("notice {} not sent: {}", failed.notice.template.as_str(), failed.error);
             (EntryKind::Notice, summary, json!({"template": failed.notice.template, "sent": false}))
         }
+        AllocationEvent::NoticeResent(resent) => {
+            let summary = format!("notice {} is to be sent again", resent.notice.template.as_str());
+            (EntryKind::Notice, summary, json!({"template": resent.notice.template, "resent": true}))
+        }
         _ => return None,
     })
 }

@@ -254,7 +254,8 @@ impl Book {
             | AllocationEvent::DispatchUnanswered(_)
             | AllocationEvent::DispatchResendRequested(_)
             | AllocationEvent::RestrictionResendRequested(_)
-            | AllocationEvent::NoticeFailed(_) => {}
+            | AllocationEvent::NoticeFailed(_)
+            | AllocationEvent::NoticeResent(_) => {}
         }
     }
 

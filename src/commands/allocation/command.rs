@@ -105,6 +105,8 @@ pub enum AllocationCommand {
         /// Why it was given up, if it was; free of addresses.
         error: Option<String>,
     },
+    /// A notice that was given up is to be sent again.
+    ResendNotice(Box<Notice>),
     /// What became of a message to the agent.
     RecordDispatch(DispatchRecord),
 }
@@ -144,6 +146,7 @@ impl AllocationCommand {
             Self::EchoLimits(_) => "echo_limits",
             Self::NoteSync => "note_sync",
             Self::RecordNotice { .. } => "record_notice",
+            Self::ResendNotice(_) => "resend_notice",
         }
     }
 }

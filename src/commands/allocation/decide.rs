@@ -19,7 +19,7 @@ use crate::events::allocation::{
     AllocationEvent, HoldPlaced, HoldReleased, LimitsChanged, ReportedAmount, ResourceDetailsChanged, ResourceFacts,
     ResourceRegistered, ResourceState, ResourceStateChanged, UsageReported, UserUsageReported,
 };
-use crate::events::notice::{Notice, NoticeFailed, NoticeSent};
+use crate::events::notice::{Notice, NoticeFailed, NoticeResent, NoticeSent};
 
 /// What was decided: events to append, none if the command changes nothing, and the book as it will be.
 #[derive(Debug)]
@@ -98,6 +98,9 @@ pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>)
         AllocationCommand::EchoLimits(limits) => results::echo_limits(&mut desk, limits),
         AllocationCommand::NoteSync => results::note_sync(&mut desk),
         AllocationCommand::RecordNotice { notice, error } => record_notice(&mut desk, notice, error.as_deref()),
+        AllocationCommand::ResendNotice(notice) => {
+            desk.push(AllocationEvent::NoticeResent(NoticeResent { notice: (**notice).clone() }));
+        }
         AllocationCommand::RecordDispatch(record) => record_dispatch(&mut desk, record),
     }
     if just_opened && !desk.is_untouched() && !desk.has_evaluated() {

@@ -42,9 +42,17 @@ async fn what_was_given_up_is_listed_with_its_reason_and_can_be_sent_again() {
     assert_eq!((in_state(&server, "sent").await.len(), in_state(&server, "failed").await.len()), (1, 0));
     assert_eq!(std::fs::read_dir(folder.join("new")).unwrap().count(), 1);
     server.post(Who::Staff, &path, &json!({})).await.expect(404);
-    let events = server.get(Who::Staff, "/api/events/?type=notice_failed&type=notice_sent").await.expect(200);
+    let events =
+        server.get(Who::Staff, "/api/events/?type=notice_failed&type=notice_resent&type=notice_sent").await.expect(200);
     let types: Vec<&str> = events.as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap()).collect();
-    assert_eq!(types, ["notice_failed.v1", "notice_sent.v1"], "both outcomes are events");
+    assert_eq!(types, ["notice_failed.v1", "notice_resent.v1", "notice_sent.v1"], "every step is an event");
+    let resent = &events.as_array().unwrap()[1];
+    assert_eq!(
+        (&resent["payload"]["attempt"], &resent["payload"]["template"]),
+        (&json!(1), &json!("threshold_reached"))
+    );
+    let staff = server.get(Who::Staff, "/api/users/me/").await.expect(200)["uuid"].clone();
+    assert_eq!(resent["actor"]["uuid"], staff, "it says who asked: {resent}");
     server.stop().await;
 }
 

@@ -99,12 +99,12 @@ async fn after_the_last_attempt_it_is_a_dead_letter_that_can_be_sent_again() {
     let dead = rows(&site, NoticeState::Failed).await;
     assert_eq!(dead.len(), 1);
     fixture.set(Manner::Takes);
-    assert_eq!(site.app.notifier.resend(dead[0].notice).await.unwrap(), 1);
+    assert_eq!(site.resend(dead[0].notice).await, 1);
     site.app.settle().await.unwrap();
     assert_eq!(fixture.taken().len(), 1);
     assert_eq!(rows(&site, NoticeState::Sent).await.len(), 1);
     assert!(site.outcomes().await[1].is_ok());
-    assert_eq!(site.app.notifier.resend(None).await.unwrap(), 0, "what was sent is not sent again");
+    assert_eq!(site.resend(None).await, 0, "what was sent is not sent again");
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn what_is_no_news_any_more_is_not_sent() {
     assert!(failed.error.contains("older than 72 hours"), "{}", failed.error);
     assert_eq!(fixture.connections(), 0);
     let dead = rows(&site, NoticeState::Failed).await;
-    assert_eq!(site.app.notifier.resend(dead[0].notice).await.unwrap(), 1);
+    assert_eq!(site.resend(dead[0].notice).await, 1);
     site.app.settle().await.unwrap();
     assert_eq!(fixture.taken().len(), 1, "an operator may want it all the same");
 }

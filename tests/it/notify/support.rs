@@ -10,7 +10,7 @@ use sluice::app::{App, AppOptions};
 use sluice::commands::allocation::AllocationCommand;
 use sluice::commands::execute::{CommandMeta, Executed};
 use sluice::directory::UserDetails;
-use sluice::domain::ids::{CustomerId, ProjectId, ResourceId, UserId, slug_uuid};
+use sluice::domain::ids::{CustomerId, NoticeId, ProjectId, ResourceId, UserId, slug_uuid};
 use sluice::domain::period::Month;
 use sluice::domain::policy::PolicyTerms;
 use sluice::events::allocation::{AllocationEvent, ResourceFacts};
@@ -145,6 +145,11 @@ impl Site {
     /// Lets time pass, with what is due on the way.
     pub async fn pass(&self, seconds: i64) {
         self.app.advance_clock(self.now() + chrono::Duration::seconds(seconds)).await.unwrap();
+    }
+
+    /// Has a notice sent again that was given up, or all of them; says how many rows.
+    pub async fn resend(&self, notice: Option<NoticeId>) -> u64 {
+        self.app.notifier.resend(notice, &CommandMeta::system(Uuid::nil())).await.unwrap().0
     }
 
     /// Goes to an instant.
