@@ -9,11 +9,11 @@ from service import AGENT
 class Agent:
     """The agent in one mode, with the SLURM commands of a folder of ours."""
 
-    def __init__(self, venv, service, folder, slurm, options=(), variables=None):
+    def __init__(self, venv, service, folder, slurm, options=(), variables=None, url=None):
         self.venv, self.service, self.folder, self.slurm = venv, service, folder, slurm
         self.variables = variables or {}
         os.makedirs(folder, exist_ok=True)
-        text = service.cli("agent-config", "--offering", "hpc1", "--url", service.url, "--slurm-bin-path", slurm, *options)
+        text = service.cli("agent-config", "--offering", "hpc1", "--url", url or service.url, "--slurm-bin-path", slurm, *options)
         text = text.replace("REPLACE-WITH-THE-TOKEN-OF-THE-AGENT", AGENT)
         self.config = os.path.join(folder, "waldur-site-agent-config.yaml")
         with open(self.config, "w") as file:

@@ -3,13 +3,17 @@
 import datetime
 import json
 import os
+import ssl
 import subprocess
 import sys
+import urllib.request
+import uuid
 
 from agent import Agent
 from checks import run, tail
 from cluster import CPUS, NODES, Cluster
-from service import Service, Site
+from proxy import Nginx
+from service import RESOURCES, Service, Site
 
 ACCOUNT = "hpc_climate"
 # Users of the system that every Debian has: SLURM starts jobs as them.
@@ -155,8 +159,61 @@ def emulated(checks, kit, folder, broker):
         checks.equal("nothing was said that answers nothing", unmatched(service, place), [])
         shares = service.get(f"/api/marketplace-component-user-usages/?resource_uuid={place.resource}")
         checks.equal("the shares of users were reported", [row["username"] for row in shares], [USER])
+        nowhere(checks, service, agent)
     finally:
         finish(checks, service, agent)
+
+
+def proxied(checks, kit, folder):
+    """The agent behind the sample of a proxy: everything it asks goes through nginx and TLS, its WebSocket too."""
+    service = Service(kit.binary, os.path.join(folder, "sluice"), site("node", 100))
+    slurm = Emulated(kit, os.path.join(folder, "slurm"))
+    nginx = Nginx(os.path.join(folder, "nginx"), service.port)
+    agent = Agent(kit.agent_venv, service, os.path.join(folder, "agent"), slurm.bin, (), {**slurm.variables, **nginx.trusted()},
+                  nginx.url)
+    service.up()
+    nginx.up()
+    try:
+        place = Site(service)
+        agent.up("event_process")
+        checks.until("the takeover is confirmed", lambda: settled(place, "normal"), within=120)
+        place.set_limit("node", 200, "granted")
+        checks.until("a higher limit reaches the agent and comes back", place.answered)
+        agent.down("event_process")
+        checks.until("its WebSocket went through the proxy", lambda: nginx.passed_on("GET /rmqws-stomp", 101))
+        policy = str(uuid.UUID(place.policy))
+        report = f"POST /api/marketplace-slurm-periodic-usage-policies/{policy}/report-command-result/"
+        checks.that("its reports did", nginx.passed_on(report, 200))
+        context = ssl.create_default_context(cafile=nginx.authority)
+        request = urllib.request.Request(f"{nginx.url}/api/marketplace-provider-offerings/",
+                                         headers={"Authorization": f"Token {service.env['E2E_STAFF']}"})
+        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
+            address = json.loads(answer.read())[0]["url"]
+        checks.that("addresses in answers are those of the proxy", address.startswith(f"{nginx.url}/api/"), address)
+    finally:
+        finish(checks, service, agent)
+        nginx.down()
+
+
+def nowhere(checks, service, agent):
+    """An account that SLURM does not know: the agent reports success, and the status says what is missing all the same."""
+    made = service.post(RESOURCES, {"name": "nowhere on hpc1", "slug": "nowhere-hpc1", "offering": "hpc1", "project": "climate",
+                                    "backend_id": "hpc_nowhere", "limits": dict(Site(service).shown()["limits"])})
+    place = Site(service, resource="nowhere-hpc1")
+    checks.until("a message with a reset on an unknown account is answered", lambda: place.status()["agent_status"],
+                 lambda status: status in ("failed", "confirmed"), within=120)
+    component, limit = next(iter(made["limits"].items()))
+    place.set_limit(component, limit * 2, "granted")
+    site = checks.until("the agent counts \"Nothing modified\" as done", place.status,
+                        lambda status: status["agent_status"] == "confirmed", within=120)["site"]
+    checks.equal("its class of service is unknown", (site["qos_confirmed"], site["qos_status"]), (None, "unknown"))
+    checks.that("which the status says", any("does SLURM know the account" in text for text in site["differences"]),
+                site["differences"])
+    whole = service.get(f"/api/marketplace-slurm-periodic-usage-policies/{place.policy}/status/")
+    checks.equal("and counts", whole["qos_unknown"], 1)
+    checks.that("and so does the command line", "does SLURM know the account" in service.cli("slurm_policy_status"))
+    with open(os.path.join(agent.folder, "agent-event_process.log"), errors="replace") as log:
+        checks.that("the agent has met \"Nothing modified\"", "Nothing modified" in log.read())
 
 
 def unmatched(service, place):
@@ -199,7 +256,7 @@ class TrueRun:
             self.slurm.lay_out(ACCOUNT, [USER])
             self.service.up()
             self.place = Site(self.service)
-            for step in (self.takeover, self.slowed, self.paused, self.restored, self.quarter, self.nothing_lost):
+            for step in (self.takeover, self.slowed, self.paused, self.restored, self.quarter, self.nothing_lost, self.unknown):
                 print(f" {self.broker.name}: {step.__doc__}", flush=True)
                 step()
         finally:
@@ -317,3 +374,7 @@ class TrueRun:
         set_qos = [m for m in self.slurm.modifications(ACCOUNT) if m.startswith("qos=") and not m.startswith("qos=normal")]
         told = sorted(set(set_qos))
         self.checks.equal("the classes of service that were set", told, ["qos=blocked", "qos=slowdown"])
+
+    def unknown(self):
+        """an account that SLURM does not know is seen"""
+        nowhere(self.checks, self.service, self.agent)

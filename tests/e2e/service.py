@@ -107,9 +107,9 @@ class Service:
 class Site:
     """One resource under one policy, as the API shows them."""
 
-    def __init__(self, service, offering="hpc1"):
+    def __init__(self, service, offering="hpc1", resource="climate-hpc1"):
         self.service = service
-        self.resource = service.get(f"{RESOURCES}?slug=climate-hpc1")[0]["uuid"]
+        self.resource = service.get(f"{RESOURCES}?slug={resource}")[0]["uuid"]
         self.policy = service.get(f"{POLICIES}?page_size=1")[0]["uuid"]
         self.offering = service.get(f"/api/marketplace-provider-offerings/?slug={offering}")[0]["uuid"]
 
