@@ -242,9 +242,10 @@ impl Fold {
         row.sent_at = Some(sent.at);
         row.sent_no = number;
         row.resends = sent.resend.into();
-        row.error = None;
-        if row.state != RowState::Superseded {
+        // An agent may be quicker than the record of the hand-over: what it has failed at already waits for no answer.
+        if !matches!(row.state, RowState::Superseded | RowState::Failed) {
             row.state = RowState::Sent;
+            row.error = None;
         }
         let unknown = row.reset_since.filter(|_| row.reset && !sent.reset);
         if sent.reset {

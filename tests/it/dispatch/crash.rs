@@ -8,9 +8,13 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
+use sluice::app::App;
+use sluice::commands::allocation::AllocationCommand;
+use sluice::commands::execute::CommandMeta;
 use sluice::dispatch::broker::{Broker, BrokerError, Outgoing, QueueStatus};
-use sluice::dispatch::{AgentQueue, DispatchOptions, Publisher, PublisherParts};
-use sluice::events::allocation::AllocationEvent;
+use sluice::dispatch::{AgentQueue, DeadLetterReason, DispatchOptions, Publisher, PublisherParts};
+use sluice::domain::ids::PolicyId;
+use sluice::events::allocation::{AllocationEvent, CommandReport, ExecutionMode};
 use sluice::events::envelope::Position;
 use sluice::notify::RetryOptions;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +32,41 @@ struct Ledger {
     hung: tokio::sync::Notify,
     /// What the next calls answer instead.
     failures: Mutex<Vec<BrokerError>>,
+}
+
+/// A broker whose agent reports a failure before the hand-over is recorded.
+struct Hasty {
+    app: Arc<App>,
+    policy: PolicyId,
+}
+
+#[async_trait]
+impl Broker for Hasty {
+    async fn provision(&self, _: &AgentQueue, _: &SecretString) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn publish(&self, _: &AgentQueue, messages: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
+        for message in messages {
+            let body: serde_json::Value = serde_json::from_str(&message.body).unwrap();
+            let resource: uuid::Uuid = body["resource_uuid"].as_str().unwrap().parse().unwrap();
+            let report = CommandReport {
+                success: false,
+                error_message: "no such account".into(),
+                mode: ExecutionMode::Production,
+                commands_executed: Vec::new(),
+            };
+            let command = AllocationCommand::ReportCommandResult { policy: self.policy, dispatch: None, report };
+            let meta = CommandMeta::system(uuid::Uuid::from_u128(1));
+            self.app.allocations.execute(resource.into(), &command, &meta).await.unwrap();
+        }
+        self.app.consumers.settle().await.unwrap();
+        messages.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn status(&self, _: &AgentQueue) -> Result<QueueStatus, BrokerError> {
+        Ok(QueueStatus { exists: true, consumers: 1, messages: 0 })
+    }
 }
 
 #[async_trait]
@@ -224,5 +263,27 @@ async fn a_broker_that_is_away_is_tried_again_and_one_that_refuses_is_given_up_o
     assert!(letters.iter().all(|letter| letter.error.as_deref() == Some("too large") && letter.sent_at.is_none()));
     let depth = publisher.depth().await.unwrap();
     assert_eq!((depth.queued, depth.given_up), (0, 2));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_that_comes_before_its_hand_over_is_recorded_stays_one() {
+    let server = TestServer::customized(|options| options.dispatch.publishes = false).await;
+    server.app.agent_queues.put(queue_of("hpc1", 1));
+    let (path, _) = server.policy(|_| ()).await;
+    server.app.settle().await.unwrap();
+    let policy: uuid::Uuid = path.trim_end_matches('/').rsplit('/').next().unwrap().parse().unwrap();
+    let hasty = Hasty { app: Arc::clone(&server.app), policy: policy.into() };
+    let publisher = publisher(&server, Arc::new(hasty));
+    let never = CancellationToken::new();
+    while publisher.work(&never).await.unwrap() > 0 {
+        server.app.consumers.settle().await.unwrap();
+    }
+    let depth = publisher.depth().await.unwrap();
+    assert_eq!((depth.queued, depth.unanswered), (0, 0), "nobody waits for what was answered: {depth:?}");
+    let (dead, total) = publisher.dead_letters(10, 0).await.unwrap();
+    assert_eq!(total, 2, "one for each resource");
+    assert!(dead.iter().all(|letter| letter.reason == DeadLetterReason::Failed), "{dead:?}");
+    assert!(dead.iter().all(|letter| letter.error.as_deref() == Some("no such account")), "{dead:?}");
     server.stop().await;
 }
