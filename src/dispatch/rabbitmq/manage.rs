@@ -136,10 +136,17 @@ impl Management {
         if self.get(&path).await?.is_some() { Ok(()) } else { self.put(&path, body).await }
     }
 
-    /// Whether a queue and the user of its agent exist.
+    /// Whether everything is there that an agent needs, and the queue of dead letters.
     pub(super) async fn is_complete(&self, queue: &AgentQueue) -> Result<bool, BrokerError> {
-        let user = format!("users/{}", part(&queue.login));
-        Ok(self.status(queue).await?.exists && self.get(&user).await?.is_some())
+        let (vhost, login) = (part(&queue.vhost), part(&queue.login));
+        let needed = [
+            format!("queues/{vhost}/{}", part(&queue.queue)),
+            format!("users/{login}"),
+            format!("permissions/{vhost}/{login}"),
+            format!("queues/{vhost}/{DEAD_LETTERS}"),
+        ];
+        let found = futures::future::try_join_all(needed.iter().map(|path| self.get(path))).await?;
+        Ok(found.iter().all(Option::is_some))
     }
 
     pub(super) async fn status(&self, queue: &AgentQueue) -> Result<QueueStatus, BrokerError> {

@@ -120,6 +120,8 @@ async fn what_went_missing_is_set_up_again_without_any_token() {
     for lost in [
         format!("queues/{}/{}", queue.vhost, queue.queue),
         format!("users/{}", queue.login),
+        format!("permissions/{}/{}", queue.vhost, queue.login),
+        format!("queues/{}/waldur.dlq.messages", queue.vhost),
         format!("vhosts/{}", queue.vhost),
     ] {
         assert_eq!(manage(reqwest::Method::DELETE, &lost).await.0, 204, "{lost}");
@@ -134,6 +136,7 @@ async fn what_went_missing_is_set_up_again_without_any_token() {
         }
         let mut agent = agent(&queue).await;
         assert_eq!(agent.message().await.1["n"], 1, "{lost}");
+        assert_eq!(manage(reqwest::Method::GET, &lost).await.0, 200, "{lost} is there again");
     }
     server.stop().await;
 }

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use sluice::http::{Access, rules};
 
-use crate::support::server::{POLICIES, TestServer, USAGES, Who, id, resource_path};
+use crate::support::server::{POLICIES, RESOURCES, TestServer, USAGES, Who, id, resource_path};
 
 const NOWHERE: &str = "7e500000000040008000000000000001";
 
@@ -146,6 +146,17 @@ async fn agents_report_for_their_own_offering_only() {
         server.post(who, &format!("{USAGES}set_usage/"), &usage).await.expect(reported);
         server.post(who, &format!("{path}report-command-result/"), &result).await.expect(answered);
     }
+    // A resource of another offering is none of this policy's, whoever says so.
+    let foreign = json!({"name": "climate on hpc2", "offering": "hpc2", "project": "climate"});
+    let foreign = server.post(Who::Staff, RESOURCES, &foreign).await.expect(201)["uuid"].clone();
+    let before = server.app.store.head().await.unwrap();
+    let result = json!({"resource_uuid": foreign, "success": true});
+    for who in [Who::Agent, Who::Staff] {
+        server.post(who, &format!("{path}report-command-result/"), &result).await.refusal("resource_uuid");
+    }
+    let usage = json!({"usages": [{"type": "cpu", "amount": "1.00"}], "resource": foreign, "date": "2026-03-01"});
+    server.post(Who::Agent, &format!("{USAGES}set_usage/"), &usage).await.expect(403);
+    assert_eq!(server.app.store.head().await.unwrap(), before, "nothing of it is recorded");
     server.stop().await;
 }
 
