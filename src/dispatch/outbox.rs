@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::DispatchError;
-use super::rows::{FlagsRow, FlagsState, Row, RowState, columns, flags_columns, unreadable};
+use super::rows::{FlagsRow, FlagsState, Row, RowState, columns, flag_bits, flags_columns, unreadable};
 use crate::domain::evaluate::Flags;
 use crate::domain::ids::{DispatchId, OfferingId, PolicyId, ResourceId};
 use crate::events::dispatch::{AgentMessage, StompMessageSent};
@@ -403,8 +403,10 @@ async fn mark_handed(tx: &mut ReadTx, one: &Handed, text: String) -> Result<(), 
         let update = "UPDATE outbox SET handed = $2 WHERE dispatch = $1 AND state = 0";
         tx.execute(update, &[SqlValue::Uuid(dispatch.as_uuid()), text.into()]).await?;
     } else {
-        let update = "UPDATE outbox_flags SET handed = $2 WHERE resource = $1 AND state = 0";
-        tx.execute(update, &[SqlValue::Uuid(one.resource.as_uuid()), text.into()]).await?;
+        // Restrictions that have changed meanwhile are still to be told of.
+        let flags = one.sent.flags.map(flag_bits);
+        let update = "UPDATE outbox_flags SET handed = $2 WHERE resource = $1 AND state = 0 AND flags = $3";
+        tx.execute(update, &[SqlValue::Uuid(one.resource.as_uuid()), text.into(), flags.into()]).await?;
     }
     Ok(())
 }

@@ -9,19 +9,21 @@ use std::task::Poll;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use sluice::app::App;
-use sluice::commands::allocation::AllocationCommand;
+use sluice::commands::allocation::{AllocationCommand, DispatchRecord};
 use sluice::commands::execute::CommandMeta;
 use sluice::dispatch::broker::{Broker, BrokerError, Outgoing, QueueStatus};
 use sluice::dispatch::{AgentQueue, DeadLetterReason, DispatchOptions, Publisher, PublisherParts};
+use sluice::domain::evaluate::Flags;
 use sluice::domain::ids::PolicyId;
 use sluice::events::allocation::{AllocationEvent, CommandReport, ExecutionMode};
+use sluice::events::dispatch::RestrictionResendRequested;
 use sluice::events::envelope::Position;
 use sluice::notify::RetryOptions;
 use tokio_util::sync::CancellationToken;
 
 use super::support::queue_of;
 use crate::support::server::TestServer;
-use crate::support::server::{Who, resource_path};
+use crate::support::server::{Who, id, resource_path};
 
 /// What a broker did with what it was handed, by id.
 #[derive(Default)]
@@ -61,6 +63,37 @@ impl Broker for Hasty {
             self.app.allocations.execute(resource.into(), &command, &meta).await.unwrap();
         }
         self.app.consumers.settle().await.unwrap();
+        messages.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn status(&self, _: &AgentQueue) -> Result<QueueStatus, BrokerError> {
+        Ok(QueueStatus { exists: true, consumers: 1, messages: 0 })
+    }
+}
+
+/// A broker that can be held while it takes messages.
+#[derive(Default)]
+struct Gate {
+    bodies: Mutex<Vec<serde_json::Value>>,
+    /// The next call waits.
+    shut: Mutex<bool>,
+    reached: tokio::sync::Notify,
+    opened: tokio::sync::Notify,
+}
+
+#[async_trait]
+impl Broker for Gate {
+    async fn provision(&self, _: &AgentQueue, _: &SecretString) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn publish(&self, _: &AgentQueue, messages: &[Outgoing]) -> Vec<Result<(), BrokerError>> {
+        self.bodies.lock().unwrap().extend(messages.iter().map(|m| serde_json::from_str(&m.body).unwrap()));
+        let shut = std::mem::take(&mut *self.shut.lock().unwrap());
+        if shut {
+            self.reached.notify_one();
+            self.opened.notified().await;
+        }
         messages.iter().map(|_| Ok(())).collect()
     }
 
@@ -285,5 +318,46 @@ async fn a_failure_that_comes_before_its_hand_over_is_recorded_stays_one() {
     assert_eq!(total, 2, "one for each resource");
     assert!(dead.iter().all(|letter| letter.reason == DeadLetterReason::Failed), "{dead:?}");
     assert!(dead.iter().all(|letter| letter.error.as_deref() == Some("no such account")), "{dead:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn restrictions_that_change_while_word_of_them_is_handed_over_are_told() {
+    let server = site().await;
+    let never = CancellationToken::new();
+    let gate = Arc::new(Gate::default());
+    let publisher = publisher(&server, Arc::clone(&gate) as _);
+    server.report("climate-hpc1", "2500", "2026-03-01").await;
+    for _ in 0..10 {
+        server.app.consumers.settle().await.unwrap();
+        publisher.work(&never).await.unwrap();
+    }
+    // Word of the restrictions alone, which are lifted while the broker takes it.
+    let flags = Flags { paused: true, downscaled: true };
+    let again = DispatchRecord::RestrictionResendRequested(RestrictionResendRequested { flags });
+    let resource: uuid::Uuid = id("resource", "climate-hpc1").parse().unwrap();
+    let meta = CommandMeta::system(uuid::Uuid::from_u128(1));
+    let command = AllocationCommand::RecordDispatch(again);
+    server.app.allocations.execute(resource.into(), &command, &meta).await.unwrap();
+    server.app.consumers.settle().await.unwrap();
+    (*gate.shut.lock().unwrap(), *gate.bodies.lock().unwrap()) = (true, Vec::new());
+    let lifted = async {
+        gate.reached.notified().await;
+        let limits = serde_json::json!({"limits": {"node_hours": 9000}});
+        server.patch(Who::Staff, &resource_path("climate-hpc1"), &limits).await.expect(200);
+        server.app.consumers.settle().await.unwrap();
+        gate.opened.notify_one();
+    };
+    let (passed, ()) = tokio::join!(publisher.work(&never), lifted);
+    passed.unwrap();
+    let mut recorded = 0;
+    for _ in 0..10 {
+        server.app.consumers.settle().await.unwrap();
+        recorded += publisher.work(&never).await.unwrap();
+    }
+    let told: Vec<serde_json::Value> = gate.bodies.lock().unwrap().iter().map(|body| body["paused"].clone()).collect();
+    assert_eq!(told.first(), Some(&true.into()), "what was handed over first: {told:?}");
+    assert_eq!(told.last(), Some(&false.into()), "the agent hears that they are lifted: {told:?}");
+    assert_eq!(recorded, 1, "and the log has each hand-over once");
     server.stop().await;
 }
