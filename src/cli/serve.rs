@@ -60,6 +60,6 @@ pub(super) async fn serve(app: Arc<App>, server: Server) -> Result<(), CliError>
 pub(super) fn failed(error: ServeError) -> CliError {
     match error {
         ServeError::App(error) => CliError::App(error),
-        other => CliError::because("the server cannot go on", other),
+        listen @ ServeError::Listen { .. } => CliError::because("the server cannot go on", listen),
     }
 }

@@ -35,7 +35,7 @@ const SAY_EVERY: Duration = Duration::from_mins(1);
 
 /// Answers what comes in at `listener` until `stop`; then lets the requests that have begun finish.
 pub(super) async fn serve(mut listener: TcpListener, router: Router, limits: &Limits, stop: CancellationToken) {
-    let (head, idle, most) = (limits.request_head, limits.keep_alive, limits.connections_max);
+    let (idle, most) = (limits.keep_alive, limits.connections_max);
     let mut places = Places { free: Arc::new(Semaphore::new(most)), most, said: None };
     let tasks = TaskTracker::new();
     loop {
@@ -50,8 +50,9 @@ pub(super) async fn serve(mut listener: TcpListener, router: Router, limits: &Li
             arrived = arrival => arrived,
         };
         let heard = Arc::new(AtomicBool::new(false));
-        let patience = Patience { head, idle, heard: Arc::clone(&heard), first: AtomicBool::new(true) };
-        let stream = Heard { stream, heard, _place: place };
+        let patience =
+            Patience { head: limits.request_head, idle, heard: Arc::clone(&heard), first: AtomicBool::new(true) };
+        let stream = Heard { stream, arrived: heard, _place: place };
         tasks.spawn(answer(stream, from, patience, idle, router.clone(), stop.clone()));
     }
     // Whoever knocks now is refused by the system at once.
@@ -118,7 +119,7 @@ impl Places {
 /// A connection that says when something arrives, and keeps its place for as long as it is open, as a WebSocket too.
 struct Heard {
     stream: TcpStream,
-    heard: Arc<AtomicBool>,
+    arrived: Arc<AtomicBool>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -127,7 +128,7 @@ impl AsyncRead for Heard {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.heard.store(true, Ordering::Relaxed);
+            self.arrived.store(true, Ordering::Relaxed);
         }
         read
     }

@@ -117,7 +117,11 @@ async fn there_and_back(options: &Options, at_once: usize) -> (f64, f64) {
     let took = (begun.elapsed().as_secs_f64(), processor_seconds() - processor);
     app.settle().await.unwrap();
     let depth = app.publisher.depth().await.unwrap();
-    assert!(depth == Depth::default(), "{depth:?} after the last answer; its database is kept: {:?}", folder.keep());
+    assert!(
+        depth == Depth::default(),
+        "{depth:?} after the last answer; its database is kept: {}",
+        folder.keep().display()
+    );
     stop.cancel();
     running.await.unwrap();
     took

@@ -118,6 +118,7 @@ pub async fn multiply(connection: &mut SqliteConnection, wanted: i64) -> i64 {
         "INSERT INTO evaluation_log_counts SELECT 0, class, 0, count(*) FROM evaluation_log GROUP BY class",
         "INSERT INTO evaluation_log_counts SELECT 1, class, at / 86400000000, count(*) FROM evaluation_log GROUP BY 2, 3",
         "INSERT INTO evaluation_log_counts SELECT 2, class, at / 3600000000, count(*) FROM evaluation_log GROUP BY 2, 3",
+        "UPDATE evaluation_log_mark SET rows = (SELECT max(no) FROM evaluation_log)",
         "PRAGMA wal_checkpoint(TRUNCATE)",
     ] {
         sqlx::raw_sql(statement).execute(&mut *connection).await.unwrap();

@@ -34,15 +34,23 @@ pub async fn run(options: &Options) {
     let log = folder.path().join("sluice.db");
     // The rows are spread over 90 days: nearly all of them are to go.
     let settings = SiteSettings { retention_days: 1, ..SiteSettings::default() };
-    let app = App::open(AppOptions { serving: true, settings, ..AppOptions::at(&log) }).await.unwrap();
+    let open = async || {
+        App::open(AppOptions { serving: true, settings: settings.clone(), ..AppOptions::at(&log) }).await.unwrap()
+    };
+    let app = open().await;
     site::lay_out(&app, RESOURCES).await;
     fleet::bulk(&app, RESOURCES, 0).await;
     app.settle().await.unwrap();
     http::token(&app).await;
+    // Rows are about to come that its consumers know nothing of.
+    app.directory.close().await;
+    app.read.close().await;
+    drop(app);
     let file = SqliteConnectOptions::new().filename(DatabaseFiles::of(&log).read);
     let mut connection = file.pragma("synchronous", "OFF").pragma("cache_size", "-1000000").connect().await.unwrap();
     let rows = pages::multiply(&mut connection, options.rows.unwrap_or(1_000_000)).await;
     connection.close().await.unwrap();
+    let app = open().await;
 
     let server = Server::start(Arc::clone(&app), "127.0.0.1:0".parse().unwrap()).await.unwrap();
     let url = format!("http://{}/api/marketplace-component-usages/set_usage/", server.address());
