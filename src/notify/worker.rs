@@ -43,6 +43,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const FOLDED_POLL: Duration = Duration::from_millis(20);
 const FOLDED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Wishes to send again that are recorded together.
+const RESEND_TOGETHER: usize = 500;
+
 /// How long a delivery that crashed is left alone at most; also what an unrecorded outcome waits.
 const RECORD_AGAIN: chrono::Duration = chrono::Duration::seconds(5);
 
@@ -205,15 +208,18 @@ impl Notifier {
         meta: &CommandMeta,
     ) -> Result<(u64, Option<Position>), NotifyError> {
         let rows = self.outbox.given_up(notice).await?;
-        let (mut again, mut newest) = (0, None);
+        let (mut again, mut commands) = (0, Vec::new());
+        let mut newest: Option<Position> = None;
         for rows in rows.chunk_by(|one, other| one.notice == other.notice) {
             let Some((first, notice)) = rows.first().and_then(|first| Some((first, first.notice?))) else { continue };
             for (resource, told) in by_resource(notice, rows, first.attempts) {
-                let covers = told.covers.len();
-                let command = AllocationCommand::ResendNotice(Box::new(told));
-                let executed = self.parts.allocations.execute(resource, &command, meta).await?;
-                again += u64::try_from(covers).unwrap_or(u64::MAX);
-                newest = executed.position.or(newest);
+                again += u64::try_from(told.covers.len()).unwrap_or(u64::MAX);
+                commands.push((resource, AllocationCommand::ResendNotice(Box::new(told))));
+            }
+        }
+        for some in commands.chunks(RESEND_TOGETHER) {
+            for executed in self.parts.allocations.execute_many(some, meta).await {
+                newest = newest.max(executed?.position);
             }
         }
         Ok((again, newest))
