@@ -58,7 +58,9 @@ pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Resu
     let (entries, total) = found.map_err(|error| CliError::because("the log cannot be read", error))?;
     out.json(&entries.iter().map(document).collect::<Vec<_>>());
     let rows = entries.iter().map(|entry| {
-        let why = entry.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        // What the sentence ends with already is not said twice.
+        let unsaid = entry.reason.as_ref().filter(|reason| !entry.summary.ends_with(reason.as_str()));
+        let why = unsaid.map(|reason| format!(" ({reason})")).unwrap_or_default();
         let (at, kind) = (time(entry.at), entry.kind.as_str().to_owned());
         [at, kind, entry.actor.kind.as_str().to_owned(), format!("{}{why}", entry.summary)]
     });

@@ -216,6 +216,22 @@ fn restrictions_fall_at_the_boundary_and_what_was_left_is_carried_over_once() {
 }
 
 #[test]
+fn a_past_month_that_is_corrected_decides_anew_about_the_present_that_carries_it_over() {
+    let mut world = World::governed("2026-01-10", capped());
+    world.used("700");
+    world.day("2026-02-01");
+    world.evaluate(Trigger::PeriodBoundary);
+    world.used("1250");
+    assert_eq!(effective(&world), "1300");
+    assert!(!world.book().flags.any(), "1250 of 1300 is below the limit");
+    // January used more than was said: less of it is left.
+    let events = world.report("2026-01", &[("node", "950")]);
+    assert_eq!(effective(&world), "1050");
+    assert_eq!(said(&events), "119.0476190476 % downscale");
+    assert!(world.book().flags.downscaled);
+}
+
+#[test]
 fn decayed_usage_grants_after_overuse_and_says_so() {
     let terms = PolicyTerms { carryover_enabled: true, period: PeriodKind::Quarter, ..terms(ALL_THREE) };
     let mut world = World::governed("2026-02-10", terms);

@@ -50,6 +50,23 @@ async fn pages_follow_the_log_and_filters_choose() {
         .map(|e| e["type"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(types, ["usage_reported.v1", "policy_evaluated.v1"]);
+
+    let policy = last["payload"]["policy"].as_str().unwrap();
+    let about = |events: serde_json::Value, what: &str| -> Vec<String> {
+        events.as_array().unwrap().iter().map(|e| e[what].to_string()).collect()
+    };
+    let path = format!("/api/events/?type=policy_evaluated&policy_uuid={policy}");
+    let of_policy = about(server.get(Who::Support, &path).await.expect(200), "position");
+    assert!(of_policy.contains(&last["position"].to_string()));
+    let nobody = id("policy", "nobody-has-this-one");
+    let path = format!("/api/events/?policy_uuid={nobody}");
+    assert_eq!(server.get(Who::Support, &path).await.expect(200), json!([]));
+    let reporter = last["actor"]["uuid"].as_str().unwrap();
+    let path = format!("/api/events/?type=usage_reported&actor_uuid={reporter}");
+    let by_reporter = about(server.get(Who::Support, &path).await.expect(200), "actor");
+    assert!(!by_reporter.is_empty() && by_reporter.iter().all(|actor| actor.contains(reporter)), "{by_reporter:?}");
+    let path = format!("/api/events/?actor_uuid={nobody}");
+    assert_eq!(server.get(Who::Support, &path).await.expect(200), json!([]));
     server.stop().await;
 }
 
