@@ -1,5 +1,5 @@
-//! `sluice store copy|archive|segments|verify`: the log in another database, old months of it as files beside the database,
-//! and whether they are sound.
+//! `sluice store copy|archive|segments|verify`: the log in another database, old months of it as compressed segments, and
+//! whether they are sound.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -9,8 +9,7 @@ use super::session::{CliError, Session};
 use super::{Globals, store_copy};
 use crate::domain::period::Month;
 use crate::store::address::Database;
-use crate::store::archive::{Segment, hex};
-use crate::store::sqlite::{Archive, Planned};
+use crate::store::archive::{Archive, Planned, Segment, hex};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -21,9 +20,9 @@ pub(super) enum Command {
         /// The one to copy to, as in `postgres://user@host/name`
         to: Database,
     },
-    /// Move the events of old months out of the database into compressed files, which are still read
+    /// Move the events of old months out of the log's table into compressed segments, which are still read
     Archive {
-        /// The first month that stays in the database, as in 2025-01
+        /// The first month that stays, as in 2025-01
         #[arg(long, value_name = "MONTH")]
         before: Month,
         /// Say what would be archived; change nothing
@@ -33,9 +32,9 @@ pub(super) enum Command {
         #[arg(long, value_name = "CONSUMER")]
         ignore: Vec<String>,
     },
-    /// List the files
+    /// List the segments
     Segments,
-    /// Read every file and compare it with what the database knows of it
+    /// Read every segment and compare it with what the database knows of it
     Verify,
 }
 
@@ -55,9 +54,10 @@ async fn run(session: &Session, command: Command, out: &Out) -> Result<(), CliEr
         Command::Segments => {
             let segments =
                 archive.segments().await.map_err(|error| CliError::because("segments cannot be read", error))?;
-            let folder = archive.folder().display().to_string();
+            let place = archive.place();
+            let folder = place.folder().map(|folder| folder.display().to_string());
             out.json(&json!({"folder": folder, "segments": segments.iter().map(document).collect::<Vec<_>>()}));
-            out.text(format!("{} in {folder}", count(segments.len(), "segment", "segments")));
+            out.text(format!("{} in {place}", count(segments.len(), "segment", "segments")));
             show(&segments, out);
         }
         Command::Verify => verify(&archive, out).await?,
@@ -74,10 +74,7 @@ async fn open(session: &Session) -> Result<Archive, CliError> {
             "there is no archive of a log in an event store: EventStoreDB looks after its own files".to_owned(),
         ));
     }
-    let Some(log) = options.database.file() else {
-        return Err(CliError::Usage("this release archives logs in SQLite only".to_owned()));
-    };
-    let archive = Archive::open(log, options.limits.clone()).await;
+    let archive = Archive::open(&options.database, options.limits.clone()).await;
     archive.map_err(|error| CliError::because("the archive cannot be opened", error))
 }
 
@@ -162,7 +159,11 @@ async fn archive_months(
     out.json(&json!({
         "dry_run": false, "before": before.to_string(), "events": events, "rows_removed": done.removed, "segments": segments,
     }));
-    out.text(format!("archived {} from before {before}; {} rows left the database", events_of(events), done.removed));
+    out.text(format!(
+        "archived {} from before {before}; {} rows left the table of events",
+        events_of(events),
+        done.removed
+    ));
     show(&done.segments, out);
     Ok(())
 }

@@ -1,16 +1,15 @@
-//! A segment file: frames of Zstandard one after the other, each with some hundred lines, so that one event costs one frame.
+//! A segment: frames of Zstandard one after the other, each with some hundred lines, so that one event costs one frame.
 //!
-//! The file by itself can be read with `zstd -dc`. Blocking; callers put it on a thread for that.
+//! Here are only bytes; where they lie is the engine's affair. As a file a segment can be read with `zstd -dc`.
 
-use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::line;
 use crate::events::envelope::RecordedEvent;
+use crate::store::{Cause, StoreError};
 
 /// Lines in a frame.
 const FRAME_EVENTS: usize = 512;
@@ -36,7 +35,7 @@ pub struct Frame {
     pub raw_length: u64,
 }
 
-/// What a segment file holds, as found by reading it.
+/// What a segment holds, as found by reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentFacts {
     /// Position of its first event.
@@ -47,9 +46,9 @@ pub struct SegmentFacts {
     pub events: u64,
     /// SHA-256 over all lines, each with its end.
     pub rows_sha256: [u8; 32],
-    /// SHA-256 of the file.
+    /// SHA-256 of all frames: of the file, where there is one.
     pub file_sha256: [u8; 32],
-    /// Length of the file, in bytes.
+    /// Length of all frames, in bytes.
     pub bytes: u64,
     /// Length of the lines, in bytes.
     pub raw_bytes: u64,
@@ -62,7 +61,7 @@ pub struct Segment {
     pub number: i64,
     /// The month whose events it holds, as `2025-01`.
     pub month: String,
-    /// The name of its file in the folder of the archive.
+    /// The name of its file in the folder of the archive, or what goes by that name in the database.
     pub file: String,
     /// What it holds.
     pub facts: SegmentFacts,
@@ -70,40 +69,71 @@ pub struct Segment {
     pub recorded_at: DateTime<Utc>,
 }
 
+impl Frame {
+    /// How much room its bytes need, unless that cannot be true.
+    pub(in crate::store) fn size(&self, segment: &str) -> Result<usize, SegmentError> {
+        let longest = self.length.max(self.raw_length);
+        if longest > FRAME_BYTES_MAX {
+            return Err(damaged(segment, format!("a frame of {longest} bytes")));
+        }
+        usize::try_from(self.length).map_err(|_| damaged(segment, "a frame that does not fit in memory"))
+    }
+}
+
 /// What is wrong with a segment.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
-    /// The file cannot be read or written.
-    #[error("the segment {} cannot be used", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
+    /// It cannot be read or written.
+    #[error("the segment {segment} cannot be used")]
+    Unusable {
+        /// Its name.
+        segment: String,
         /// Why.
-        source: std::io::Error,
+        source: Cause,
     },
-    /// The file is not what was written.
-    #[error("the segment {} is damaged: {problem}", path.display())]
+    /// It is not there.
+    #[error("the segment {segment} is missing; put it back from a backup")]
+    Missing {
+        /// Its name.
+        segment: String,
+    },
+    /// It is not what was written.
+    #[error("the segment {segment} is damaged: {problem}")]
     Damaged {
-        /// The file.
-        path: PathBuf,
+        /// Its name.
+        segment: String,
         /// What is wrong with it.
         problem: String,
     },
 }
 
-/// What an error of the file system becomes.
-fn file_error(path: &Path) -> impl Fn(std::io::Error) -> SegmentError + '_ {
-    |source| SegmentError::File { path: path.to_owned(), source }
+impl SegmentError {
+    pub(in crate::store) fn damaged(segment: &str, problem: impl Into<String>) -> Self {
+        Self::Damaged { segment: segment.to_owned(), problem: problem.into() }
+    }
+
+    pub(in crate::store) fn unusable(segment: &str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Unusable { segment: segment.to_owned(), source: Arc::new(source) }
+    }
 }
 
-fn damaged(path: &Path, problem: impl Into<String>) -> SegmentError {
-    SegmentError::Damaged { path: path.to_owned(), problem: problem.into() }
+/// As a store tells it: a segment that is missing or damaged is no passing trouble.
+impl From<SegmentError> for StoreError {
+    fn from(error: SegmentError) -> Self {
+        match error {
+            SegmentError::Unusable { .. } => Self::Unavailable(Arc::new(error)),
+            SegmentError::Missing { .. } | SegmentError::Damaged { .. } => Self::Corrupt(error.to_string()),
+        }
+    }
 }
 
-/// Writes a segment file.
-pub(in crate::store) struct SegmentWriter {
-    path: PathBuf,
-    file: BufWriter<File>,
+fn damaged(segment: &str, problem: impl Into<String>) -> SegmentError {
+    SegmentError::damaged(segment, problem)
+}
+
+/// Makes the frames of a segment out of its events.
+pub(in crate::store) struct SegmentMaker {
+    segment: String,
     lines: Vec<u8>,
     in_frame: usize,
     first_in_frame: u64,
@@ -113,16 +143,14 @@ pub(in crate::store) struct SegmentWriter {
     whole: Sha256,
 }
 
-impl SegmentWriter {
-    /// Begins a file; one that is there, left by somebody who did not finish, is overwritten.
-    pub(in crate::store) fn create(path: &Path) -> Result<Self, SegmentError> {
-        let file = File::create(path).map_err(file_error(path))?;
+impl SegmentMaker {
+    /// Begins a segment of this name.
+    pub(in crate::store) fn new(segment: &str) -> Self {
         let none = [0; 32];
         let facts =
             SegmentFacts { first: 0, last: 0, events: 0, rows_sha256: none, file_sha256: none, bytes: 0, raw_bytes: 0 };
-        Ok(Self {
-            path: path.to_owned(),
-            file: BufWriter::new(file),
+        Self {
+            segment: segment.to_owned(),
             lines: Vec::new(),
             in_frame: 0,
             first_in_frame: 0,
@@ -130,11 +158,11 @@ impl SegmentWriter {
             facts,
             rows: Sha256::new(),
             whole: Sha256::new(),
-        })
+        }
     }
 
-    /// Adds the next event of the log.
-    pub(in crate::store) fn push(&mut self, event: &RecordedEvent) -> Result<(), SegmentError> {
+    /// Adds the next event of the log; answers with the bytes of a frame that is full now.
+    pub(in crate::store) fn push(&mut self, event: &RecordedEvent) -> Result<Option<Vec<u8>>, SegmentError> {
         let position = event.position.as_seq();
         if self.facts.events == 0 {
             self.facts.first = position;
@@ -142,21 +170,19 @@ impl SegmentWriter {
         if self.in_frame == 0 {
             self.first_in_frame = position;
         }
-        line::write(event, &mut self.lines).map_err(|problem| damaged(&self.path, problem))?;
+        line::write(event, &mut self.lines).map_err(|problem| damaged(&self.segment, problem))?;
         self.in_frame += 1;
         self.facts.events += 1;
         self.facts.last = position;
-        if self.in_frame == FRAME_EVENTS { self.end_frame() } else { Ok(()) }
+        if self.in_frame == FRAME_EVENTS { self.end_frame() } else { Ok(None) }
     }
 
-    fn end_frame(&mut self) -> Result<(), SegmentError> {
+    /// The bytes of the last frame, unless the one before was full.
+    pub(in crate::store) fn end_frame(&mut self) -> Result<Option<Vec<u8>>, SegmentError> {
         if self.in_frame == 0 {
-            return Ok(());
+            return Ok(None);
         }
-        let mut compressor = zstd::bulk::Compressor::new(LEVEL).map_err(file_error(&self.path))?;
-        compressor.include_checksum(true).map_err(file_error(&self.path))?;
-        let frame = compressor.compress(&self.lines).map_err(file_error(&self.path))?;
-        self.file.write_all(&frame).map_err(file_error(&self.path))?;
+        let frame = compress(&self.lines).map_err(|error| SegmentError::unusable(&self.segment, error))?;
         self.rows.update(&self.lines);
         self.whole.update(&frame);
         let (length, raw_length) = (frame.len() as u64, self.lines.len() as u64);
@@ -166,103 +192,110 @@ impl SegmentWriter {
         self.facts.raw_bytes += raw_length;
         self.lines.clear();
         self.in_frame = 0;
-        Ok(())
+        Ok(Some(frame))
     }
 
-    /// Ends the file and waits until it is on the disk.
-    pub(in crate::store) fn finish(mut self) -> Result<(SegmentFacts, Vec<Frame>), SegmentError> {
-        self.end_frame()?;
-        let file = self.file.into_inner().map_err(|error| file_error(&self.path)(error.into_error()))?;
-        file.sync_all().map_err(file_error(&self.path))?;
+    /// What the segment holds, and where.
+    pub(in crate::store) fn finish(self) -> (SegmentFacts, Vec<Frame>) {
         let (rows_sha256, file_sha256) = (self.rows.finalize().into(), self.whole.finalize().into());
-        Ok((SegmentFacts { rows_sha256, file_sha256, ..self.facts }, self.frames))
+        (SegmentFacts { rows_sha256, file_sha256, ..self.facts }, self.frames)
     }
 }
 
-fn lines_of(path: &Path, file: &mut File, frame: &Frame) -> Result<(Vec<u8>, Vec<u8>), SegmentError> {
-    if frame.length > FRAME_BYTES_MAX || frame.raw_length > FRAME_BYTES_MAX {
-        return Err(damaged(path, format!("a frame of {} bytes", frame.length.max(frame.raw_length))));
-    }
-    let size = |bytes: u64| usize::try_from(bytes).map_err(|_| damaged(path, "a frame that does not fit in memory"));
-    let mut compressed = vec![0; size(frame.length)?];
-    file.seek(SeekFrom::Start(frame.offset)).and_then(|_| file.read_exact(&mut compressed)).map_err(
-        |error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => damaged(path, "it ends too early"),
-            _ => file_error(path)(error),
-        },
-    )?;
-    let lines = zstd::bulk::decompress(&compressed, size(frame.raw_length)?)
-        .map_err(|error| damaged(path, format!("the frame at byte {}: {error}", frame.offset)))?;
-    if lines.len() as u64 != frame.raw_length {
-        return Err(damaged(path, format!("the frame at byte {} has another length", frame.offset)));
-    }
-    Ok((compressed, lines))
+fn compress(lines: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(lines)
 }
 
-fn events_of(path: &Path, frame: &Frame, lines: &[u8]) -> Result<Vec<RecordedEvent>, SegmentError> {
+fn lines_of(segment: &str, frame: &Frame, bytes: &[u8]) -> Result<Vec<u8>, SegmentError> {
+    frame.size(segment)?;
+    let bad = |problem: String| damaged(segment, format!("the frame at byte {} {problem}", frame.offset));
+    let room = usize::try_from(frame.raw_length).map_err(|_| bad("does not fit in memory".to_owned()))?;
+    let lines = zstd::bulk::decompress(bytes, room).map_err(|error| bad(format!("cannot be unpacked: {error}")))?;
+    if bytes.len() as u64 != frame.length || lines.len() as u64 != frame.raw_length {
+        return Err(bad("has another length".to_owned()));
+    }
+    Ok(lines)
+}
+
+fn events_of(segment: &str, frame: &Frame, lines: &[u8]) -> Result<Vec<RecordedEvent>, SegmentError> {
     let parse = |text: &[u8]| {
-        line::read(text).map_err(|problem| damaged(path, format!("a line after position {}: {problem}", frame.first)))
+        let bad = |problem| damaged(segment, format!("a line after position {}: {problem}", frame.first));
+        line::read(text).map_err(bad)
     };
     let events = lines.split(|byte| *byte == b'\n').filter(|text| !text.is_empty()).map(parse);
     let events = events.collect::<Result<Vec<_>, _>>()?;
     let ends = (events.first().map(|e| e.position.as_seq()), events.last().map(|e| e.position.as_seq()));
     if ends != (Some(frame.first), Some(frame.last)) || !events.is_sorted_by(|one, next| one.position < next.position) {
-        return Err(damaged(path, format!("the frame at byte {} holds other positions", frame.offset)));
+        return Err(damaged(segment, format!("the frame at byte {} holds other positions", frame.offset)));
     }
     Ok(events)
 }
 
-/// The events of one frame.
-pub(in crate::store) fn read_frame(path: &Path, frame: &Frame) -> Result<Vec<RecordedEvent>, SegmentError> {
-    let mut file = File::open(path).map_err(file_error(path))?;
-    let (_, lines) = lines_of(path, &mut file, frame)?;
-    events_of(path, frame, &lines)
+/// The events of one frame, by its bytes.
+pub(in crate::store) fn read_frame(
+    segment: &str,
+    frame: &Frame,
+    bytes: &[u8],
+) -> Result<Vec<RecordedEvent>, SegmentError> {
+    events_of(segment, frame, &lines_of(segment, frame, bytes)?)
 }
 
-/// Reads a whole file again and compares it with what it is said to hold: bytes, lines, positions, commitments. Each event
-/// is handed to `each`.
-pub(in crate::store) fn verify(
-    path: &Path,
-    said: &SegmentFacts,
-    frames: &[Frame],
-    mut each: impl FnMut(&RecordedEvent),
-) -> Result<(), SegmentError> {
-    let mut file = File::open(path).map_err(file_error(path))?;
-    let bytes = file.metadata().map_err(file_error(path))?.len();
-    if bytes != said.bytes {
-        return Err(damaged(path, format!("it is {bytes} bytes long, not {}", said.bytes)));
-    }
-    let (mut rows, mut whole, mut events) = (Sha256::new(), Sha256::new(), 0_u64);
-    let (mut offset, mut after) = (0, 0);
-    for frame in frames {
-        if frame.offset != offset || frame.first <= after {
-            return Err(damaged(path, format!("no frame begins at byte {offset}")));
+/// Compares a segment that is read again, frame by frame, with what it is said to hold: bytes, lines, positions, commitments.
+pub(in crate::store) struct SegmentCheck<'a> {
+    segment: &'a str,
+    said: &'a SegmentFacts,
+    rows: Sha256,
+    whole: Sha256,
+    events: u64,
+    first: u64,
+    last: u64,
+    offset: u64,
+}
+
+impl<'a> SegmentCheck<'a> {
+    /// Begins with the number of bytes that are there.
+    pub(in crate::store) fn new(segment: &'a str, said: &'a SegmentFacts, bytes: u64) -> Result<Self, SegmentError> {
+        if bytes != said.bytes {
+            return Err(damaged(segment, format!("it is {bytes} bytes long, not {}", said.bytes)));
         }
-        let (compressed, lines) = lines_of(path, &mut file, frame)?;
-        whole.update(&compressed);
-        rows.update(&lines);
-        for event in events_of(path, frame, &lines)? {
-            if !event.commitment_holds() {
-                return Err(damaged(
-                    path,
-                    format!("the payload at position {} is another one", event.position.as_seq()),
-                ));
-            }
-            events += 1;
-            each(&event);
+        let (rows, whole) = (Sha256::new(), Sha256::new());
+        Ok(Self { segment, said, rows, whole, events: 0, first: 0, last: 0, offset: 0 })
+    }
+
+    /// The events of the next frame, by its bytes.
+    pub(in crate::store) fn frame(&mut self, frame: &Frame, bytes: &[u8]) -> Result<Vec<RecordedEvent>, SegmentError> {
+        if frame.offset != self.offset || frame.first <= self.last {
+            return Err(damaged(self.segment, format!("no frame begins at byte {}", self.offset)));
         }
-        (offset, after) = (offset + frame.length, frame.last);
+        let lines = lines_of(self.segment, frame, bytes)?;
+        self.whole.update(bytes);
+        self.rows.update(&lines);
+        let events = events_of(self.segment, frame, &lines)?;
+        if let Some(event) = events.iter().find(|event| !event.commitment_holds()) {
+            let problem = format!("the payload at position {} is another one", event.position.as_seq());
+            return Err(damaged(self.segment, problem));
+        }
+        if self.events == 0 {
+            self.first = frame.first;
+        }
+        self.events += events.len() as u64;
+        (self.offset, self.last) = (self.offset + frame.length, frame.last);
+        Ok(events)
     }
-    let ends = (frames.first().map_or(0, |frame| frame.first), after);
-    let found: ([u8; 32], [u8; 32]) = (whole.finalize().into(), rows.finalize().into());
-    if found.0 != said.file_sha256 {
-        return Err(damaged(
-            path,
-            format!("its hash is {}, not {}", line::hex(&found.0), line::hex(&said.file_sha256)),
-        ));
+
+    /// Ends after the last frame.
+    pub(in crate::store) fn finish(self) -> Result<(), SegmentError> {
+        let (said, found) = (self.said, <[u8; 32]>::from(self.whole.finalize()));
+        if found != said.file_sha256 {
+            let problem = format!("its hash is {}, not {}", line::hex(&found), line::hex(&said.file_sha256));
+            return Err(damaged(self.segment, problem));
+        }
+        let same = <[u8; 32]>::from(self.rows.finalize()) == said.rows_sha256 && self.events == said.events;
+        if !same || (self.first, self.last, self.offset) != (said.first, said.last, said.bytes) {
+            return Err(damaged(self.segment, "it holds other events than were recorded"));
+        }
+        Ok(())
     }
-    if found.1 != said.rows_sha256 || events != said.events || ends != (said.first, said.last) || offset != bytes {
-        return Err(damaged(path, "it holds other events than were recorded"));
-    }
-    Ok(())
 }

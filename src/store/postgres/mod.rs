@@ -3,6 +3,7 @@
 //! Every append goes through one function of the server, under a lock that orders positions as commits; here one task
 //! collects what is waiting and sends it in one call. LISTEN wakes readers, a slow poll makes up for what it misses.
 
+mod archive;
 mod claim;
 mod copy;
 mod inspect;
@@ -19,13 +20,16 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use archive::PostgresArchive;
 pub use claim::{Claim, Share, claim};
 pub(super) use copy::PostgresCopy;
 pub use inspect::{ServerInspection, inspect};
 pub use listen::Ear;
 pub(super) use open::{Schema, migrate, options, read_pool, write_pool};
 
+use self::archive::PostgresCatalogue;
 use self::writer::{Job, Outcomes, Writer};
+use super::archive::{ArchiveReader, whole_stream};
 use super::kinds::Kinds;
 use super::lease::Fence;
 use super::prepare::Prepared;
@@ -43,6 +47,7 @@ pub struct PostgresStore {
     head: watch::Sender<Position>,
     kinds: Kinds,
     tail: Arc<Tail>,
+    archive: ArchiveReader<PostgresCatalogue>,
     limits: Limits,
     stop: CancellationToken,
 }
@@ -60,7 +65,8 @@ impl PostgresStore {
         tokio::spawn(writer.run(queue));
         let stop = CancellationToken::new();
         tokio::spawn(listen::follow(readers.clone(), head.clone(), limits.shared_poll, stop.clone()));
-        Ok(Self { readers, jobs, head, kinds, tail, limits, stop })
+        let archive = ArchiveReader::new(PostgresCatalogue::new(readers.clone()));
+        Ok(Self { readers, jobs, head, kinds, tail, archive, limits, stop })
     }
 
     /// Finishes what is queued and closes every connection; later calls fail as unavailable.
@@ -168,13 +174,21 @@ impl EventStore for PostgresStore {
         after: Version,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        rows::read_stream(&self.readers, &self.kinds, stream, after, limit.min(self.limits.read_events_max)).await
+        let limit = limit.min(self.limits.read_events_max);
+        let rows = || rows::read_stream(&self.readers, &self.kinds, stream, after, limit);
+        self.archive.stream_after(stream, after, limit, rows).await
     }
 
     async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
         let mut found = Vec::with_capacity(streams.len());
         for some in streams.chunks(self.limits.read_streams_max.max(1)) {
-            found.append(&mut rows::read_streams(&self.readers, &self.kinds, some).await?);
+            let read = rows::read_streams(&self.readers, &self.kinds, some).await?;
+            for (name, events) in some.iter().zip(read) {
+                found.push(match events {
+                    Some(events) => events,
+                    None => whole_stream(self, name, self.limits.read_events_max).await?,
+                });
+            }
         }
         Ok(found)
     }
@@ -184,7 +198,8 @@ impl EventStore for PostgresStore {
         if let Some(events) = self.tail.after(after, limit) {
             return Ok(events);
         }
-        rows::read_all(&self.readers, &self.kinds, after, limit).await
+        let rows = |from, room| rows::read_all(&self.readers, &self.kinds, from, room);
+        self.archive.log_after(after, limit, rows).await
     }
 
     async fn head(&self) -> Result<Position, StoreError> {

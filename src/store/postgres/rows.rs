@@ -5,11 +5,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
-use sqlx::{PgPool, Row};
+use sqlx::{PgPool, Row, ValueRef};
 use uuid::Uuid;
 
 use crate::events::envelope::{Actor, ActorKind, Metadata, Position, RecordedEvent, StreamEvent, StreamName, Version};
 use crate::store::StoreError;
+use crate::store::archive::{StreamRows, is_unbroken};
 use crate::store::kinds::Kinds;
 use crate::store::sql::is_connection_loss;
 
@@ -28,18 +29,21 @@ const READ_ALL: &str = concat!(
      WHERE e.position > $1 ORDER BY e.position LIMIT $2"
 );
 
+/// With the version of the stream at that moment, which tells rows that are archived from rows that never were; so a stream
+/// without rows is one row without an event.
 const READ_STREAM: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM events e WHERE e.stream_id = (SELECT stream_id FROM streams WHERE name = $1) AND e.version > $2 \
-     ORDER BY e.version LIMIT $3"
+    ", s.version FROM streams s LEFT JOIN LATERAL (SELECT * FROM events WHERE stream_id = s.stream_id AND version > $2 \
+     ORDER BY version LIMIT $3) e ON true WHERE s.name = $1"
 );
 
 /// Each column costs as much as a small row does, so there are no more of them than a fold needs. A list of names looks
-/// short to the planner, as it is.
+/// short to the planner, as it is. A stream whose rows are all archived is one row without an event: as rows go in their
+/// order, those that a stream has are its newest.
 const READ_STREAMS: &str = "SELECT w.place - 1, e.version, e.kind_id, e.event_id, e.payload \
      FROM unnest($1::text[]) WITH ORDINALITY AS w (name, place) JOIN streams s ON s.name = w.name \
-     JOIN events e ON e.stream_id = s.stream_id";
+     LEFT JOIN events e ON e.stream_id = s.stream_id";
 
 /// Learns the types that another process has added.
 async fn refresh(kinds: &Kinds, readers: &PgPool) -> Result<(), StoreError> {
@@ -53,7 +57,7 @@ async fn refresh(kinds: &Kinds, readers: &PgPool) -> Result<(), StoreError> {
 }
 
 /// Reads rows; a connection that died in the pool is replaced, a few times.
-async fn fetch<'q>(
+pub(super) async fn fetch<'q>(
     readers: &PgPool,
     make: impl Fn() -> Query<'q, Postgres, PgArguments> + Send,
 ) -> Result<Vec<PgRow>, StoreError> {
@@ -162,38 +166,60 @@ pub(super) async fn read_all(
     events(readers, kinds, rows, |row| stored_name(get(row, 14)?)).await
 }
 
+/// Rows of a stream after a version.
 pub(super) async fn read_stream(
     readers: &PgPool,
     kinds: &Kinds,
     stream: &StreamName,
     after: Version,
     limit: usize,
-) -> Result<Vec<RecordedEvent>, StoreError> {
+) -> Result<StreamRows, StoreError> {
     let query = || sqlx::query(READ_STREAM).bind(stream.as_str()).bind(signed(after)).bind(signed(limit as u64));
-    let rows = fetch(readers, query).await?;
-    events(readers, kinds, rows, |_| Ok(stream.clone())).await
+    let mut rows = fetch(readers, query).await?;
+    let version = rows.first().map_or(Ok(0), |row| unsigned(row, 14))?;
+    if rows.first().is_some_and(is_without_event) {
+        rows.clear();
+    }
+    let mut events = events(readers, kinds, rows, |_| Ok(stream.clone())).await?;
+    events.sort_unstable_by_key(|event| event.version);
+    Ok(StreamRows { events, version: Some(version) })
 }
 
+/// Whether a stream was found and no event of it.
+fn is_without_event(row: &PgRow) -> bool {
+    row.try_get_raw(1).is_ok_and(|version| version.is_null())
+}
+
+/// Whole streams; none in the place of one of which a part is archived.
 pub(super) async fn read_streams(
     readers: &PgPool,
     kinds: &Kinds,
     streams: &[StreamName],
-) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
+) -> Result<Vec<Option<Vec<StreamEvent>>>, StoreError> {
     let names: Vec<&str> = streams.iter().map(StreamName::as_str).collect();
     let rows = fetch(readers, || sqlx::query(READ_STREAMS).bind(names.clone())).await?;
-    let mut found = vec![Vec::new(); streams.len()];
+    let mut found = vec![Some(Vec::new()); streams.len()];
     for row in rows {
+        let place = usize::try_from(unsigned(&row, 0)?).ok().and_then(|place| found.get_mut(place));
+        let stream = place.ok_or_else(|| StoreError::Corrupt("a stream that nobody asked for".to_owned()))?;
+        if is_without_event(&row) {
+            *stream = None;
+            continue;
+        }
         let event = StreamEvent {
             version: unsigned(&row, 1)?,
             event_id: get(&row, 3)?,
             event_type: kind(readers, kinds, get::<i16>(&row, 2)?.into()).await?,
             payload: get::<Option<&str>>(&row, 4)?.unwrap_or_default().into(),
         };
-        let place = usize::try_from(unsigned(&row, 0)?).ok().and_then(|place| found.get_mut(place));
-        place.ok_or_else(|| StoreError::Corrupt("a stream that nobody asked for".to_owned()))?.push(event);
+        stream.get_or_insert_default().push(event);
     }
     for stream in &mut found {
-        stream.sort_unstable_by_key(|event: &StreamEvent| event.version);
+        let Some(events) = stream else { continue };
+        events.sort_unstable_by_key(|event| event.version);
+        if !is_unbroken(0, events.iter().map(|event| event.version)) {
+            *stream = None;
+        }
     }
     Ok(found)
 }

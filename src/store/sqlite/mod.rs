@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use archive::{Archive, ArchiveError, ArchiveFaults, ArchiveStep, Archived, MonthOf, Planned};
+pub(super) use archive::SqliteArchive;
 pub use backup::{Backup, BackupError, BackupFile, backup, restore};
 pub(super) use connection::connect;
 pub(super) use copy::SqliteCopy;
@@ -28,10 +28,11 @@ pub use inspect::{Inspection, inspect_log, inspect_read};
 pub use open::DatabaseFiles;
 pub(super) use open::{Access, options, read_pool, run_migrations};
 
-use self::archive::ArchiveReader;
+use self::archive::SqliteCatalogue;
 use self::connection::Readers;
 pub(super) use self::writer::shrink;
 use self::writer::{Job, Outcomes, Writer};
+use super::archive::{ArchiveReader, StreamRows, is_unbroken, whole_stream};
 use super::kinds::Kinds;
 use super::prepare::Prepared;
 use super::tail::Tail;
@@ -41,14 +42,6 @@ use super::{
 use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
 use crate::limits::Limits;
 
-/// How often a stream is read anew because rows went into the archive meanwhile.
-const STREAM_READS_MAX: usize = 3;
-
-/// Whether numbers go on one by one after another.
-fn is_unbroken(after: u64, numbers: impl Iterator<Item = u64>) -> bool {
-    (after + 1..).zip(numbers).all(|(expected, found)| expected == found)
-}
-
 /// A log in an `SQLite` file.
 pub struct SqliteStore {
     path: PathBuf,
@@ -57,7 +50,7 @@ pub struct SqliteStore {
     head: watch::Receiver<Position>,
     kinds: Kinds,
     tail: Arc<Tail>,
-    archive: ArchiveReader,
+    archive: ArchiveReader<SqliteCatalogue>,
     limits: Limits,
 }
 
@@ -74,7 +67,7 @@ impl SqliteStore {
         // It ends when the store is closed, or when nobody has it any more.
         let thread = std::thread::Builder::new().name("log-writer".to_owned());
         thread.spawn(move || writer.run(queue)).map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
-        let archive = ArchiveReader::new(path, &limits);
+        let archive = ArchiveReader::new(SqliteCatalogue::new(path, &limits));
         Ok(Self { path: path.to_owned(), readers, jobs, head, kinds, tail, archive, limits })
     }
 
@@ -91,68 +84,7 @@ impl SqliteStore {
             let _ = closed.await;
         }
         self.readers.close();
-        self.archive.close().await;
-    }
-
-    /// Events of the log after a position. Positions have no holes, so a gap in the rows is what was archived: the index of
-    /// the archive is read after the rows, and a row goes only once it is in that index.
-    async fn log_after(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
-        let mut found: Vec<RecordedEvent> = Vec::new();
-        loop {
-            let from = found.last().map_or(after, |last| last.position);
-            let (kinds, room) = (self.kinds.clone(), limit - found.len());
-            let read = self.readers.read(move |connection| rows::read_all(connection, &kinds, from, room));
-            let mut rows = read.await?;
-            if !is_unbroken(from.as_seq(), rows.iter().map(|row| row.position.as_seq())) {
-                let archived = self.archive.after(from, room).await?;
-                if !archived.is_empty() {
-                    found.extend(archived);
-                    if found.len() >= limit {
-                        return Ok(found);
-                    }
-                    continue;
-                }
-            }
-            found.append(&mut rows);
-            return Ok(found);
-        }
-    }
-
-    /// Events of a stream after a version. The newest one is always among the rows, so a gap before it is what was archived.
-    async fn stream_after(
-        &self,
-        stream: &StreamName,
-        after: Version,
-        limit: usize,
-    ) -> Result<Vec<RecordedEvent>, StoreError> {
-        for _ in 0..STREAM_READS_MAX {
-            let (kinds, name) = (self.kinds.clone(), stream.clone());
-            let read = self.readers.read(move |connection| rows::read_stream(connection, &kinds, &name, after, limit));
-            let rows = read.await?;
-            if is_unbroken(after, rows.iter().map(|row| row.version)) {
-                return Ok(rows);
-            }
-            let mut found = self.archive.of_stream(stream, after, limit).await?;
-            let up_to = found.last().map_or(after, |last| last.version);
-            found.extend(rows.into_iter().filter(|row| row.version > up_to));
-            found.truncate(limit);
-            // Rows may have gone into a further segment between the two reads; then they are found there.
-            if is_unbroken(after, found.iter().map(|event| event.version)) {
-                return Ok(found);
-            }
-        }
-        Err(StoreError::Corrupt(format!("versions of the stream {stream} after {after} are missing")))
-    }
-
-    async fn whole_stream(&self, stream: &StreamName) -> Result<Vec<StreamEvent>, StoreError> {
-        let mut events: Vec<StreamEvent> = Vec::new();
-        loop {
-            let page = self.stream_after(stream, events.len() as Version, self.limits.read_events_max).await?;
-            events.extend(page.iter().map(StreamEvent::from));
-            if page.len() < self.limits.read_events_max {
-                return Ok(events);
-            }
-        }
+        self.archive.catalogue().close().await;
     }
 
     /// Hands appends to the writer in pieces of at most a group, and collects the outcomes in order.
@@ -241,7 +173,14 @@ impl EventStore for SqliteStore {
         after: Version,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        self.stream_after(stream, after, limit.min(self.limits.read_events_max)).await
+        let limit = limit.min(self.limits.read_events_max);
+        let rows = || async move {
+            let (kinds, name) = (self.kinds.clone(), stream.clone());
+            let read = self.readers.read(move |connection| rows::read_stream(connection, &kinds, &name, after, limit));
+            // The newest event of a stream stays among the rows.
+            Ok(StreamRows { events: read.await?, version: None })
+        };
+        self.archive.stream_after(stream, after, limit, rows).await
     }
 
     async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
@@ -251,7 +190,7 @@ impl EventStore for SqliteStore {
             let read = self.readers.read(move |connection| rows::read_streams(connection, &kinds, &names));
             for (name, mut events) in some.iter().zip(read.await?) {
                 if !is_unbroken(0, events.iter().map(|event| event.version)) {
-                    events = self.whole_stream(name).await?;
+                    events = whole_stream(self, name, self.limits.read_events_max).await?;
                 }
                 found.push(events);
             }
@@ -264,7 +203,11 @@ impl EventStore for SqliteStore {
         if let Some(events) = self.tail.after(after, limit) {
             return Ok(events);
         }
-        self.log_after(after, limit).await
+        let rows = |from, room| {
+            let kinds = self.kinds.clone();
+            self.readers.read(move |connection| rows::read_all(connection, &kinds, from, room))
+        };
+        self.archive.log_after(after, limit, rows).await
     }
 
     async fn head(&self) -> Result<Position, StoreError> {

@@ -2,10 +2,13 @@
 
 use assert_cmd::Command;
 use serde_json::Value;
-use sqlx::ConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
+use sluice::limits::Limits;
+use sluice::store::address::Database;
+use sluice::store::sql::ReadDb;
+use sqlx::Row;
 
 use super::{Fixture, failure};
+use crate::support::database::{connect, database, drop_read_models, on_postgres};
 use crate::support::server::TestServer;
 
 /// Runs on the database's own clock.
@@ -23,8 +26,8 @@ pub fn json(fixture: &Fixture, arguments: &[&str]) -> Value {
 /// A database whose log goes from March to June.
 pub async fn with_months() -> Fixture {
     let fixture = Fixture::new();
-    let log = fixture.folder.path().join("sluice.db");
-    let server = TestServer::customized(|options| (options.database, options.event_store) = (log.into(), None)).await;
+    let log = database_of(&fixture);
+    let server = TestServer::customized(|options| (options.database, options.event_store) = (log, None)).await;
     server.policy(|_| ()).await;
     for (to, amount, date) in [
         ("2026-04-10T12:00:00Z", "850", "2026-04-09T00:00:00Z"),
@@ -36,6 +39,37 @@ pub async fn with_months() -> Fixture {
     }
     server.stop().await;
     fixture
+}
+
+fn database_of(fixture: &Fixture) -> Database {
+    database(&fixture.folder.path().join("sluice.db"))
+}
+
+/// Changes one byte of a segment.
+async fn damage(fixture: &Fixture, listed: &Value, number: usize) {
+    let file = listed["segments"][number]["file"].as_str().unwrap();
+    if let Database::Postgres(url) = database_of(fixture) {
+        let mut raw = connect(&url).await;
+        let damage = "UPDATE sluice.segment_files SET content = set_byte(content, 100, get_byte(content, 100) # 1) \
+                      WHERE byte_offset = 0 AND file = $1";
+        sqlx::raw_sql("SET session_replication_role = replica").execute(&mut raw).await.unwrap();
+        sqlx::query(damage).bind(file).execute(&mut raw).await.unwrap();
+        return;
+    }
+    let file = std::path::Path::new(listed["folder"].as_str().unwrap()).join(file);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+}
+
+/// How many bytes there are of a segment.
+async fn length(fixture: &Fixture, listed: &Value, file: &str) -> u64 {
+    let Database::Postgres(url) = database_of(fixture) else {
+        let folder = std::path::Path::new(listed["folder"].as_str().unwrap());
+        return std::fs::metadata(folder.join(file)).unwrap().len();
+    };
+    let length = sqlx::query("SELECT sum(length(content)) FROM sluice.segment_files WHERE file = $1").bind(file);
+    length.fetch_one(&mut connect(&url).await).await.unwrap().get::<i64, _>(0).unsigned_abs()
 }
 
 fn shown(fixture: &Fixture) -> Vec<Value> {
@@ -60,11 +94,13 @@ async fn months_are_archived_listed_verified_and_still_read() {
     assert!(done["rows_removed"].as_u64().unwrap() > 0);
     let listed = json(&fixture, &["store", "segments"]);
     assert_eq!(listed["segments"], done["segments"]);
-    let folder = std::path::Path::new(listed["folder"].as_str().unwrap());
+    assert_eq!(listed["folder"].is_null(), on_postgres());
     for segment in listed["segments"].as_array().unwrap() {
-        let file = std::fs::metadata(folder.join(segment["file"].as_str().unwrap())).unwrap();
-        assert_eq!(segment["bytes"], file.len());
+        assert_eq!(segment["bytes"], length(&fixture, &listed, segment["file"].as_str().unwrap()).await);
     }
+    let table = on(&fixture, &["store", "segments"]).assert().success();
+    let place = if on_postgres() { "2 segments in the database" } else { "2 segments in /" };
+    assert!(String::from_utf8_lossy(&table.get_output().stdout).starts_with(place));
     let table = on(&fixture, &["store", "verify"]).assert().success();
     let sound = String::from_utf8_lossy(&table.get_output().stdout).into_owned();
     assert!(sound.starts_with("2 segments with ") && sound.trim_end().ends_with(": sound"), "{sound}");
@@ -72,21 +108,16 @@ async fn months_are_archived_listed_verified_and_still_read() {
 
     on(&fixture, &["projections", "rebuild"]).assert().success();
     assert_eq!(shown(&fixture), before);
-    for file in ["sluice-read.db", "sluice-read.db-wal", "sluice-read.db-shm"] {
-        drop(std::fs::remove_file(fixture.folder.path().join(file)));
-    }
+    drop_read_models(&database_of(&fixture)).await;
     // What reactions had done is not remembered there, so they evaluate again; what was used is the same.
     on(&fixture, &["cleanup_slurm_logs", "--dry-run"]).assert().success();
     let used = |all: &[Value]| {
         let resources = all[0]["resources"].as_array().unwrap();
         resources.iter().map(|resource| resource["usage_percentage"].clone()).collect::<Vec<_>>()
     };
-    assert_eq!(used(&shown(&fixture)), used(&before), "made again from files and database");
+    assert_eq!(used(&shown(&fixture)), used(&before), "made again from segments and rows");
 
-    let file = folder.join(listed["segments"][0]["file"].as_str().unwrap());
-    let mut bytes = std::fs::read(&file).unwrap();
-    bytes[100] ^= 1;
-    std::fs::write(&file, bytes).unwrap();
+    damage(&fixture, &listed, 0).await;
     let (status, said) = failure(&mut on(&fixture, &["store", "verify"]));
     assert_eq!(status, 1);
     assert!(said.contains("is damaged"), "{said}");
@@ -100,11 +131,13 @@ async fn what_cannot_be_archived_is_said() {
     let (status, said) = failure(&mut on(&fixture, &["store", "archive", "--before", "May"]));
     assert!(status == 2 && said.contains("--before"), "{said}");
 
-    let read = fixture.folder.path().join("sluice-read.db");
-    let mut read = SqliteConnectOptions::new().filename(read).connect().await.unwrap();
+    let read = ReadDb::open_read(&database_of(&fixture), &Limits::default()).await.unwrap();
     let stale = "INSERT INTO consumers (name, building, epoch, position_hi, position_lo, updated_at) VALUES \
                  ('retired', 0, 1, 3, 0, 0)";
-    sqlx::query(stale).execute(&mut read).await.unwrap();
+    let mut tx = read.begin().await.unwrap();
+    tx.execute(stale, &[]).await.unwrap();
+    tx.commit().await.unwrap();
+    read.close().await;
     let (status, said) = failure(&mut on(&fixture, &["store", "archive", "--before", "2026-05"]));
     assert_eq!(status, 1);
     assert!(said.contains("retired (at 3)") && said.contains("--ignore"), "{said}");

@@ -1,95 +1,22 @@
 //! The archive: old months leave the database, nobody who reads the log notices, and a crash at any step loses nothing.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use sluice::events::envelope::{Position, RecordedEvent, StreamEvent};
-use sluice::limits::Limits;
+use sluice::store::address::Database;
+use sluice::store::archive::{Archive, ArchiveError, ArchiveStep, Archived};
 use sluice::store::consumer::ConsumerLoop;
-use sluice::store::sqlite::{Archive, ArchiveError, ArchiveStep, Archived, SqliteStore};
-use sluice::store::{EventStore, ExpectedVersion, Now, StoreError};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection};
+use sluice::store::copy::copy;
+use sluice::store::postgres::PostgresStore;
+use sluice::store::sqlite::SqliteStore;
+use sluice::store::{EventStore, ExpectedVersion, StoreError};
+use sqlx::Row;
 
-use super::support::{
-    Ledger, Site, decode, event, events, expected_ledger, ids, ledger, small_limits, start, stream, ticking,
-};
-
-/// A log over four months: `steady-1` goes on all the time, `early-1` ends in the first month, `late-1` begins in the last.
-struct Old {
-    site: Site,
-    store: SqliteStore,
-}
-
-fn instant(text: &str) -> DateTime<Utc> {
-    text.parse().unwrap()
-}
-
-/// The months of a site whose clock is UTC.
-fn month_of(at: DateTime<Utc>) -> (String, DateTime<Utc>) {
-    let (year, month) = (at.year(), at.month());
-    let (next_year, next) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
-    (format!("{year}-{month:02}"), instant(&format!("{next_year}-{next:02}-01T00:00:00Z")))
-}
-
-impl Old {
-    async fn new() -> Self {
-        let site = Site::new(Limits { read_events_max: 500, ..small_limits() });
-        let clock = Arc::new(AtomicI64::new(instant("2024-11-01T00:00:00Z").timestamp()));
-        let now: Now = {
-            let clock = Arc::clone(&clock);
-            Arc::new(move || DateTime::from_timestamp(clock.load(Ordering::Relaxed), 0).unwrap())
-        };
-        let store = SqliteStore::open(&site.log_path(), now, site.limits.clone()).await.unwrap();
-        let mut number = 0;
-        for month in 0..4_i64 {
-            for day in 0..28 {
-                let at = instant("2024-11-01T00:00:00Z") + TimeDelta::days(month * 30 + day);
-                clock.store(at.timestamp(), Ordering::Relaxed);
-                let mut streams = vec![("steady-1", 3)];
-                streams.extend((month == 0).then_some(("early-1", 2)));
-                streams.extend((month == 3).then_some(("late-1", 1)));
-                streams.push((["a-1", "a-2", "a-3"][usize::try_from(day % 3).unwrap()], 1));
-                for (name, count) in streams {
-                    store.append(&stream(name), ExpectedVersion::Any, events(number..number + count)).await.unwrap();
-                    number += count;
-                }
-            }
-        }
-        Self { site, store }
-    }
-
-    async fn archive(&self) -> Archive {
-        Archive::open(&self.site.log_path(), self.site.limits.clone()).await.unwrap().with_segment_events_max(60)
-    }
-
-    async fn run(&self, archive: &Archive, before: &str) -> Result<Archived, ArchiveError> {
-        let planned = archive.plan(instant(before), &month_of).await?;
-        archive.run(&planned, &ticking(), |_| ()).await
-    }
-
-    /// Rows that the database holds.
-    async fn rows(&self) -> i64 {
-        let row = sqlx::query("SELECT count(*) FROM events").fetch_one(&mut self.raw().await).await.unwrap();
-        row.get(0)
-    }
-
-    async fn raw(&self) -> SqliteConnection {
-        SqliteConnectOptions::new().filename(self.site.log_path()).connect().await.unwrap()
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        let folder = self.site.log_path().with_file_name("site-archive");
-        let Ok(folder) = std::fs::read_dir(folder) else { return Vec::new() };
-        let mut files: Vec<PathBuf> = folder.map(|file| file.unwrap().path()).collect();
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "zst"));
-        files.sort();
-        files
-    }
-}
+use super::old_log::{Old, instant, month_of, stop_at};
+use super::support::{Ledger, decode, event, expected_ledger, ids, ledger, start, stream, ticking};
+use crate::support::database::{connect, on_postgres, postgres, server};
 
 /// Everything that can be read, in every way.
 async fn everything(store: &dyn EventStore) -> (Vec<RecordedEvent>, Vec<Vec<RecordedEvent>>, Vec<Vec<StreamEvent>>) {
@@ -123,7 +50,7 @@ async fn everything(store: &dyn EventStore) -> (Vec<RecordedEvent>, Vec<Vec<Reco
 #[tokio::test]
 async fn old_months_leave_the_database_and_no_reader_notices() {
     let old = Old::new().await;
-    let before = everything(&old.store).await;
+    let before = everything(&*old.store).await;
     let rows = old.rows().await;
     assert_eq!(rows, i64::try_from(before.0.len()).unwrap());
 
@@ -133,16 +60,17 @@ async fn old_months_leave_the_database_and_no_reader_notices() {
     assert_eq!(months, ["2024-11", "2024-11", "2024-11", "2024-12", "2024-12"], "by month, and of bounded size");
     assert_eq!(planned[0].first, 1);
     assert!(planned.windows(2).all(|two| two[0].last + 1 == two[1].first));
-    assert_eq!((old.rows().await, old.files().len()), (rows, 0), "a plan changes nothing");
+    assert_eq!((old.rows().await, old.files().await.len()), (rows, 0), "a plan changes nothing");
 
     let archived = archive.run(&planned, &ticking(), |_| ()).await.unwrap();
     let gone: u64 = planned.iter().map(|piece| piece.events).sum();
-    // Of the archived events, only `early-1` has its newest here; the others go on.
-    assert_eq!(archived.removed, gone - 1);
-    assert_eq!(old.rows().await, rows - i64::try_from(gone).unwrap() + 1);
-    assert_eq!(everything(&old.store).await, before, "the process that had it open");
-    let other = old.site.log().await;
-    assert_eq!(everything(&other).await, before, "and another one");
+    // Of the archived events, only `early-1` has its newest here, which stays in a file; the others go on.
+    let stays = u64::from(!on_postgres());
+    assert_eq!(archived.removed, gone - stays);
+    assert_eq!(old.rows().await, rows - i64::try_from(gone - stays).unwrap());
+    assert_eq!(everything(&*old.store).await, before, "the process that had it open");
+    let other = old.site.store().await;
+    assert_eq!(everything(&*other).await, before, "and another one");
     assert_eq!(archive.verify(|_| ()).await.unwrap(), archived.segments);
 
     // Every place to begin, every length.
@@ -164,7 +92,7 @@ async fn streams_go_on_after_their_beginning_is_archived() {
     let archive = old.archive().await;
     old.run(&archive, "2025-02-01T00:00:00Z").await.unwrap();
     for name in ["steady-1", "early-1", "a-1"] {
-        let store = old.site.log().await;
+        let store = old.site.store().await;
         let there = store.read_stream(&stream(name), 0, 500).await.unwrap();
         let (version, first) = (there.len() as u64, event(9_000));
         let conflict = store.append(&stream(name), ExpectedVersion::NoStream, vec![first.clone()]).await;
@@ -177,13 +105,12 @@ async fn streams_go_on_after_their_beginning_is_archived() {
             version + 1
         );
         assert_eq!(ids(&store.read_stream(&stream(name), version, 5).await.unwrap()), [9_000]);
-        store.close().await;
     }
     // What was the newest of its stream before is not any more, and goes with the next run.
-    let before = everything(&old.store).await;
+    let before = everything(&*old.store).await;
     let again = old.run(&archive, "2025-02-01T00:00:00Z").await.unwrap();
-    assert_eq!((again.segments.len(), again.removed), (0, 1));
-    assert_eq!(everything(&old.site.log().await).await, before);
+    assert_eq!((again.segments.len(), again.removed), (0, u64::from(!on_postgres())));
+    assert_eq!(everything(&*old.site.store().await).await, before);
 }
 
 #[tokio::test]
@@ -192,18 +119,17 @@ async fn a_crash_after_any_step_loses_nothing_and_is_taken_up() {
     for step in [Writing, Written, Named, Verified, Recorded, Removing] {
         for survived in [0, 2] {
             let old = Old::new().await;
-            let before = everything(&old.store).await;
-            let passed = AtomicUsize::new(0);
-            let faults = Arc::new(move |at| at == step && passed.fetch_add(1, Ordering::Relaxed) == survived);
+            let before = everything(&*old.store).await;
+            let faults = stop_at(step, survived);
             let crash = old.run(&old.archive().await.with_faults(faults), "2025-02-01T00:00:00Z").await;
             let removals = step == Removing && survived > 0;
             assert!(removals || matches!(crash, Err(ArchiveError::Injected(at)) if at == step), "{step:?}: {crash:?}");
-            assert_eq!(everything(&old.site.log().await).await, before, "{step:?} {survived}");
+            assert_eq!(everything(&*old.site.store().await).await, before, "{step:?} {survived}");
             let archive = old.archive().await;
             old.run(&archive, "2025-02-01T00:00:00Z").await.unwrap();
-            assert_eq!(everything(&old.store).await, before, "{step:?} {survived}: taken up");
+            assert_eq!(everything(&*old.store).await, before, "{step:?} {survived}: taken up");
             let segments = archive.verify(|_| ()).await.unwrap();
-            assert_eq!(old.files().len(), segments.len(), "{step:?} {survived}: each file once");
+            assert_eq!(old.files().await.len(), segments.len(), "{step:?} {survived}: each file once");
             let last = before.0.iter().rfind(|event| event.recorded_at < instant("2025-02-01T00:00:00Z")).unwrap();
             assert_eq!(segments.last().unwrap().facts.last, last.position.as_seq());
         }
@@ -213,8 +139,8 @@ async fn a_crash_after_any_step_loses_nothing_and_is_taken_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_reads_while_rows_go_sees_the_whole_log_and_who_writes_is_not_refused() {
     let old = Old::new().await;
-    let before = everything(&old.store).await.0;
-    let store: Arc<dyn EventStore> = Arc::new(old.site.log().await);
+    let before = everything(&*old.store).await.0;
+    let store = old.site.store().await;
     let done = Arc::new(AtomicBool::new(false));
     let reader = tokio::spawn({
         let (store, done, before) = (Arc::clone(&store), Arc::clone(&done), before.clone());
@@ -250,44 +176,90 @@ async fn who_reads_while_rows_go_sees_the_whole_log_and_who_writes_is_not_refuse
 async fn consumers_are_rebuilt_from_segments() {
     let old = Old::new().await;
     old.run(&old.archive().await, "2025-02-01T00:00:00Z").await.unwrap();
-    let (store, db): (Arc<dyn EventStore>, _) = (Arc::new(old.site.log().await), old.site.read_db().await);
+    let (store, db) = (old.site.store().await, old.site.read_db().await);
     let feed = ConsumerLoop::new(Arc::clone(&store), db.clone(), decode, ticking(), old.site.limits.clone());
     feed.with(Ledger::new()).settle().await.unwrap();
     let expected = expected_ledger(&*store).await;
-    assert_eq!(expected.len(), everything(&old.store).await.0.len());
+    assert_eq!(expected.len(), everything(&*old.store).await.0.len());
     assert_eq!(ledger(&db).await, expected);
+}
+
+/// What nobody may do with the tables in a file.
+const FORBIDDEN: [&str; 16] = [
+    "DELETE FROM events",
+    "DELETE FROM events WHERE position = (SELECT max(last_position) + 1 FROM segments)",
+    "DELETE FROM events WHERE position <= (SELECT max(last_position) FROM segments)",
+    "UPDATE events SET payload = NULL, salt = NULL WHERE position <= (SELECT max(last_position) FROM segments)",
+    "INSERT INTO events SELECT 1, stream_id, 9999, kind_id, event_id, occurred_at, recorded_at, actor_kind, actor_id, \
+     correlation_id, causation_id, reason, payload, salt, commitment FROM events LIMIT 1",
+    "INSERT INTO events SELECT 99999, stream_id, 1, kind_id, event_id, occurred_at, recorded_at, actor_kind, actor_id, \
+     correlation_id, causation_id, reason, payload, salt, commitment FROM events WHERE stream_id = 1 LIMIT 1",
+    "UPDATE segments SET last_position = 99999",
+    "DELETE FROM segments",
+    "INSERT INTO segments SELECT 99, month, 1, 99999, events, 'x', 0, 0, rows_sha256, file_sha256, 0 FROM segments LIMIT 1",
+    "UPDATE segment_frames SET byte_offset = 0",
+    "DELETE FROM segment_frames",
+    "REPLACE INTO segment_frames SELECT * FROM segment_frames",
+    "UPDATE archived_events SET position = 1",
+    "DELETE FROM archived_events",
+    "REPLACE INTO archived_events SELECT * FROM archived_events",
+    "INSERT INTO archived_events VALUES (1, 99999, 99999)",
+];
+
+/// And on a server.
+const FORBIDDEN_ON_A_SERVER: [&str; 20] = [
+    "DELETE FROM events",
+    "DELETE FROM events WHERE position = (SELECT max(last_position) + 1 FROM segments)",
+    "DELETE FROM events_64",
+    "TRUNCATE events",
+    "TRUNCATE events_64",
+    "UPDATE events SET payload = NULL, salt = NULL WHERE position <= (SELECT max(last_position) FROM segments)",
+    "UPDATE segments SET last_position = 99999",
+    "DELETE FROM segments",
+    "TRUNCATE segments CASCADE",
+    "INSERT INTO segments SELECT 99, month, 1, 99999, events, 'x', 0, 0, rows_sha256, file_sha256, 0 FROM segments LIMIT 1",
+    "UPDATE segment_frames SET byte_offset = 0",
+    "DELETE FROM segment_frames",
+    "TRUNCATE segment_frames",
+    "UPDATE segment_files SET content = ''",
+    "DELETE FROM segment_files",
+    "INSERT INTO segment_files SELECT file, 99999, content FROM segment_files LIMIT 1",
+    "TRUNCATE segment_files",
+    "UPDATE archived_events SET position = 1",
+    "DELETE FROM archived_events",
+    "INSERT INTO archived_events VALUES (1, 99999, 99999)",
+];
+
+fn refused(forbidden: &str, said: &str) {
+    let because = ["append-only", "cannot be changed", "follow one another", "once"];
+    assert!(because.iter().any(|because| said.contains(because)), "{forbidden}: {said}");
 }
 
 #[tokio::test]
 async fn only_what_a_verified_segment_holds_can_go() {
     let old = Old::new().await;
-    old.run(&old.archive().await, "2024-12-01T00:00:00Z").await.unwrap();
-    let mut raw = old.raw().await;
-    for forbidden in [
-        "DELETE FROM events",
-        "DELETE FROM events WHERE position = (SELECT max(last_position) + 1 FROM segments)",
-        "DELETE FROM events WHERE position <= (SELECT max(last_position) FROM segments)",
-        "UPDATE events SET payload = NULL, salt = NULL WHERE position <= (SELECT max(last_position) FROM segments)",
-        "INSERT INTO events SELECT 1, stream_id, 9999, kind_id, event_id, occurred_at, recorded_at, actor_kind, actor_id, \
-         correlation_id, causation_id, reason, payload, salt, commitment FROM events LIMIT 1",
-        "INSERT INTO events SELECT 99999, stream_id, 1, kind_id, event_id, occurred_at, recorded_at, actor_kind, actor_id, \
-         correlation_id, causation_id, reason, payload, salt, commitment FROM events WHERE stream_id = 1 LIMIT 1",
-        "UPDATE segments SET last_position = 99999",
-        "DELETE FROM segments",
-        "INSERT INTO segments SELECT 99, month, 1, 99999, events, 'x', 0, 0, rows_sha256, file_sha256, 0 FROM segments LIMIT 1",
-        "UPDATE segment_frames SET byte_offset = 0",
-        "DELETE FROM segment_frames",
-        "REPLACE INTO segment_frames SELECT * FROM segment_frames",
-        "UPDATE archived_events SET position = 1",
-        "DELETE FROM archived_events",
-        "REPLACE INTO archived_events SELECT * FROM archived_events",
-        "INSERT INTO archived_events VALUES (1, 99999, 99999)",
-    ] {
-        let outcome = sqlx::query(AssertSqlSafe(forbidden)).execute(&mut raw).await;
-        let message = outcome.expect_err(forbidden).to_string();
-        let said = ["append-only", "cannot be changed", "follow one another", "once"];
-        assert!(said.iter().any(|said| message.contains(said)), "{forbidden}: {message}");
+    let before = everything(&*old.store).await;
+    if let Database::Postgres(url) = &old.database {
+        // Of the first segment the rows are still there.
+        let recorded = old.archive().await.with_faults(stop_at(ArchiveStep::Recorded, 0));
+        old.run(&recorded, "2024-12-01T00:00:00Z").await.unwrap_err();
+        let mut raw = connect(url).await;
+        sqlx::raw_sql("SET search_path = sluice").execute(&mut raw).await.unwrap();
+        for forbidden in FORBIDDEN_ON_A_SERVER {
+            let outcome = sqlx::query(forbidden).execute(&mut raw).await;
+            refused(forbidden, &outcome.expect_err(forbidden).to_string());
+        }
+        let dropped = sqlx::query("SELECT * FROM drop_archived_partition()").fetch_all(&mut raw).await.unwrap();
+        assert!(dropped.is_empty(), "a segment does not hold all of the first partition");
+    } else {
+        old.run(&old.archive().await, "2024-12-01T00:00:00Z").await.unwrap();
+        let mut raw = old.raw().await;
+        for forbidden in FORBIDDEN {
+            let outcome = sqlx::query(forbidden).execute(&mut raw).await;
+            refused(forbidden, &outcome.expect_err(forbidden).to_string());
+        }
     }
+    assert_eq!(everything(&*old.store).await, before);
 }
 
 #[tokio::test]
@@ -295,43 +267,53 @@ async fn a_segment_that_is_damaged_or_gone_is_an_error_and_never_a_gap() {
     let old = Old::new().await;
     let archive = old.archive().await;
     old.run(&archive, "2025-01-01T00:00:00Z").await.unwrap();
-    let file = old.files().remove(1);
-    let good = std::fs::read(&file).unwrap();
+    let file = old.files().await.remove(1);
+    let good = old.bytes(&file).await;
     let mut flipped = good.clone();
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
     for bad in [flipped, good[..good.len() - 1].to_vec(), [good.clone(), vec![0]].concat(), Vec::new()] {
-        std::fs::write(&file, &bad).unwrap();
+        old.damage(&file, Some(&bad)).await;
         let verified = archive.verify(|_| ()).await;
         assert!(matches!(&verified, Err(ArchiveError::Segment(_))), "{} bytes: {verified:?}", bad.len());
         if bad.len() <= good.len() {
-            let read = old.site.log().await.read_all(Position::START, 500).await;
+            let read = old.site.store().await.read_all(Position::START, 500).await;
             assert!(matches!(&read, Err(StoreError::Corrupt(why)) if why.contains("2024-11")), "{read:?}");
         }
     }
-    std::fs::remove_file(&file).unwrap();
-    let read = old.site.log().await.read_stream(&stream("steady-1"), 0, 500).await;
+    old.damage(&file, None).await;
+    let read = old.site.store().await.read_stream(&stream("steady-1"), 0, 500).await;
     assert!(matches!(&read, Err(StoreError::Corrupt(why)) if why.contains("backup")), "{read:?}");
     assert!(archive.verify(|_| ()).await.is_err());
-    std::fs::write(&file, &good).unwrap();
+    old.damage(&file, Some(&good)).await;
     archive.verify(|_| ()).await.unwrap();
-    old.site.log().await.read_all(Position::START, 500).await.unwrap();
+    old.site.store().await.read_all(Position::START, 500).await.unwrap();
 }
 
 #[tokio::test]
 async fn one_process_archives_at_a_time_and_a_segment_is_plain_lines() {
     let old = Old::new().await;
     let archive = old.archive().await;
-    let folder = archive.folder().to_owned();
-    std::fs::create_dir_all(&folder).unwrap();
-    let lock = std::fs::File::create(folder.join("lock")).unwrap();
-    lock.lock().unwrap();
+    let (mut file, mut raw) = (None, None);
+    match &old.database {
+        Database::Sqlite(_) => {
+            std::fs::create_dir_all(old.folder()).unwrap();
+            let lock = std::fs::File::create(old.folder().join("lock")).unwrap();
+            lock.lock().unwrap();
+            file = Some(lock);
+        }
+        Database::Postgres(url) => {
+            let mut connection = connect(url).await;
+            sqlx::query("SELECT pg_advisory_lock(7305804402333423)").execute(&mut connection).await.unwrap();
+            raw = Some(connection);
+        }
+    }
     let busy = old.run(&archive, "2024-12-01T00:00:00Z").await;
     assert!(matches!(busy, Err(ArchiveError::Busy(_))), "{busy:?}");
-    drop(lock);
-    let before = everything(&old.store).await.0;
+    drop((file, raw));
+    let before = everything(&*old.store).await.0;
     old.run(&archive, "2024-12-01T00:00:00Z").await.unwrap();
-    let text = zstd::decode_all(std::fs::File::open(&old.files()[0]).unwrap()).unwrap();
+    let text = zstd::decode_all(&*old.bytes(&old.files().await[0]).await).unwrap();
     let text = String::from_utf8(text).unwrap();
     let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!(text.lines().count(), 60);
@@ -339,4 +321,99 @@ async fn one_process_archives_at_a_time_and_a_segment_is_plain_lines() {
     assert_eq!((first["payload"].as_str(), first["version"].as_u64()), (Some("0"), Some(1)));
     assert_eq!(first["event_id"], before[0].event_id.to_string());
     assert!(start() > before[0].recorded_at);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_an_archived_log_has_rows_again_on_either_engine() {
+    let old = Old::new().await;
+    let before = everything(&*old.store).await;
+    old.run(&old.archive().await, "2025-02-01T00:00:00Z").await.unwrap();
+    let file = |name: &str| old.site.log_path().with_file_name(name);
+    let mut ways = vec![Database::from(file("copy.db"))];
+    if server().is_some() {
+        ways.push(postgres(&file("copy-on-server.db")));
+        ways.push(Database::from(file("and-back.db")));
+    }
+    let mut from = old.database.clone();
+    for to in ways {
+        let copied = copy(&from, &to, &old.site.limits, |_| ()).await.unwrap();
+        assert_eq!(copied.events, before.0.len() as u64, "{from} to {to}");
+        let store: Arc<dyn EventStore> = match &to {
+            Database::Sqlite(log) => {
+                Arc::new(SqliteStore::open(log, ticking(), old.site.limits.clone()).await.unwrap())
+            }
+            Database::Postgres(url) => {
+                Arc::new(PostgresStore::open(url, ticking(), old.site.limits.clone()).await.unwrap())
+            }
+        };
+        assert_eq!(everything(&*store).await, before, "{from} to {to}");
+        let archive = Archive::open(&to, old.site.limits.clone()).await.unwrap();
+        assert_eq!(archive.segments().await.unwrap(), []);
+        // It can be archived in its turn, and copied from there.
+        let planned = archive.plan(instant("2025-01-01T00:00:00Z"), &month_of).await.unwrap();
+        archive.run(&planned, &ticking(), |_| ()).await.unwrap();
+        archive.verify(|_| ()).await.unwrap();
+        from = to;
+    }
+}
+
+/// Names of the partitions of the log on a server.
+async fn partitions(url: &str) -> Vec<String> {
+    let names = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+                 WHERE i.inhparent = 'sluice.events'::regclass ORDER BY c.oid";
+    let names = sqlx::query(names).fetch_all(&mut connect(url).await).await.unwrap();
+    names.iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn a_full_partition_goes_as_a_table_and_its_rows_one_by_one_while_somebody_reads_it() {
+    let old = Old::new().await;
+    let Database::Postgres(url) = &old.database else { return };
+    let before = everything(&*old.store).await;
+    let all = partitions(url).await;
+    assert!(all.len() > 8 && all[0] == "events_0", "{all:?}");
+    // A dump holds such a lock until its end.
+    let mut dump = connect(url).await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE sluice.events_64 IN ACCESS SHARE MODE").execute(&mut dump).await.unwrap();
+    let archived = old.run(&old.archive().await, "2025-01-01T00:00:00Z").await.unwrap();
+    assert_eq!(partitions(url).await, all[1..], "the first one went, the second one is read");
+    assert_eq!(old.number("SELECT count(*) FROM events_64").await, 0);
+    assert_eq!(archived.removed, archived.segments.iter().map(|segment| segment.facts.events).sum::<u64>());
+    assert_eq!(everything(&*old.store).await, before);
+    sqlx::raw_sql("ROLLBACK").execute(&mut dump).await.unwrap();
+    let again = old.run(&old.archive().await, "2025-01-01T00:00:00Z").await.unwrap();
+    assert_eq!(again.removed, 0, "only empty tables went");
+    let left = partitions(url).await;
+    assert!(left.len() < all.len() - 2 && all.ends_with(&left), "{left:?}");
+    assert_eq!(everything(&*old.site.store().await).await, before);
+}
+
+#[tokio::test]
+async fn where_the_log_ends_a_row_stays_and_the_log_goes_on_after_it() {
+    let old = Old::new().await;
+    let before = everything(&*old.store).await;
+    let archive = old.archive().await;
+    old.run(&archive, "2026-01-01T00:00:00Z").await.unwrap();
+    let kept = old.rows().await;
+    // In a file: the newest of each of the six streams.
+    assert_eq!(kept, if on_postgres() { 1 } else { 6 });
+    let store = old.site.store().await;
+    assert_eq!(everything(&*store).await, before);
+    let end = store.head().await.unwrap();
+    assert_eq!(end.as_seq(), before.0.len() as u64);
+    assert_eq!(store.read_all(end, 10).await.unwrap(), []);
+    for name in ["early-1", "late-1"] {
+        let version = before.0.iter().filter(|event| event.stream == stream(name)).count() as u64;
+        assert_eq!(store.read_stream(&stream(name), version, 10).await.unwrap(), []);
+        let last = store.read_stream(&stream(name), version - 1, 10).await.unwrap();
+        assert_eq!(last.len(), 1, "{name}");
+        let next = vec![event(70_000 + u128::from(version))];
+        store.append(&stream(name), ExpectedVersion::Exact(version), next).await.unwrap();
+    }
+    let nothing = store.read_streams(&[stream("never-1"), stream("early-1")]).await.unwrap();
+    assert_eq!((nothing[0].len(), nothing[1].len()), (0, 57));
+    let after = everything(&*store).await;
+    assert_eq!(after.0[..before.0.len()], before.0);
+    old.run(&archive, "2026-01-01T00:00:00Z").await.unwrap();
+    assert_eq!(everything(&*old.site.store().await).await, after);
 }
