@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sluice::store::archive::Archive;
 
+use crate::store::old_log::{instant, month_of};
 use crate::support::server::{TestServer, USAGES, Who, id};
 
 fn report(amount: &str) -> serde_json::Value {
@@ -151,4 +153,48 @@ async fn next(stream: &mut reqwest::Response) -> (String, String) {
             text.clear();
         }
     }
+}
+
+/// The whole log, in small pages.
+async fn feed(server: &TestServer) -> Vec<Value> {
+    let (mut events, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = server.get(Who::Support, &format!("/api/events/?page_size=7{after}")).await;
+        events.extend(page.expect(200).as_array().unwrap().iter().cloned());
+        let Some(next) = page.headers.get("x-next-position") else { return events };
+        after = format!("&after={}", next.to_str().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn the_feed_does_not_tell_what_is_archived_meanwhile() {
+    let server = TestServer::customized(|options| {
+        options.event_store = None;
+        // So that nothing is answered from memory.
+        (options.limits.tail_events_max, options.limits.books_max) = (1, 1);
+    })
+    .await;
+    server.policy(|_| ()).await;
+    for (to, amount, date) in [
+        ("2026-04-10T12:00:00Z", "850", "2026-04-09T00:00:00Z"),
+        ("2026-05-11T12:00:00Z", "300", "2026-05-10T00:00:00Z"),
+        ("2026-06-02T12:00:00Z", "20", "2026-06-01T00:00:00Z"),
+    ] {
+        server.app.advance_clock(instant(to)).await.unwrap();
+        server.report("climate-hpc1", amount, date).await;
+    }
+    let before = feed(&server).await;
+    let options = &server.app.options;
+    let archive = Archive::open(&options.database, options.limits.clone()).await.unwrap().with_segment_events_max(25);
+    let planned = archive.plan(instant("2026-06-01T00:00:00Z"), &month_of).await.unwrap();
+    let now: sluice::store::Now = std::sync::Arc::new(sluice::clock::real_now);
+    let archived = archive.run(&planned, &now, |_| ()).await.unwrap();
+    assert!(archived.removed > 40 && planned.len() > 2, "{archived:?}");
+    assert_eq!(feed(&server).await, before);
+    server.report("climate-hpc1", "40", "2026-06-02T00:00:00Z").await;
+    let after = feed(&server).await;
+    assert!(after.len() > before.len());
+    assert_eq!(after[..before.len()], before);
+    archive.verify(|_| ()).await.unwrap();
+    server.stop().await;
 }

@@ -7,7 +7,7 @@ mod copy;
 pub mod esdb;
 mod leases;
 mod migrations;
-mod old_log;
+pub mod old_log;
 mod rebuild;
 mod sqlite;
 mod support;
