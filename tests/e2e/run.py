@@ -7,6 +7,8 @@ usage: run.py --sluice BINARY [--only NAME]... [--broker NAME]... [--keep]
   client     the real client through every endpoint of SLURM policies
   emulated   the agent with slurm-emulator: report, slow down, pause, restore
   proxy      the agent with slurm-emulator, behind nginx with TLS (built-in broker; Debian's package nginx-light)
+  balancer   the agent with slurm-emulator, and three processes on one PostgreSQL behind haproxy and nginx with TLS, with a kill
+             and a database that goes away (built-in broker; Debian's packages haproxy, nginx-light, postgresql)
   true       the agent with a real SLURM of our own, with kills on the way (root, Debian's packages)
 
 Each is run with each broker: the one that is built in, and a RabbitMQ of our own (Debian's package).
@@ -24,12 +26,14 @@ import tempfile
 import traceback
 
 import scenarios
+from balanced import Balanced
 from brokers import BuiltIn, RabbitMq
 from checks import Checks, run
 from cluster import missing
 
 AGENT = ("agent-venv-1.0.7", ["waldur-site-agent==1.0.7", "waldur-site-agent-slurm==1.0.7", "slurm-emulator==0.9.10"])
 CLIENT = ("client-venv-8.1.3", ["waldur-api-client==8.1.3"])
+SCENARIOS = ["client", "emulated", "proxy", "balancer", "true"]
 BROKERS = {"builtin": BuiltIn, "rabbitmq": RabbitMq}
 
 
@@ -70,14 +74,14 @@ def attempt(checks, what, scenario):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sluice", required=True)
-    parser.add_argument("--only", action="append", choices=["client", "emulated", "proxy", "true"])
+    parser.add_argument("--only", action="append", choices=SCENARIOS)
     parser.add_argument("--broker", action="append", choices=sorted(BROKERS))
     parser.add_argument("--keep", action="store_true", help="keep the folder")
     options = parser.parse_args()
     # Whoever ends this run ends what it started.
     for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(sign, lambda number, frame: sys.exit(128 + number))
-    wanted = options.only or ["client", "emulated", "proxy", "true"]
+    wanted = options.only or SCENARIOS
     names = options.broker or sorted(BROKERS)
     checks = Checks()
     # A short path: sockets of databases and of munge lie below it.
@@ -108,6 +112,8 @@ def with_broker(checks, kit, work, broker, wanted):
                     lambda: scenarios.emulated(checks, kit, f"{work}/emulated-{name}", broker))
         if "proxy" in wanted and name == "builtin":
             attempt(checks, "the agent behind a proxy", lambda: scenarios.proxied(checks, kit, f"{work}/proxy"))
+        if "balancer" in wanted and name == "builtin":
+            attempt(checks, "the agent behind a balancer", lambda: Balanced(checks, kit, f"{work}/balancer").run())
         if "true" in wanted:
             attempt(checks, f"the agent with a real SLURM, broker {name}", lambda: true_run(checks, kit, work, broker))
     finally:

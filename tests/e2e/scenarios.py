@@ -3,17 +3,15 @@
 import datetime
 import json
 import os
-import ssl
 import subprocess
 import sys
-import urllib.request
 import uuid
 
 from agent import Agent
 from checks import run, tail
 from cluster import CPUS, NODES, Cluster
 from proxy import Nginx
-from service import RESOURCES, Service, Site
+from service import RESOURCES, Api, Service, Site
 
 ACCOUNT = "hpc_climate"
 # Users of the system that every Debian has: SLURM starts jobs as them.
@@ -184,11 +182,7 @@ def proxied(checks, kit, folder):
         policy = str(uuid.UUID(place.policy))
         report = f"POST /api/marketplace-slurm-periodic-usage-policies/{policy}/report-command-result/"
         checks.that("its reports did", nginx.passed_on(report, 200))
-        context = ssl.create_default_context(cafile=nginx.authority)
-        request = urllib.request.Request(f"{nginx.url}/api/marketplace-provider-offerings/",
-                                         headers={"Authorization": f"Token {service.env['E2E_STAFF']}"})
-        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
-            address = json.loads(answer.read())[0]["url"]
+        address = Api(nginx.url, nginx.context()).get("/api/marketplace-provider-offerings/")[0]["url"]
         checks.that("addresses in answers are those of the proxy", address.startswith(f"{nginx.url}/api/"), address)
     finally:
         finish(checks, service, agent)

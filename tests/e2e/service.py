@@ -16,64 +16,33 @@ POLICIES = "/api/marketplace-slurm-periodic-usage-policies/"
 RESOURCES = "/api/marketplace-provider-resources/"
 
 
-class Service:
-    """A server that can be killed and started again on what it left."""
+class Refused(RuntimeError):
+    """An answer that is an error."""
 
-    def __init__(self, binary, folder, site, variables=None):
-        self.binary = binary
-        self.folder = folder
-        os.makedirs(folder, exist_ok=True)
-        self.port = free_ports(1)[0]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.start = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
-        self.env = {
-            "PATH": os.environ["PATH"], "HOME": folder, "SLUICE_DATA_DIR": os.path.join(folder, "data"),
-            "SLUICE_SIMULATED_CLOCK": self.start.isoformat(), "SLUICE_LISTEN": f"127.0.0.1:{self.port}",
-            "E2E_STAFF": STAFF, "E2E_AGENT": AGENT, **(variables or {}),
-        }
-        path = os.path.join(folder, "site.yaml")
-        with open(path, "w") as file:
-            file.write(site)
-        self.process = None
-        self.cli("apply", "-f", path)
+    def __init__(self, method, path, status, text):
+        super().__init__(f"{method} {path}: {status} {text[:500]!r}")
+        self.status = status
 
-    def cli(self, *arguments):
-        # The clock is kept in the database, and may have moved on since.
-        env = {k: v for k, v in self.env.items() if k != "SLUICE_SIMULATED_CLOCK" or self.process is None}
-        return run([self.binary, *arguments], env=env)
 
-    def up(self):
-        log = os.path.join(self.folder, "sluice.log")
-        env = dict(self.env)
-        if self.process is not None:
-            env.pop("SLUICE_SIMULATED_CLOCK")
-        self.process = Process("sluice", [self.binary, "serve"], log, env=env)
-        end = time.monotonic() + 60
-        while True:
-            try:
-                self.get("/health/ready")
-                return self
-            except (urllib.error.URLError, ConnectionError, OSError):
-                if time.monotonic() > end or not self.process.alive():
-                    raise RuntimeError(f"sluice did not start:\n{self.process.text()[-3000:]}") from None
-                time.sleep(0.1)
+class Api:
+    """The API at an address."""
 
-    def kill(self):
-        self.process.kill()
+    def __init__(self, url, context=None):
+        self.url = url
+        self.context = context
 
-    def down(self):
-        if self.process is not None and self.process.alive():
-            self.process.stop(signal.SIGTERM)
-
-    def call(self, method, path, body=None, key=STAFF):
+    def text(self, method, path, body=None, key=STAFF):
         request = urllib.request.Request(
             self.url + path, method=method, data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Token {key}", "Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                text = answer.read()
+            with urllib.request.urlopen(request, timeout=60, context=self.context) as answer:
+                return answer.read()
         except urllib.error.HTTPError as error:
-            raise RuntimeError(f"{method} {path}: {error.code} {error.read()[:500]!r}") from None
+            raise Refused(method, path, error.code, error.read()) from None
+
+    def call(self, method, path, body=None, key=STAFF):
+        text = self.text(method, path, body, key)
         return json.loads(text) if text else None
 
     def get(self, path):
@@ -93,15 +62,69 @@ class Service:
         now = datetime.datetime.fromisoformat(now.replace("Z", "+00:00"))
         return self.advance_to(now + datetime.timedelta(**by))
 
-    def events(self, kind):
-        """Every event of a type."""
+    def events(self, kind, resource=None):
+        """Every event of a type, on one resource or all."""
         found, after = [], None
+        of = f"&resource_uuid={resource}" if resource else ""
         while True:
-            page = self.get(f"/api/events/?type={kind}&page_size=100" + (f"&after={after}" if after else ""))
+            page = self.get(f"/api/events/?type={kind}&page_size=100{of}" + (f"&after={after}" if after else ""))
             found.extend(page)
             if len(page) < 100:
                 return found
             after = page[-1]["position"]
+
+
+class Service(Api):
+    """A server that can be killed and started again on what it left. A variable that is None is not set; without a site it
+    serves what is there."""
+
+    def __init__(self, binary, folder, site=None, variables=None):
+        self.binary = binary
+        self.folder = folder
+        os.makedirs(folder, exist_ok=True)
+        self.port = free_ports(1)[0]
+        super().__init__(f"http://127.0.0.1:{self.port}")
+        self.start = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+        env = {
+            "PATH": os.environ["PATH"], "HOME": folder, "SLUICE_DATA_DIR": os.path.join(folder, "data"),
+            "SLUICE_SIMULATED_CLOCK": self.start.isoformat(), "SLUICE_LISTEN": f"127.0.0.1:{self.port}",
+            "E2E_STAFF": STAFF, "E2E_AGENT": AGENT, **(variables or {}),
+        }
+        self.env = {name: value for name, value in env.items() if value is not None}
+        self.process = None
+        if site is not None:
+            path = os.path.join(folder, "site.yaml")
+            with open(path, "w") as file:
+                file.write(site)
+            self.cli("apply", "-f", path)
+
+    def cli(self, *arguments):
+        # The clock is kept in the database, and may have moved on since.
+        env = {k: v for k, v in self.env.items() if k != "SLUICE_SIMULATED_CLOCK" or self.process is None}
+        return run([self.binary, *arguments], env=env)
+
+    def up(self):
+        log = os.path.join(self.folder, "sluice.log")
+        env = dict(self.env)
+        if self.process is not None:
+            env.pop("SLUICE_SIMULATED_CLOCK", None)
+        self.process = Process("sluice", [self.binary, "serve"], log, env=env)
+        end = time.monotonic() + 60
+        while True:
+            try:
+                self.get("/health/ready")
+                return self
+            except (Refused, OSError):
+                if time.monotonic() > end or not self.process.alive():
+                    raise RuntimeError(f"sluice did not start:\n{self.process.text()[-3000:]}") from None
+                time.sleep(0.1)
+
+    def kill(self):
+        self.process.kill()
+
+    def down(self):
+        if self.process is not None and self.process.alive():
+            self.process.stop(signal.SIGTERM)
 
 
 class Site:
