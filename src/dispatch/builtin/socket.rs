@@ -44,14 +44,19 @@ struct Link {
     socket: WebSocket,
     write_within: Duration,
     heard: Instant,
+    /// When the other side was last sent something that is a sign of life to it.
     spoke: Instant,
 }
 
 impl Link {
     async fn write(&mut self, message: Message) -> Result<(), End> {
+        // A ping is answered by the other side's library, and is no heart-beat to who waits for one.
+        let heart_beat = !matches!(message, Message::Ping(_));
         match tokio::time::timeout(self.write_within, self.socket.send(message)).await {
             Ok(Ok(())) => {
-                self.spoke = Instant::now();
+                if heart_beat {
+                    self.spoke = Instant::now();
+                }
                 Ok(())
             }
             Ok(Err(_)) => Err(End::Gone),

@@ -189,3 +189,23 @@ async fn whoever_says_nothing_is_shown_out_and_heart_beats_keep_the_others_in() 
     listener.disconnect().await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_ping_puts_off_no_heart_beat() {
+    let server = TestServer::customized(|options| {
+        options.broker.heart_beat_ms = 2_000;
+        options.broker.check_every = Duration::from_millis(500);
+    })
+    .await;
+    let queue = queue_of("hpc1", 1);
+    server.app.agent_queues.put(queue.clone());
+    let mut client = Client::open(server.address).await;
+    let mut hello = Client::hello(&queue.vhost, &queue.login, Who::Agent.key().unwrap());
+    hello.headers.retain(|(name, _)| name != "heart-beat");
+    client.send(&hello.with("heart-beat", "0,2000")).await;
+    assert_eq!(client.frame().await.unwrap().command, Command::Connected);
+    // Pings come four times as often.
+    assert_eq!(client.item().await, Some(sluice::dispatch::stomp::Item::HeartBeat));
+    client.disconnect().await;
+    server.stop().await;
+}
