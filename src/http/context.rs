@@ -129,21 +129,17 @@ impl Context {
         Ok((status, JsonBody(self.shown(row)?)).into_response())
     }
 
-    /// Waits, within a bound, until reads show what was appended up to a position.
+    /// Waits, within a bound, until reads show what was appended up to a position, or stood in the log before.
     pub async fn visible(&self, position: Option<Position>) {
-        if let Some(position) = position
-            && !self.app.visible(position).await
-        {
-            tracing::warn!(%position, "the read models are behind what was just written");
+        if !self.app.visible(position).await {
+            tracing::warn!(?position, "the read models are behind what was just written");
         }
     }
 
     /// The same, and until the re-evaluations that a change of the registry calls for are done.
     pub async fn settled(&self, position: Option<Position>) {
-        if let Some(position) = position
-            && !self.app.consequences_visible(position).await
-        {
-            tracing::warn!(%position, "re-evaluations after a change are still under way");
+        if !self.app.consequences_visible(position).await {
+            tracing::warn!(?position, "re-evaluations after a change are still under way");
         }
     }
 }

@@ -118,6 +118,11 @@ impl Leases {
         self.holder
     }
 
+    /// How long a lease holds when it is not renewed.
+    pub fn lasts(&self) -> Duration {
+        self.lasts
+    }
+
     fn micros(&self) -> i64 {
         i64::try_from(self.lasts.as_micros()).unwrap_or(i64::MAX)
     }

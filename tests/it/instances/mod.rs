@@ -297,6 +297,56 @@ async fn connections_break_in_the_middle_of_anything_and_an_outage_is_said_and_p
     assert!(acknowledged.len() >= CUTS + 20);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs the PostgreSQL of a full run"]
+async fn a_database_that_says_nothing_is_not_ready_and_whoever_asks_is_told() {
+    let proxy = Proxy::before(&server().expect("SLUICE_TEST_POSTGRES names a server")).await;
+    let cluster = Cluster::start(2, |url| proxy.url(url));
+    settled(&cluster).await;
+    proxy.hold(true);
+    for number in 0..2 {
+        let answer = cluster.send(number, STAFF, Method::GET, "/health/ready", None).await;
+        let (status, text) = answer.expect("it answers without its database too");
+        let said: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(status, 503, "{text}");
+        assert_eq!((&said["event_store"], &said["read_models"]), (&json!(false), &json!(false)), "{text}");
+    }
+    proxy.hold(false);
+    settled(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "needs the PostgreSQL of a full run"]
+async fn a_report_that_is_repeated_while_nobody_leads_is_answered_when_reads_show_it() {
+    let cluster = Cluster::start(2, str::to_owned);
+    settled(&cluster).await;
+    let frozen = leader(&cluster).await;
+    let number = 1 - frozen;
+    cluster.signal(frozen, "STOP");
+    let resource = ResourceId::from(slug_uuid("resource", "r0")).to_string();
+    let body = json!({"resource": resource, "usages": [{"type": "node_hours", "amount": "12.5"}]});
+    let report = async || {
+        let path = "/api/marketplace-component-usages/set_usage/";
+        let (status, text) = cluster.send(number, AGENT, Method::POST, path, Some(&body)).await.unwrap();
+        assert_eq!(status, 201, "{text}");
+    };
+    let get = async |path: String| -> Value {
+        let (status, text) = cluster.send(number, STAFF, Method::GET, &path, None).await.unwrap();
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str(&text).unwrap()
+    };
+    let again = async {
+        while get(format!("/api/events/?type=usage_reported&resource_uuid={resource}")).await == json!([]) {
+            breath().await;
+        }
+        report().await;
+        get(format!("/api/marketplace-component-usages/?resource_uuid={resource}&field=usage")).await
+    };
+    let ((), shown) = tokio::join!(report(), again);
+    assert_eq!(shown, json!([{"usage": 12.5}]));
+    cluster.signal(frozen, "CONT");
+}
+
 /// Waits until every process says that it is ready, and nothing waits to be handed over.
 async fn settled(cluster: &Cluster) {
     for number in 0..cluster.count() {

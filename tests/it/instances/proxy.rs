@@ -1,17 +1,23 @@
-//! A way to the database that can be cut, for a moment or for longer.
+//! A way to the database that can be cut, for a moment or for longer, or on which nothing passes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
-/// Forwards connections to a server, until it is told to cut them.
+/// Waits until connections are held, or are not.
+async fn until(holding: &mut watch::Receiver<bool>, held: bool) {
+    let _ = holding.wait_for(|now| *now == held).await;
+}
+
+/// Forwards connections to a server, until it is told to cut or to hold them.
 pub struct Proxy {
     address: SocketAddr,
     cut: Arc<Notify>,
     closed: Arc<AtomicBool>,
+    held: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -23,24 +29,28 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let (cut, closed) = (Arc::<Notify>::default(), Arc::<AtomicBool>::default());
         let (cutting, closing) = (Arc::clone(&cut), Arc::clone(&closed));
+        let (held, holding) = watch::channel(false);
         tokio::spawn(async move {
             loop {
                 let Ok((mut client, _)) = listener.accept().await else { continue };
                 if closing.load(Ordering::Relaxed) {
                     continue;
                 }
-                let (server, cutting) = (server.clone(), Arc::clone(&cutting));
+                let (server, cutting, mut holding) = (server.clone(), Arc::clone(&cutting), holding.clone());
                 tokio::spawn(async move {
                     let cut = cutting.notified();
+                    until(&mut holding, false).await;
                     let Ok(mut to) = TcpStream::connect(server).await else { return };
                     tokio::select! {
                         _ = tokio::io::copy_bidirectional(&mut client, &mut to) => {}
                         () = cut => {}
+                        // Both ends stay open, and hear nothing until it is over.
+                        () = until(&mut holding, true) => until(&mut holding, false).await,
                     }
                 });
             }
         });
-        Self { address, cut, closed }
+        Self { address, cut, closed, held }
     }
 
     /// The URL of the same database on this way.
@@ -60,5 +70,10 @@ impl Proxy {
         if closed {
             self.cut();
         }
+    }
+
+    /// From now on nothing passes, on connections that stand and on new ones, or things pass again.
+    pub fn hold(&self, held: bool) {
+        self.held.send_replace(held);
     }
 }
