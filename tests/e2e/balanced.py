@@ -125,7 +125,7 @@ class Reporter(threading.Thread):
 
 
 class Balanced:
-    """The story behind both samples: haproxy with everything, nginx with a process that dies."""
+    """The story behind haproxy, and what nginx does in the same places."""
 
     def __init__(self, checks, kit, folder):
         self.checks, self.kit, self.folder = checks, kit, folder
@@ -246,8 +246,8 @@ class Balanced:
         try:
             said = Api(self.balancer.url, self.balancer.context()).get("/api/marketplace-provider-offerings/")
         except Refused as error:
-            said = error
-        self.checks.that("which says so", "503" in str(said) and "No process is ready" in str(said), said)
+            said = (error.status, error.retry_after, "No process is ready; try again." in str(error))
+        self.checks.equal("which says so, and when to ask again", said, (503, "2", True))
         self.postgres.up()
         self.states("all are back in it", "a:UP b:UP c:UP")
         self.report_on("reports go on")
@@ -271,7 +271,7 @@ class Balanced:
         self.checks.equal("each total is one fact, in order", totals, list(range(1, reporter.total + 1)))
 
     def nginx(self):
-        """the same processes behind nginx, and the one that leads is killed"""
+        """the same processes behind nginx: the one that leads is killed, and the database goes and comes back"""
         proxy = self.proxy(NginxBalancer)
         self.agent(proxy)
         self.reporter = self.reports(proxy, self.reporter.total + 1)
@@ -280,6 +280,11 @@ class Balanced:
             self.services[name].kill()
         self.confirmed("and so does one after the kill", 500)
         self.report_on("reports went on")
+        before = self.reporter.refused.total()
+        self.postgres.down()
+        self.checks.until("without the database they are refused", self.reporter.refused.total, lambda count: count > before)
+        self.postgres.up()
+        self.report_on("and go on when it is back")
         url = self.place.service.get("/api/marketplace-provider-offerings/?slug=hpc1")[0]["url"]
         self.checks.that("addresses in answers are those of the balancer", url.startswith(f"{proxy.url}/api/"), url)
         self.finished(self.reporter)

@@ -19,9 +19,10 @@ RESOURCES = "/api/marketplace-provider-resources/"
 class Refused(RuntimeError):
     """An answer that is an error."""
 
-    def __init__(self, method, path, status, text):
-        super().__init__(f"{method} {path}: {status} {text[:500]!r}")
-        self.status = status
+    def __init__(self, method, path, error):
+        super().__init__(f"{method} {path}: {error.code} {error.read()[:500]!r}")
+        self.status = error.code
+        self.retry_after = error.headers.get("Retry-After")
 
 
 class Api:
@@ -39,7 +40,7 @@ class Api:
             with urllib.request.urlopen(request, timeout=60, context=self.context) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
-            raise Refused(method, path, error.code, error.read()) from None
+            raise Refused(method, path, error) from None
 
     def call(self, method, path, body=None, key=STAFF):
         text = self.text(method, path, body, key)
