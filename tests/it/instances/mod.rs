@@ -302,7 +302,7 @@ async fn connections_break_in_the_middle_of_anything_and_an_outage_is_said_and_p
 async fn a_database_that_says_nothing_is_not_ready_and_whoever_asks_is_told() {
     let proxy = Proxy::before(&server().expect("SLUICE_TEST_POSTGRES names a server")).await;
     let cluster = Cluster::start(2, |url| proxy.url(url));
-    settled(&cluster).await;
+    ready(&cluster).await;
     proxy.hold(true);
     for number in 0..2 {
         let answer = cluster.send(number, STAFF, Method::GET, "/health/ready", None).await;
@@ -312,14 +312,14 @@ async fn a_database_that_says_nothing_is_not_ready_and_whoever_asks_is_told() {
         assert_eq!((&said["event_store"], &said["read_models"]), (&json!(false), &json!(false)), "{text}");
     }
     proxy.hold(false);
-    settled(&cluster).await;
+    ready(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs the PostgreSQL of a full run"]
 async fn a_report_that_is_repeated_while_nobody_leads_is_answered_when_reads_show_it() {
     let cluster = Cluster::start(2, str::to_owned);
-    settled(&cluster).await;
+    ready(&cluster).await;
     let frozen = leader(&cluster).await;
     let number = 1 - frozen;
     cluster.signal(frozen, "STOP");
@@ -345,6 +345,19 @@ async fn a_report_that_is_repeated_while_nobody_leads_is_answered_when_reads_sho
     let ((), shown) = tokio::join!(report(), again);
     assert_eq!(shown, json!([{"usage": 12.5}]));
     cluster.signal(frozen, "CONT");
+}
+
+/// Waits until every process says that it is ready.
+async fn ready(cluster: &Cluster) {
+    for number in 0..cluster.count() {
+        while !cluster
+            .send(number, STAFF, Method::GET, "/health/ready", None)
+            .await
+            .is_some_and(|(status, _)| status == 200)
+        {
+            breath().await;
+        }
+    }
 }
 
 /// Waits until every process says that it is ready, and nothing waits to be handed over.
