@@ -181,7 +181,7 @@ fn of_month(
                 return Err(CliError::Failed(format!("{name}, {month}, {component}: {problem} Nothing was imported")));
             }
         }
-        wanted.push((month, name.clone(), account.resource, amounts.clone()));
+        wanted.push((month, name.clone(), account.resource, amounts.clone().into_iter().collect()));
     }
     Ok(wanted)
 }

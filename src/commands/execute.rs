@@ -11,8 +11,8 @@ pub use books::Loaded;
 
 use std::sync::Arc;
 
+use lockable::{LockPool, Lockable};
 use rand::RngExt;
-use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use self::books::Books;
@@ -35,9 +35,6 @@ const ATTEMPTS_MAX: usize = 8;
 
 /// The longest pause before a command is decided for the third time, milliseconds; it doubles with every further one.
 const PAUSE_MS_MAX: u64 = 4;
-
-/// Locks over which resources are spread, so that commands on one resource follow each other.
-const LOCK_STRIPES: usize = 4_096;
 
 /// Who asks, in what connection, and why.
 #[derive(Debug, Clone)]
@@ -124,7 +121,9 @@ pub struct Allocations {
     registry: Arc<Registry>,
     follower: Arc<Follower>,
     books: Books,
-    locks: Vec<Mutex<()>>,
+    /// Commands on one resource follow each other. Each resource has a lock of its own: two batches of hundreds would meet
+    /// in any number of shared ones.
+    locks: LockPool<ResourceId>,
     clock: Arc<dyn Clock>,
     ids: IdSource,
     rules: std::sync::RwLock<Arc<SiteRules>>,
@@ -145,7 +144,7 @@ impl Allocations {
             store,
             registry,
             follower,
-            locks: (0..LOCK_STRIPES).map(|_| Mutex::new(())).collect(),
+            locks: LockPool::new(),
             clock,
             ids: IdSource,
             rules: std::sync::RwLock::new(Arc::new(rules)),
@@ -172,8 +171,8 @@ impl Allocations {
         self.books.changes()
     }
 
-    async fn lock(&self, resource: ResourceId) -> MutexGuard<'_, ()> {
-        self.locks[stripe(resource)].lock().await
+    async fn lock(&self, resource: ResourceId) -> <LockPool<ResourceId> as Lockable<ResourceId, ()>>::Guard<'_> {
+        self.locks.async_lock(resource).await
     }
 
     /// Executes one command.
@@ -199,14 +198,14 @@ impl Allocations {
         let mut newest = false;
         for attempt in 0..=ATTEMPTS_MAX {
             let hint = self.registry.book_hint(resource);
-            let loaded = if newest {
-                self.books.load_newest(resource, hint).await?
+            let (loaded, fresh) = if newest {
+                (self.books.load_newest(resource, hint).await?, true)
             } else {
-                self.books.load(resource, hint).await?
+                self.books.load_to_decide(resource, hint).await?
             };
             match self.plan(resource, loaded, command, meta) {
                 // No append will say whether the book was the newest, so it has to be looked up.
-                Ok(plan) if plan.append.is_none() && !newest => newest = true,
+                Ok(plan) if plan.append.is_none() && !fresh => newest = true,
                 Ok(plan) => match self.carry_out(resource, plan).await {
                     Err(CommandError::Store(StoreError::Conflict { .. })) => {
                         metrics::conflict();
@@ -234,7 +233,7 @@ impl Allocations {
     pub async fn dry_run(&self, resource: ResourceId, command: &AllocationCommand) -> Result<Decision, CommandError> {
         let loaded = self.books.load_newest(resource, self.registry.book_hint(resource)).await?;
         let (_, base) = self.base(resource, loaded)?;
-        self.with_context(base.facts.offering, base.facts.customer, |ctx| decide(&base, command, ctx))
+        self.decide(base, command)
     }
 
     /// The same with these policies in place of those that apply.
@@ -245,15 +244,16 @@ impl Allocations {
         policies: &[Arc<PolicyInForce>],
     ) -> Result<Decision, CommandError> {
         let loaded = self.books.load_newest(resource, self.registry.book_hint(resource)).await?;
-        let (_, mut base) = self.base(resource, loaded)?;
+        let (_, base) = self.base(resource, loaded)?;
+        let mut base = Arc::unwrap_or_clone(base);
         // The versions are not compared: the policies stand for what somebody has in mind.
         for policy in policies {
-            if let Some(page) = Arc::make_mut(&mut base).policies.get_mut(&policy.id()) {
+            if let Some(page) = base.policies.get_mut(&policy.id()) {
                 page.version = 0;
             }
         }
         self.with_context(base.facts.offering, base.facts.customer, |ctx| {
-            decide(&base, command, &DecideContext { policies, ..*ctx })
+            decide(base, command, &DecideContext { policies, ..*ctx })
         })
     }
 
@@ -285,6 +285,12 @@ impl Allocations {
             ids: self.ids,
         };
         Ok(decide(&ctx)?)
+    }
+
+    /// A book that nobody else has is written on; of one in the cache it is a copy.
+    fn decide(&self, base: Arc<Book>, command: &AllocationCommand) -> Result<Decision, CommandError> {
+        let (offering, customer) = (base.facts.offering, base.facts.customer);
+        self.with_context(offering, customer, |ctx| decide(Arc::unwrap_or_clone(base), command, ctx))
     }
 
     fn month(&self) -> Month {
@@ -326,15 +332,15 @@ impl Allocations {
             let decision =
                 self.with_context(facts.offering, facts.customer, |ctx| register(facts, ctx.month(), ctx))?;
             let append = Self::request(resource, &decision, ExpectedVersion::NoStream, None, meta, now);
-            return Ok(Plan { close: None, append, decision });
+            return Ok(Plan { close: None, append, decision, stands: true });
         }
         let (opening, base) = self.base(resource, loaded)?;
         let version = base.version;
-        let decision =
-            self.with_context(base.facts.offering, base.facts.customer, |ctx| decide(&base, command, ctx))?;
+        let decision = self.decide(base, command)?;
         if decision.events.is_empty() {
             // What changes nothing begins no month either.
-            return Ok(Plan { close: None, append: None, decision });
+            let stands = matches!(opening, Opening::None);
+            return Ok(Plan { close: None, append: None, decision, stands });
         }
         let (expected, opened, close) = match opening {
             Opening::None => (ExpectedVersion::Exact(version), None, None),
@@ -342,7 +348,7 @@ impl Allocations {
         };
         let append = Self::request(resource, &decision, expected, opened, meta, now);
         let close = close.map(|(month, version)| close_request(resource, month, version, decision.book.month, now));
-        Ok(Plan { close, append, decision })
+        Ok(Plan { close, append, decision, stands: true })
     }
 
     fn request(
@@ -377,14 +383,16 @@ impl Allocations {
             Some(append) => Some(self.append(append).await?.position),
             None => None,
         };
-        Ok(self.done(resource, plan.decision, position))
+        Ok(self.done(resource, plan.decision, plan.stands, position))
     }
 
-    fn done(&self, resource: ResourceId, decision: Decision, position: Option<Position>) -> Executed {
+    fn done(&self, resource: ResourceId, decision: Decision, stands: bool, position: Option<Position>) -> Executed {
         let book = Arc::new(decision.book);
         if position.is_some() {
             metrics::recorded(decision.events.iter().map(|(_, event)| event));
             self.observe(resource, book.month, &decision.events);
+        }
+        if position.is_some() || (stands && !self.books.has(resource)) {
             self.books.put(resource, Arc::clone(&book));
         }
         Executed { events: decision.events, book, position }
@@ -427,12 +435,8 @@ struct Plan {
     close: Option<AppendRequest>,
     append: Option<AppendRequest>,
     decision: Decision,
-}
-
-fn stripe(resource: ResourceId) -> usize {
-    // Ids derived from names are evenly spread; time-ordered ones are so at their end.
-    let bytes = resource.as_uuid().into_bytes();
-    usize::from(u16::from_be_bytes([bytes[14], bytes[15]])) % LOCK_STRIPES
+    /// The book stands in the log as it is in the decision, or will once that is appended.
+    stands: bool,
 }
 
 /// An id that every process gives the same fact of a stream.

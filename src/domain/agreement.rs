@@ -10,7 +10,8 @@ use rust_decimal::Decimal;
 use super::policy::LimitType;
 use super::sacctmgr::{Command, CommandType};
 use super::settings::AgentSettings;
-use super::tres::TresMapping;
+use super::small_map::SmallMap;
+use super::tres::{Amounts, TresMapping};
 
 /// Differences that are named at most; the rest is counted.
 const NAMED_MAX: usize = 20;
@@ -125,11 +126,7 @@ pub fn was_run(intended: &Command, reported: Option<&[String]>) -> Option<bool> 
 
 /// Whether limits that were read back, in units of components, are the minutes that were sent. The agent names components after
 /// TRES and cuts to whole units; what cannot be compared agrees.
-pub fn limits_agree(
-    echoed: &BTreeMap<String, Decimal>,
-    sent: &BTreeMap<String, i64>,
-    mapping: &BTreeMap<String, TresMapping>,
-) -> bool {
+pub fn limits_agree(echoed: &Amounts, sent: &SmallMap<String, i64>, mapping: &BTreeMap<String, TresMapping>) -> bool {
     echoed.iter().all(|(component, amount)| {
         let Some(mapped) = mapping.get(component) else { return true };
         let Some(limit) = sent.get(&mapped.tres) else { return true };
@@ -217,12 +214,12 @@ mod tests {
             "node".to_owned(),
             TresMapping { tres: "node".to_owned(), minutes_per_unit: Decimal::from(60) },
         )]);
-        let sent = BTreeMap::from([("node".to_owned(), 72_030)]);
-        let read = |component: &str, hours: u32| BTreeMap::from([(component.to_owned(), Decimal::from(hours))]);
+        let sent = SmallMap::from([("node".to_owned(), 72_030)]);
+        let read = |component: &str, hours: u32| Amounts::from([(component.to_owned(), Decimal::from(hours))]);
         assert!(limits_agree(&read("node", 1200), &sent, &mapping));
         assert!(!limits_agree(&read("node", 1201), &sent, &mapping));
         assert!(limits_agree(&read("cpu", 5), &sent, &mapping), "nothing is known of it");
-        assert!(limits_agree(&read("node", 5), &BTreeMap::new(), &mapping), "nothing was sent");
+        assert!(limits_agree(&read("node", 5), &SmallMap::new(), &mapping), "nothing was sent");
     }
 
     #[test]

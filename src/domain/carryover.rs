@@ -3,14 +3,13 @@
 //! Two formulas, each with an id that is recorded beside every number it gave, so that a later formula never changes
 //! what an earlier one decided. Both look at one period back and at the *current* base, component by component.
 
-use std::collections::BTreeMap;
-
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::decimal::{HUNDRED, number, rounded};
 use super::period::{Period, PeriodKind};
+use super::small_map::SmallMap;
 use super::tres::Amounts;
 
 /// Digits behind the point to which an irrational decay factor is rounded.
@@ -251,8 +250,8 @@ pub struct CarryoverDetails {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<u32>,
     /// The terms of each component.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub per_component: BTreeMap<String, ComponentCarryover>,
+    #[serde(default, skip_serializing_if = "SmallMap::is_empty")]
+    pub per_component: SmallMap<String, ComponentCarryover>,
     /// Words for people, where the numbers alone would surprise them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -269,7 +268,7 @@ impl CarryoverDetails {
             carryover_factor: None,
             half_life_days: None,
             days: None,
-            per_component: BTreeMap::new(),
+            per_component: SmallMap::new(),
             note: None,
         }
     }
@@ -291,7 +290,7 @@ impl CarryoverDetails {
             return refused(CarryoverReason::NoAllocation);
         }
         let used = |name: &String| inputs.previous_usage.get(name).copied().unwrap_or_default();
-        let per_component: BTreeMap<_, _> = inputs
+        let per_component: SmallMap<_, _> = inputs
             .base
             .iter()
             .map(|(name, base)| (name.clone(), component(inputs.formula, days, *base, used(name))))
@@ -340,7 +339,7 @@ impl CarryoverDetails {
 /// Says for which components the decay formula grants carryover after more than the base was used.
 fn overuse_note(
     half_life: Decimal,
-    components: &BTreeMap<String, ComponentCarryover>,
+    components: &SmallMap<String, ComponentCarryover>,
     previous: Period,
 ) -> Option<String> {
     let cases: Vec<String> = components

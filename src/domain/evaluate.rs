@@ -4,7 +4,6 @@
 //! same function repeats any recorded decision. Comparison never divides: `usage × 100 >= percent × allocation` is exact,
 //! the percentage shown is the quotient rounded down, so that it never shows a threshold that was not reached.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -15,6 +14,7 @@ use super::explain;
 use super::ids::EventId;
 use super::period::{Month, Period, PeriodKind};
 use super::policy::{Action, PolicyTerms};
+use super::small_map::SmallMap;
 use super::threshold::{self, Effect, Rung};
 use super::tres::{self, Amounts, OVER_NOTHING_PERCENT, Weights};
 
@@ -166,10 +166,10 @@ pub struct UsageTerm {
 }
 
 /// Usage of one calendar month by component.
-pub type MonthUsage = BTreeMap<String, UsageTerm>;
+pub type MonthUsage = SmallMap<String, UsageTerm>;
 
 /// Usage by calendar month and component.
-pub type UsageByMonth = BTreeMap<Month, MonthUsage>;
+pub type UsageByMonth = SmallMap<Month, MonthUsage>;
 
 /// The parameters of a policy version that an evaluation reads, in the form it needs them; made once per version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -216,15 +216,15 @@ pub struct Basis {
     /// The period that is counted.
     pub period: Period,
     /// Base allocation by component; a component that is absent has no limit.
-    pub base: BTreeMap<String, BaseTerm>,
+    pub base: SmallMap<String, BaseTerm>,
     /// Usage of the months of the previous period, where carryover reads it.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
     pub previous: UsageByMonth,
     /// The resource existed in the previous period.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub existed: bool,
     /// Usage of the earlier months of the period.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
     pub earlier: UsageByMonth,
 }
 

@@ -15,6 +15,7 @@ pub mod preview;
 pub mod qos;
 pub mod sacctmgr;
 pub mod settings;
+pub mod small_map;
 pub mod threshold;
 pub mod tres;
 pub mod validation;

@@ -407,7 +407,13 @@ impl PolicyTerms {
 }
 
 /// Checks a map of named numbers from 0 to `high`.
-fn check_named(errors: &mut FieldErrors, field: &str, values: &BTreeMap<String, Decimal>, high: Decimal) {
+fn check_named<'v>(
+    errors: &mut FieldErrors,
+    field: &str,
+    values: impl IntoIterator<Item = (&'v String, &'v Decimal), IntoIter: ExactSizeIterator>,
+    high: Decimal,
+) {
+    let values = values.into_iter();
     if values.len() > MAX_ENTRIES {
         errors.add(field, format!("{} entries are given: at most {MAX_ENTRIES} are allowed.", values.len()));
     }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::carryover::CarryoverDetails;
 use super::decimal::whole;
 use super::policy::{LimitType, PolicyTerms};
+use super::small_map::SmallMap;
 use super::tres::{Amounts, MINUTES_PER_HOUR, TresMapping, Weights};
 
 /// The highest fairshare that is sent: one more means `parent` to SLURM.
@@ -49,13 +50,13 @@ pub struct AgentSettings {
     /// Which limit the numbers are for.
     pub limit_type: LimitType,
     /// TRES name to minutes, or to a count for `GrpTRES`.
-    pub limits: BTreeMap<String, i64>,
+    pub limits: SmallMap<String, i64>,
     /// Whether raw usage is reset.
     pub reset_raw_usage: bool,
     /// For information: the minutes at 100 %, not reduced by a baseline.
-    pub qos_threshold: BTreeMap<String, i64>,
+    pub qos_threshold: SmallMap<String, i64>,
     /// For information: the minutes at the grace limit, not reduced by a baseline.
-    pub grace_limit: BTreeMap<String, i64>,
+    pub grace_limit: SmallMap<String, i64>,
     /// For information: the terms of the carryover.
     pub carryover_details: Option<CarryoverDetails>,
 }
@@ -115,8 +116,8 @@ pub fn strictest(settings: &[AgentSettings]) -> AgentSettings {
 }
 
 /// The lowest number of each key that any of the maps has.
-fn lowest<'a>(maps: impl Iterator<Item = &'a BTreeMap<String, i64>>) -> BTreeMap<String, i64> {
-    let mut lowest = BTreeMap::new();
+fn lowest<'a>(maps: impl Iterator<Item = &'a SmallMap<String, i64>>) -> SmallMap<String, i64> {
+    let mut lowest = SmallMap::new();
     for (key, value) in maps.flatten() {
         lowest.entry(key.clone()).and_modify(|low: &mut i64| *low = (*low).min(*value)).or_insert(*value);
     }
@@ -131,9 +132,9 @@ fn fairshare(effective: &Amounts, divisor: Decimal) -> i64 {
 }
 
 /// The limit of each TRES: components of the same TRES are added up, billing units come on top.
-fn limits(inputs: &SettingsInputs<'_>, billed: Option<Decimal>) -> BTreeMap<String, i64> {
+fn limits(inputs: &SettingsInputs<'_>, billed: Option<Decimal>) -> SmallMap<String, i64> {
     let terms = inputs.terms;
-    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+    let mut sums: SmallMap<String, i64> = SmallMap::new();
     let mut add = |tres: &str, amount: i64| {
         let sum = sums.entry(tres.to_owned()).or_default();
         *sum = sum.saturating_add(amount);
@@ -157,7 +158,7 @@ fn limits(inputs: &SettingsInputs<'_>, billed: Option<Decimal>) -> BTreeMap<Stri
     }
     // Only the group limit is compared with the account's raw usage; a job's own limit and a count know no counter.
     if terms.limit_type == LimitType::GrpTresMins {
-        for (tres, minutes) in &mut sums {
+        for (tres, minutes) in sums.iter_mut() {
             let counted = inputs.baseline_minutes.get(tres).copied().unwrap_or_default();
             *minutes = whole(Decimal::from(*minutes).saturating_sub(counted)).max(0);
         }
@@ -170,12 +171,12 @@ fn informational(
     inputs: &SettingsInputs<'_>,
     weights: &Weights,
     billed: Option<Decimal>,
-) -> (BTreeMap<String, i64>, BTreeMap<String, i64>) {
+) -> (SmallMap<String, i64>, SmallMap<String, i64>) {
     if inputs.effective.is_empty() {
-        return (BTreeMap::new(), BTreeMap::new());
+        return (SmallMap::new(), SmallMap::new());
     }
     let (key, hours) = billed.map_or_else(|| (NODE, weights.sum(inputs.effective)), |billed| (BILLING, billed));
-    let map = |minutes| BTreeMap::from([(key.to_owned(), minutes)]);
+    let map = |minutes| SmallMap::from([(key.to_owned(), minutes)]);
     (
         map(with_grace(hours, MINUTES_PER_HOUR, Decimal::ZERO)),
         map(with_grace(hours, MINUTES_PER_HOUR, inputs.terms.grace_ratio)),
@@ -201,7 +202,7 @@ mod tests {
         entries.iter().map(|(component, amount)| ((*component).to_owned(), dec(amount))).collect()
     }
 
-    fn minutes(entries: &[(&str, i64)]) -> BTreeMap<String, i64> {
+    fn minutes(entries: &[(&str, i64)]) -> SmallMap<String, i64> {
         entries.iter().map(|(tres, minutes)| ((*tres).to_owned(), *minutes)).collect()
     }
 
@@ -227,7 +228,7 @@ mod tests {
 
         fn billed(mut self, weights: &[(&str, &str)]) -> Self {
             self.terms.tres_billing_enabled = true;
-            self.terms.tres_billing_weights = amounts(weights);
+            self.terms.tres_billing_weights = amounts(weights).into_iter().collect();
             self
         }
 

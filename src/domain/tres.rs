@@ -9,9 +9,10 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::decimal::HUNDRED;
+use super::small_map::SmallMap;
 
 /// Component type to an amount in the component's own unit (hours, for most).
-pub type Amounts = BTreeMap<String, Decimal>;
+pub type Amounts = SmallMap<String, Decimal>;
 
 /// The percentage that stands for use of an allocation which is explicitly zero.
 pub const OVER_NOTHING_PERCENT: Decimal = Decimal::from_parts(999_999, 0, 0, false, 2);
@@ -87,9 +88,11 @@ impl Weights {
 
     /// The entry of a component, by its exact name or else without regard to case.
     pub fn matched(&self, component: &str) -> Option<Decimal> {
-        let folded = component.to_lowercase();
-        let alike = || self.configured.iter().find(|(name, _)| name.to_lowercase() == folded).map(|(_, weight)| weight);
-        self.configured.get(component).or_else(alike).copied()
+        let alike = || {
+            let folded = component.to_lowercase();
+            self.configured.iter().find(|(name, _)| name.to_lowercase() == folded).map(|(_, weight)| weight)
+        };
+        if self.configured.is_empty() { None } else { self.configured.get(component).or_else(alike).copied() }
     }
 
     /// The weighted sum of amounts.
@@ -136,6 +139,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn configured(entries: &[(&str, &str)]) -> BTreeMap<String, Decimal> {
+        amounts(entries).into_iter().collect()
+    }
+
     fn amounts(entries: &[(&str, &str)]) -> Amounts {
         entries.iter().map(|(component, amount)| ((*component).to_owned(), dec(amount))).collect()
     }
@@ -143,7 +150,7 @@ mod tests {
     #[test]
     fn weights_are_found_by_exact_name_then_without_case_and_are_one_otherwise() {
         let weights =
-            Weights::effective(true, &amounts(&[("CPU", "0.5"), ("cpu", "0.25"), ("Mem", "0"), ("gpu", "8")]));
+            Weights::effective(true, &configured(&[("CPU", "0.5"), ("cpu", "0.25"), ("Mem", "0"), ("gpu", "8")]));
         for (component, weight, matched) in [
             ("CPU", "0.5", Some("0.5")),
             ("cpu", "0.25", Some("0.25")),
@@ -164,13 +171,13 @@ mod tests {
             (on.of("cpu"), on.of("mem"), on.of("gres/GPU"), on.of("node")),
             (dec("0.015625"), dec("0.001953125"), dec("0.25"), dec("1"))
         );
-        let off = Weights::effective(false, &amounts(&[("cpu", "7")]));
+        let off = Weights::effective(false, &configured(&[("cpu", "7")]));
         assert_eq!((off.of("cpu"), off.matched("cpu")), (dec("1"), None));
     }
 
     #[test]
     fn sums_are_weighted_and_the_matched_sum_wants_a_weight_that_counts() {
-        let weights = Weights::effective(true, &amounts(&[("cpu", "0.5"), ("mem", "0")]));
+        let weights = Weights::effective(true, &configured(&[("cpu", "0.5"), ("mem", "0")]));
         let all = amounts(&[("cpu", "10"), ("mem", "4"), ("node", "3")]);
         assert_eq!(weights.sum(&all), dec("8"));
         assert_eq!(weights.matched_sum(&all), Some(dec("5")));
@@ -180,7 +187,7 @@ mod tests {
 
     #[test]
     fn sums_saturate_instead_of_overflowing() {
-        let weights = Weights::effective(true, &amounts(&[("cpu", "79228162514264337593543950335")]));
+        let weights = Weights::effective(true, &configured(&[("cpu", "79228162514264337593543950335")]));
         assert_eq!(weights.sum(&amounts(&[("cpu", "1000000000000000"), ("mem", "1")])), Decimal::MAX);
     }
 

@@ -3,6 +3,7 @@
 //! They store results, not recipes: folding them never recomputes a decision. Amounts are decimal strings.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -14,6 +15,7 @@ use crate::domain::period::{Month, Period, PeriodKind};
 use crate::domain::qos::QosClass;
 use crate::domain::sacctmgr::Command;
 use crate::domain::settings::AgentSettings;
+use crate::domain::small_map::SmallMap;
 use crate::domain::tres::Amounts;
 use crate::event_family;
 use crate::events::dispatch::{
@@ -160,7 +162,7 @@ pub struct UsageReported {
     /// The calendar month they belong to.
     pub month: Month,
     /// New totals that differ from the known ones.
-    pub amounts: BTreeMap<String, ReportedAmount>,
+    pub amounts: SmallMap<String, ReportedAmount>,
     /// A decrease, or a change of a past month.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub restated: bool,
@@ -191,7 +193,7 @@ pub struct PolicyEvaluated {
     /// The month whose usage is given below.
     pub month: Month,
     /// Terms that seldom change.
-    pub basis: Recorded<Box<RecordedBasis>>,
+    pub basis: Recorded<Arc<RecordedBasis>>,
     /// Usage of the running month.
     pub usage: Recorded<MonthUsage>,
     /// Notices given before.
@@ -370,11 +372,11 @@ pub struct CounterReset {
     /// When it was decided.
     pub at: DateTime<Utc>,
     /// The current period of each kind for which a reset is thereby done.
-    pub periods: BTreeMap<PeriodKind, Period>,
+    pub periods: SmallMap<PeriodKind, Period>,
     /// Usage by month then, months of the running calendar year.
-    pub usage: BTreeMap<Month, Amounts>,
+    pub usage: SmallMap<Month, Amounts>,
     /// Usage of all months before them.
-    #[serde(skip_serializing_if = "Amounts::is_empty", default)]
+    #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
     pub before: Amounts,
 }
 
@@ -400,11 +402,11 @@ pub struct Carried {
     /// What the resource is.
     pub facts: ResourceFacts,
     /// Usage by month.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
     pub usage: UsageByMonth,
     /// What each policy left.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    pub policies: BTreeMap<PolicyId, CarriedPolicy>,
+    #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
+    pub policies: SmallMap<PolicyId, CarriedPolicy>,
     /// Manual holds.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub holds: Vec<HoldPlaced>,
@@ -433,7 +435,7 @@ pub struct CarriedPolicy {
     /// The period last evaluated.
     pub period: Period,
     /// Base allocation last seen: a raise over it re-arms notices.
-    #[serde(skip_serializing_if = "Amounts::is_empty", default)]
+    #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
     pub base: Amounts,
     /// Notices given in that period.
     #[serde(default)]

@@ -3,15 +3,18 @@
 //! Read more often than anything else, and so by hand: what serde derives for an untagged or flattened form reads every
 //! value into a general one first, which costs as much as the rest of the event.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use lru::LruCache;
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::domain::evaluate::{Allocation, BaseTerm, Basis, EvaluationTerms, UsageByMonth};
 use crate::domain::period::Period;
+use crate::domain::small_map::SmallMap;
 
 /// A term that stands in full, or as a reference to the event of the same stream that has it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,9 +64,10 @@ pub struct RecordedBasis {
 #[derive(Deserialize)]
 struct Flat {
     policy_version: u64,
+    #[serde(deserialize_with = "terms")]
     terms: Arc<EvaluationTerms>,
     period: Period,
-    base: BTreeMap<String, BaseTerm>,
+    base: SmallMap<String, BaseTerm>,
     #[serde(default)]
     previous: UsageByMonth,
     #[serde(default)]
@@ -71,6 +75,28 @@ struct Flat {
     #[serde(default)]
     earlier: UsageByMonth,
     allocation: Allocation,
+}
+
+/// Texts of terms that a thread remembers, and the longest that it does.
+const TERMS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+const TERMS_BYTES_MAX: usize = 4096;
+
+thread_local! {
+    /// All resources under a version of a policy record the same terms: whoever reads their books one after the other
+    /// reads these once, and keeps them once.
+    static TERMS: RefCell<LruCache<Box<str>, Arc<EvaluationTerms>>> = RefCell::new(LruCache::new(TERMS_MAX));
+}
+
+fn terms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<EvaluationTerms>, D::Error> {
+    let json = Box::<RawValue>::deserialize(deserializer)?;
+    if let Some(known) = TERMS.with_borrow_mut(|known| known.get(json.get()).cloned()) {
+        return Ok(known);
+    }
+    let terms = serde_json::from_str(json.get()).map(Arc::new).map_err(D::Error::custom)?;
+    if json.get().len() <= TERMS_BYTES_MAX {
+        TERMS.with_borrow_mut(|known| known.put(json.get().into(), Arc::clone(&terms)));
+    }
+    Ok(terms)
 }
 
 impl From<Flat> for RecordedBasis {

@@ -49,9 +49,8 @@ impl Resolver {
         let missing = |what, refers_to| UnresolvedReference { version, what, refers_to };
         let basis = match &event.basis {
             Recorded::Full(basis) => {
-                let basis = Arc::new((**basis).clone());
-                self.bases.insert(version, Arc::clone(&basis));
-                basis
+                self.bases.insert(version, Arc::clone(basis));
+                Arc::clone(basis)
             }
             Recorded::Same { same_as } => {
                 Arc::clone(self.bases.get(same_as).ok_or_else(|| missing("basis", *same_as))?)

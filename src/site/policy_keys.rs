@@ -158,7 +158,10 @@ fn read_actions(fields: &mut Fields<'_>, lines: &mut Lines) -> Given<BTreeSet<Ac
     }
 }
 
-fn named(fields: &mut Fields<'_>, key: &'static str, lines: &mut Lines) -> Given<BTreeMap<String, Decimal>> {
+fn named<M>(fields: &mut Fields<'_>, key: &'static str, lines: &mut Lines) -> Given<M>
+where
+    M: FromIterator<(String, Decimal)>,
+{
     if let Some(node) = fields.take(key) {
         lines.insert(key, node.line);
     }

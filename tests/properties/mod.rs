@@ -32,6 +32,7 @@ fn ratio() -> impl Strategy<Value = Decimal> {
 fn amounts() -> impl Strategy<Value = Amounts> {
     let component = prop_oneof![Just("cpu"), Just("mem"), Just("node"), Just("gres/gpu"), Just("node_hours")];
     prop::collection::btree_map(component.prop_map(str::to_owned), amount(), 0..5)
+        .prop_map(|amounts| amounts.into_iter().collect())
 }
 
 /// Weights as they may be configured, zero among them.

@@ -8,6 +8,7 @@ use sluice::domain::carryover::{CarryoverDetails, CarryoverReason};
 use sluice::domain::policy::{LimitType, PolicyTerms};
 use sluice::domain::sacctmgr::commands;
 use sluice::domain::settings::{AgentSettings, SettingsInputs, strictest};
+use sluice::domain::small_map::SmallMap;
 use sluice::domain::tres::Amounts;
 
 use super::{amount, amounts, ratio, weights};
@@ -38,7 +39,7 @@ fn settings(terms: &PolicyTerms, effective: &Amounts, baseline: &Amounts) -> Age
 }
 
 /// Whether every number of `lower` has one in `upper` that is at least as high.
-fn at_most(lower: &BTreeMap<String, i64>, upper: &BTreeMap<String, i64>) -> bool {
+fn at_most(lower: &SmallMap<String, i64>, upper: &SmallMap<String, i64>) -> bool {
     lower.iter().all(|(key, value)| upper.get(key).is_some_and(|other| value <= other))
 }
 

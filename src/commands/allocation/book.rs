@@ -3,7 +3,6 @@
 //! One book per resource and calendar month. A sealed book names its successor; what the successor begins with is
 //! [`Book::carried`], a function of the sealed book alone, so that whoever opens it writes the same event.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
@@ -12,6 +11,7 @@ use super::results::ran_reset;
 use crate::domain::evaluate::{Flags, MonthUsage, NoticeTerms, UsageByMonth, UsageTerm};
 use crate::domain::ids::{DispatchId, EventId, PolicyId, ResourceId};
 use crate::domain::period::{Month, Period};
+use crate::domain::small_map::SmallMap;
 use crate::domain::tres::Amounts;
 use crate::events::allocation::{
     AllocationEvent, BooksOpened, Carried, CarriedPolicy, Commanded, CounterReset, DispatchState, HoldKind, HoldPlaced,
@@ -80,7 +80,7 @@ pub struct Book {
     /// Usage by month and component.
     pub usage: UsageByMonth,
     /// What each policy decided.
-    pub policies: BTreeMap<PolicyId, PolicyPage>,
+    pub policies: SmallMap<PolicyId, PolicyPage>,
     /// Manual holds in force.
     pub holds: Vec<HoldPlaced>,
     /// Restrictions in force.
@@ -141,7 +141,7 @@ impl Book {
             sealed: None,
             facts,
             usage: UsageByMonth::new(),
-            policies: BTreeMap::new(),
+            policies: SmallMap::new(),
             holds: Vec::new(),
             flags: Flags::default(),
             commanded: None,
@@ -265,7 +265,7 @@ impl Book {
         page.withdrawn = false;
         if let Recorded::Full(basis) = &evaluated.basis {
             page.base = basis.basis.base.iter().map(|(c, t)| (c.clone(), t.amount)).collect();
-            page.basis = Some((Arc::new((**basis).clone()), version));
+            page.basis = Some((Arc::clone(basis), version));
         }
         if let Recorded::Full(usage) = &evaluated.usage {
             page.usage = Some((usage.clone(), version));

@@ -1,6 +1,5 @@
 //! What follows from a fact about an allocation: policies are evaluated or withdrawn, restrictions change, the agent is told.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::book::{Book, PolicyPage};
@@ -12,6 +11,7 @@ use crate::domain::evaluate::{
 };
 use crate::domain::ids::{HoldId, PolicyId};
 use crate::domain::period::{Month, Period, site_date};
+use crate::domain::small_map::SmallMap;
 use crate::events::allocation::{
     AllocationEvent, EvaluationFailed, HoldPlaced, HoldReleased, PolicyEvaluated, PolicyWithdrawn, Recorded,
     RecordedBasis, RestrictionChanged, WithdrawReason,
@@ -138,8 +138,8 @@ fn evaluation(
             Ok(allocation) => allocation,
             Err(error) => return failed(error.to_string()),
         };
-        let recorded = RecordedBasis { basis, allocation };
-        (Arc::new(recorded.clone()), Recorded::Full(Box::new(recorded)))
+        let recorded = Arc::new(RecordedBasis { basis, allocation });
+        (Arc::clone(&recorded), Recorded::Full(recorded))
     };
     let no_usage = MonthUsage::new();
     let usage = book.usage.get(&month).unwrap_or(&no_usage);
@@ -174,7 +174,7 @@ fn evaluation(
 
 /// The terms in force: base allocation from the resource's limits, else the policy's; the months that count.
 fn basis_of(book: &Book, policy: &PolicyInForce, period: Period, month: Month, desk: &Desk<'_>) -> Basis {
-    let mut base: BTreeMap<String, BaseTerm> = BTreeMap::new();
+    let mut base: SmallMap<String, BaseTerm> = SmallMap::new();
     for (component, amount) in &policy.facts.terms.component_limits {
         base.insert(component.clone(), BaseTerm { amount: *amount, source: BaseSource::Policy });
     }

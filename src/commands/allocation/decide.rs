@@ -14,6 +14,7 @@ use crate::domain::decimal;
 use crate::domain::evaluate::Trigger;
 use crate::domain::ids::{EventId, UserId};
 use crate::domain::period::{Month, site_date};
+use crate::domain::small_map::SmallMap;
 use crate::domain::tres::Amounts;
 use crate::events::allocation::{
     AllocationEvent, HoldPlaced, HoldReleased, LimitsChanged, ReportedAmount, ResourceDetailsChanged, ResourceFacts,
@@ -42,10 +43,10 @@ pub fn register(facts: &ResourceFacts, month: Month, ctx: &DecideContext<'_>) ->
 }
 
 /// Decides any other command on an open book.
-pub fn decide(book: &Book, command: &AllocationCommand, ctx: &DecideContext<'_>) -> Result<Decision, Refusal> {
-    let mut desk = Desk::new(book.clone(), ctx);
+pub fn decide(book: Book, command: &AllocationCommand, ctx: &DecideContext<'_>) -> Result<Decision, Refusal> {
     // Opened and nothing more: the policies have not looked at the new month yet.
     let just_opened = book.continues.is_some() && book.version == 1;
+    let mut desk = Desk::new(book, ctx);
     match command {
         AllocationCommand::Register(_) => return Err(Refusal::Exists),
         AllocationCommand::ChangeLimits(limits) => change_limits(&mut desk, limits)?,
@@ -208,7 +209,7 @@ fn begun(month: Month, ctx: &DecideContext<'_>) -> Result<(), Refusal> {
 fn report_usage(desk: &mut Desk<'_>, month: Month, amounts: &Amounts) -> Result<(), Refusal> {
     begun(month, desk.ctx)?;
     check_amounts(amounts, desk.ctx)?;
-    let mut changed = BTreeMap::new();
+    let mut changed = SmallMap::new();
     let mut restated = false;
     for (component, amount) in amounts {
         let previous = desk.book.amount(month, component);

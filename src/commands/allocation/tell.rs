@@ -4,7 +4,6 @@
 //! from the last ones. The reset is decided once at take-over and once per resource and period when a boundary passes; its
 //! mark is in the event, so that no restart repeats it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -19,6 +18,7 @@ use crate::domain::period::{Month, Period, PeriodKind, site_date};
 use crate::domain::qos::QosClass;
 use crate::domain::sacctmgr;
 use crate::domain::settings::{AgentSettings, SettingsInputs, strictest};
+use crate::domain::small_map::SmallMap;
 use crate::domain::tres::{Amounts, MINUTES_PER_HOUR, Weights};
 use crate::events::allocation::{AllocationEvent, CounterReset, DispatchState, OpenDispatch, SettingsCommanded};
 
@@ -197,7 +197,7 @@ fn due_reset(desk: &Desk<'_>, applying: &[Arc<PolicyInForce>]) -> Option<Counter
             || p.facts.terms.raw_usage_reset
                 && (p.period != PeriodKind::Total || (!taken_over && desk.ctx.rules.reset_total_at_takeover))
     };
-    let current: BTreeMap<PeriodKind, Period> =
+    let current: SmallMap<PeriodKind, Period> =
         applying.iter().filter(resets).map(|p| (p.period, Period::containing(p.period, today))).collect();
     if current.is_empty() {
         return None;
@@ -226,10 +226,10 @@ fn due_reset(desk: &Desk<'_>, applying: &[Arc<PolicyInForce>]) -> Option<Counter
 fn counter_reset(
     book: &Book,
     ctx: &DecideContext<'_>,
-    periods: BTreeMap<PeriodKind, Period>,
+    periods: SmallMap<PeriodKind, Period>,
     month: Month,
 ) -> CounterReset {
-    let mut usage = BTreeMap::new();
+    let mut usage = SmallMap::new();
     let mut before = Amounts::new();
     for (of, components) in &book.usage {
         if of.year() == month.year() {

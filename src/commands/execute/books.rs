@@ -79,18 +79,42 @@ impl Books {
         self.cache().get(&resource).map(|book| Loaded::Open(Arc::clone(book)))
     }
 
+    pub(super) fn has(&self, resource: ResourceId) -> bool {
+        self.cache().contains(&resource)
+    }
+
     /// The newest book of a resource, from the cache or from the store starting at the book of `hint`.
-    pub(super) async fn load(&self, resource: ResourceId, hint: Option<Month>) -> Result<Option<Loaded>, CommandError> {
+    async fn load(&self, resource: ResourceId, hint: Option<Month>) -> Result<Option<Loaded>, CommandError> {
         if let Some(book) = self.cached(resource) {
             return Ok(Some(book));
         }
+        let found = self.find(resource, hint).await?;
+        if let Some(Loaded::Open(book)) = &found {
+            self.put(resource, Arc::clone(book));
+        }
+        Ok(found)
+    }
+
+    /// The same for whoever is about to write, and whether it was read just now. Then it is not in the cache: what is
+    /// decided on it goes there instead.
+    pub(super) async fn load_to_decide(
+        &self,
+        resource: ResourceId,
+        hint: Option<Month>,
+    ) -> Result<(Option<Loaded>, bool), CommandError> {
+        match self.cached(resource) {
+            Some(book) => Ok((Some(book), false)),
+            None => Ok((self.find(resource, hint).await?, true)),
+        }
+    }
+
+    /// The newest book of a resource, from the store starting at the book of `hint`.
+    async fn find(&self, resource: ResourceId, hint: Option<Month>) -> Result<Option<Loaded>, CommandError> {
         let Some(mut month) = hint else { return Ok(None) };
         let Some(mut book) = self.read(resource, month).await? else { return Ok(None) };
         for _ in 0..CHAIN_MAX {
             let Some(successor) = book.sealed else {
-                let book = Arc::new(book);
-                self.put(resource, Arc::clone(&book));
-                return Ok(Some(Loaded::Open(book)));
+                return Ok(Some(Loaded::Open(Arc::new(book))));
             };
             match self.read(resource, successor).await? {
                 Some(next) => (month, book) = (successor, next),
@@ -122,7 +146,7 @@ impl Books {
         Ok(book)
     }
 
-    /// Books of many resources at their hinted months in few reads; those that are sealed go the long way.
+    /// The same for many resources, at their hinted months in few reads; those that are sealed go the long way.
     pub(super) async fn load_many(
         &self,
         wanted: &[(ResourceId, Option<Month>)],
@@ -143,12 +167,8 @@ impl Books {
             let mut book = None;
             fold(&mut book, resource, month, &events)?;
             found[index] = match book {
-                Some(book) if book.sealed.is_none() => {
-                    let book = Arc::new(book);
-                    self.put(resource, Arc::clone(&book));
-                    Some(Loaded::Open(book))
-                }
-                Some(_) => self.load(resource, Some(month)).await?,
+                Some(book) if book.sealed.is_none() => Some(Loaded::Open(Arc::new(book))),
+                Some(_) => self.find(resource, Some(month)).await?,
                 None => None,
             };
         }

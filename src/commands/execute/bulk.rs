@@ -1,10 +1,11 @@
 //! Many commands at once: books read together, decided one by one, appended together, one outcome for each.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::books::Loaded;
-use super::{Allocations, CommandError, CommandMeta, Executed, Plan, stripe};
-use crate::commands::allocation::{AllocationCommand, Refusal};
+use super::{Allocations, CommandError, CommandMeta, Executed, Plan};
+use crate::commands::allocation::{AllocationCommand, Book, Refusal};
 use crate::domain::ids::ResourceId;
 use crate::store::{AppendRequest, Appended, StoreError};
 
@@ -23,10 +24,11 @@ impl Allocations {
         let first: Vec<usize> = (0..commands.len()).filter(|i| seen.insert(commands[*i].0)).collect();
         {
             // Locks are taken in one order by everybody, so that two batches cannot wait for each other.
-            let stripes: BTreeSet<usize> = first.iter().map(|i| stripe(commands[*i].0)).collect();
-            let mut serial = Vec::with_capacity(stripes.len());
-            for stripe in stripes {
-                serial.push(self.locks[stripe].lock().await);
+            let mut resources: Vec<ResourceId> = first.iter().map(|i| commands[*i].0).collect();
+            resources.sort_unstable();
+            let mut serial = Vec::with_capacity(resources.len());
+            for resource in resources {
+                serial.push(self.lock(resource).await);
             }
             self.together(commands, &first, meta, &mut outcomes).await;
         }
@@ -75,7 +77,8 @@ impl Allocations {
                 // Nothing to append: on its own it makes sure that the book was the newest.
                 None => {}
                 Some(Ok(appended)) => {
-                    outcomes[index] = Some(Ok(self.done(resource, plan.decision, Some(appended.position))));
+                    outcomes[index] =
+                        Some(Ok(self.done(resource, plan.decision, plan.stands, Some(appended.position))));
                 }
                 Some(Err(error)) => self.failed(resource, error, &mut outcomes[index]),
             }
@@ -108,12 +111,15 @@ impl Allocations {
     }
 
     /// Folded books of many resources, for reading.
-    pub async fn books_of(
-        &self,
-        resources: &[ResourceId],
-    ) -> Result<Vec<Option<std::sync::Arc<crate::commands::allocation::Book>>>, CommandError> {
+    pub async fn books_of(&self, resources: &[ResourceId]) -> Result<Vec<Option<Arc<Book>>>, CommandError> {
         let wanted: Vec<_> = resources.iter().map(|r| (*r, self.registry.book_hint(*r))).collect();
         let loaded = self.books.load_many(&wanted).await?;
+        let read = resources.iter().zip(&loaded).filter(|(resource, _)| !self.books.has(**resource));
+        for (resource, loaded) in read {
+            if let Some(Loaded::Open(book)) = loaded {
+                self.books.put(*resource, Arc::clone(book));
+            }
+        }
         let book = |loaded| match loaded {
             Loaded::Open(book) | Loaded::Sealed(book, _) => book,
         };

@@ -75,7 +75,7 @@ fn the_strictest_limit_of_several_policies_is_sent() {
     let mut world = World::on("2026-03-10");
     let billing = PolicyTerms {
         tres_billing_enabled: true,
-        tres_billing_weights: amounts(&[("node", "2")]),
+        tres_billing_weights: amounts(&[("node", "2")]).into_iter().collect(),
         grace_ratio: dec("0.5"),
         ..terms("request_pausing")
     };

@@ -1,7 +1,9 @@
 //! Months: what a book hands to the next, and that whoever opens one begins the month.
 
+use std::sync::Arc;
+
 use sluice::commands::allocation::AllocationCommand;
-use sluice::domain::evaluate::Trigger;
+use sluice::domain::evaluate::{EvaluationTerms, Trigger};
 use sluice::domain::ids::{HoldId, UserId, slug_uuid};
 use sluice::domain::policy::PolicyTerms;
 use sluice::events::allocation::{AllocationEvent, HoldKind, Recorded};
@@ -50,6 +52,30 @@ fn the_first_evaluation_of_a_book_is_in_full_so_that_references_stay_within_the_
     let version = world.streams[1].iter().position(|e| e == &events[0]).unwrap() as u64 + 1;
     assert_eq!(evaluated(&again).basis, Recorded::Same { same_as: version });
     assert_eq!(evaluated(&again).usage, Recorded::Same { same_as: version });
+}
+
+#[test]
+fn terms_that_are_read_again_and_again_are_kept_once_and_other_terms_are_other_terms() {
+    let read = |terms: PolicyTerms| -> Arc<EvaluationTerms> {
+        let mut world = World::governed("2026-01-10", terms);
+        let events = world.used("100");
+        let full =
+            world.streams.iter().flatten().chain(&events).find(
+                |event| matches!(event, AllocationEvent::PolicyEvaluated(e) if matches!(e.basis, Recorded::Full(_))),
+            );
+        let event = full.expect("the first evaluation is in full");
+        let AllocationEvent::PolicyEvaluated(evaluated) =
+            AllocationEvent::decode(event.event_type(), &event.payload()).unwrap().unwrap()
+        else {
+            panic!("an evaluation reads back as one")
+        };
+        assert_eq!(AllocationEvent::PolicyEvaluated(evaluated.clone()), *event);
+        let Recorded::Full(basis) = evaluated.basis else { panic!("in full") };
+        Arc::clone(&basis.basis.terms)
+    };
+    let (one, same, other) = (read(quarter()), read(quarter()), read(terms(ALL_THREE)));
+    assert!(Arc::ptr_eq(&one, &same));
+    assert_ne!(one, other);
 }
 
 #[test]

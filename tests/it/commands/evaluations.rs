@@ -11,7 +11,11 @@ use sluice::events::registry::LimitPeriod;
 use crate::support::world::{ALL_THREE, World, amounts, dec, evaluated, message, names, policy_id, said, terms};
 
 fn weighted(weights: &[(&str, &str)]) -> PolicyTerms {
-    PolicyTerms { tres_billing_enabled: true, tres_billing_weights: amounts(weights), ..terms(ALL_THREE) }
+    PolicyTerms {
+        tres_billing_enabled: true,
+        tres_billing_weights: amounts(weights).into_iter().collect(),
+        ..terms(ALL_THREE)
+    }
 }
 
 #[test]

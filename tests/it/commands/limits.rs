@@ -22,7 +22,7 @@ fn a_raise_arms_the_notice_again_and_a_cut_does_not() {
 fn a_raise_of_a_component_that_does_not_count_arms_nothing() {
     let free = PolicyTerms {
         tres_billing_enabled: true,
-        tres_billing_weights: amounts(&[("cpu", "0"), ("node", "1")]),
+        tres_billing_weights: amounts(&[("cpu", "0"), ("node", "1")]).into_iter().collect(),
         ..terms(ALL_THREE)
     };
     let mut world = World::on("2026-03-10");

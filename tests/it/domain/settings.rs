@@ -38,7 +38,7 @@ fn settings_become_the_worked_commands() {
         let settings = AgentSettings {
             fairshare: case.settings.fairshare,
             limit_type: case.settings.limit_type,
-            limits: case.settings.limits,
+            limits: case.settings.limits.into_iter().collect(),
             reset_raw_usage: case.settings.reset_raw_usage,
             ..AgentSettings::default()
         };

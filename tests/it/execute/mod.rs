@@ -1,5 +1,6 @@
 //! The parts together on real files: commands from all sides at once, months, restarts, the clock.
 
+mod batches;
 mod clock;
 mod commands;
 mod reactions;

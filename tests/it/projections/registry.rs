@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use rust_decimal::Decimal;
 use sluice::domain::ids::AgentId;
+use sluice::domain::tres::Amounts;
 use sluice::events::agent::{AgentEvent, IdentityFacts, IdentityRemoved, QueueFacts};
 use sluice::events::allocation::ResourceState;
 use sluice::projections::Page;
@@ -38,7 +39,7 @@ async fn a_resource_shows_what_its_events_made_of_it() {
     let models = Models::of(&log).await;
     let row = one(&models.db, resource(3)).await.unwrap().unwrap();
     assert_eq!((row.state, row.flags, row.book.to_string()), (ResourceState::Updating, SLOW, "2026-04".to_owned()));
-    assert_eq!(row.limits, BTreeMap::from([("node_hours".to_owned(), Decimal::from(250))]));
+    assert_eq!(row.limits, Amounts::from([("node_hours".to_owned(), Decimal::from(250))]));
     assert_eq!((row.created, row.modified), (log.now - TimeDelta::days(40), log.now - TimeDelta::days(40)));
     assert_eq!(one(&models.db, resource(99)).await.unwrap(), None);
 }

@@ -15,6 +15,7 @@ use sluice::domain::policy::{Action, LimitType, PolicyTerms};
 use sluice::domain::qos::QosClass;
 use sluice::domain::sacctmgr::commands;
 use sluice::domain::settings::AgentSettings;
+use sluice::domain::small_map::SmallMap;
 use sluice::domain::tres::Amounts;
 use sluice::events::Event;
 use sluice::events::allocation::{
@@ -212,14 +213,14 @@ impl Log {
             policy_version: version,
             terms: Arc::new(EvaluationTerms::of(&terms(notify), PeriodKind::Quarter)),
             period,
-            base: BTreeMap::from([("node_hours".to_owned(), base)]),
+            base: SmallMap::from([("node_hours".to_owned(), base)]),
             previous: UsageByMonth::new(),
             existed: false,
             earlier: UsageByMonth::new(),
         };
         let allocation = basis.allocate().unwrap();
         let usage: MonthUsage =
-            BTreeMap::from([("node_hours".to_owned(), UsageTerm { amount: used.into(), report: REPORT.into() })]);
+            MonthUsage::from([("node_hours".to_owned(), UsageTerm { amount: used.into(), report: REPORT.into() })]);
         let notices = NoticeTerms::default();
         let inputs =
             EvaluationInputs { basis: &basis, allocation: &allocation, usage: &usage, notices: &notices, held: before };
@@ -229,7 +230,7 @@ impl Log {
             Recorded::Same { same_as: *same_as }
         } else {
             self.bases.insert(key, 1);
-            Recorded::Full(Box::new(RecordedBasis { basis, allocation }))
+            Recorded::Full(Arc::new(RecordedBasis { basis, allocation }))
         };
         AllocationEvent::PolicyEvaluated(Box::new(PolicyEvaluated {
             policy: id,
@@ -262,10 +263,10 @@ impl Log {
         let settings = AgentSettings {
             fairshare: 33,
             limit_type: LimitType::GrpTresMins,
-            limits: BTreeMap::from([("node".to_owned(), 7200)]),
+            limits: SmallMap::from([("node".to_owned(), 7200)]),
             reset_raw_usage: false,
-            qos_threshold: BTreeMap::new(),
-            grace_limit: BTreeMap::new(),
+            qos_threshold: SmallMap::new(),
+            grace_limit: SmallMap::new(),
             carryover_details: None,
         };
         let commands = commands(&format!("hpc_{number}"), &settings, flags.any().then_some(("slowdown", "downscaled")));
@@ -303,7 +304,7 @@ impl Log {
             carried: Carried {
                 facts,
                 usage: UsageByMonth::new(),
-                policies: BTreeMap::new(),
+                policies: SmallMap::new(),
                 holds: Vec::new(),
                 flags,
                 commanded: None,
@@ -353,7 +354,7 @@ pub fn state(from: ResourceState, to: ResourceState) -> AllocationEvent {
 }
 
 pub fn usage(month: &str, amount: u32) -> AllocationEvent {
-    let amounts = BTreeMap::from([("node_hours".to_owned(), ReportedAmount { amount: amount.into(), previous: None })]);
+    let amounts = SmallMap::from([("node_hours".to_owned(), ReportedAmount { amount: amount.into(), previous: None })]);
     AllocationEvent::UsageReported(UsageReported { month: month.parse().unwrap(), amounts, restated: false })
 }
 

@@ -227,7 +227,7 @@ impl World {
     /// Decides, as the executor does: a month's first events open its book.
     pub fn when(&mut self, command: &AllocationCommand) -> Result<Events, Refusal> {
         let (opened, base) = self.base();
-        let decision = self.with_context(|ctx| decide(&base, command, ctx))?;
+        let decision = self.with_context(|ctx| decide(base.clone(), command, ctx))?;
         let events: Events = decision.events.iter().map(|(_, e)| e.clone()).collect();
         if events.is_empty() {
             return Ok(events);
