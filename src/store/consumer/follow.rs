@@ -36,7 +36,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = ear.next(self.limits.shared_poll) => {}
+                _ = ear.next(self.limits.shared_poll) => {}
             }
         }
         ear.close().await;

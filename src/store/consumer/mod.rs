@@ -3,6 +3,7 @@
 //! A consumer changes its tables in the transaction it is given; the loop stores how far it got in the same transaction.
 //! So an event is applied once: not twice after a crash, and not twice by two processes.
 
+mod batches;
 mod checkpoint;
 mod follow;
 mod rebuild;

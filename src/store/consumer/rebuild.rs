@@ -3,6 +3,7 @@
 //! New tables are filled beside the old ones, batch by batch, with a checkpoint of their own. The last step catches up with
 //! the old tables and puts the new ones in their place in one transaction: readers see the one or the other.
 
+use super::batches::Batches;
 use super::checkpoint::{self, Checkpoint};
 use super::run::ConsumerLoop;
 use super::{Consumer, ConsumerError, LoopError, chain};
@@ -34,11 +35,12 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
     ) -> Result<Position, LoopError> {
         let name = fresh.name();
         let mut checkpoint = self.start_building(fresh.as_mut()).await?;
+        let batches = self.batches();
         let mut events = 0;
         loop {
             let mut tx = self.db.begin_on(Target::Building).await?;
             let before = checkpoint.position;
-            let applied = self.build_on(&mut tx, fresh.as_mut(), &mut checkpoint).await?;
+            let applied = self.build_on(&mut tx, fresh.as_mut(), &batches, &mut checkpoint).await?;
             tx.commit().await?;
             fresh.committed();
             events += applied as u64;
@@ -53,7 +55,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         tx.set_target(Target::Building);
         // Nobody moves the tables in use while this transaction holds the lock, so this comes to an end.
         while checkpoint.position < live.position {
-            let applied = self.build_on(&mut tx, fresh.as_mut(), &mut checkpoint).await?;
+            let applied = self.build_on(&mut tx, fresh.as_mut(), &batches, &mut checkpoint).await?;
             if applied == 0 {
                 return Err(LoopError::Stalled { name, reason: "the log ends before its checkpoint".into() });
             }
@@ -85,10 +87,11 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         &self,
         tx: &mut ReadTx,
         fresh: &mut dyn Consumer<E>,
+        batches: &Batches<E>,
         checkpoint: &mut Checkpoint,
     ) -> Result<usize, LoopError> {
         let name = fresh.name();
-        let batch = self.read(checkpoint.position).await?;
+        let batch = batches.after(checkpoint.position, checkpoint.position).await?;
         let Some(last) = batch.events.last().map(|event| event.recorded.position) else {
             return match batch.unreadable {
                 Some(error) => Err(stalled(name, &ConsumerError::Decode(error))),

@@ -11,10 +11,10 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::batches::Batches;
 use super::checkpoint::{self, Checkpoint};
 use super::follow::CHANNEL;
 use super::{Consumer, ConsumerError, ConsumerStatus, Decode, Decoded, FaultPoint, Faults, LoopError, chain};
-use crate::events::envelope::DecodeError;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
 use crate::store::sql::{ReadDb, ReadTx};
@@ -27,7 +27,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub struct ConsumerLoop<E> {
     pub(super) store: Arc<dyn EventStore>,
     pub(super) db: ReadDb,
-    pub(super) decode: Decode<E>,
+    batches: Batches<E>,
+    decode: Decode<E>,
     pub(super) now: Now,
     pub(super) limits: Limits,
     faults: Option<Faults>,
@@ -64,12 +65,6 @@ struct Step {
     advanced: bool,
     /// The head of the log, if some consumer is there.
     at_head: Option<Position>,
-}
-
-/// The events of a batch that can be read, and what is wrong with the one after them.
-pub(super) struct Batch<E> {
-    pub(super) events: Vec<Decoded<E>>,
-    pub(super) unreadable: Option<DecodeError>,
 }
 
 /// Says that this process runs the loop, until it is dropped.
@@ -130,8 +125,9 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
     pub fn new(store: Arc<dyn EventStore>, db: ReadDb, decode: Decode<E>, now: Now, limits: Limits) -> Self {
         let places = watch::Sender::new(Vec::new());
         let (left_to_leader, leads) = (AtomicBool::default(), AtomicBool::default());
-        let slots = Mutex::default();
-        Self { store, db, decode, now, limits, faults: None, slots, places, left_to_leader, leads }
+        let (slots, batches) =
+            (Mutex::default(), Batches::new(Arc::clone(&store), decode, limits.consumer_batch_events));
+        Self { store, db, batches, decode, now, limits, faults: None, slots, places, left_to_leader, leads }
     }
 
     /// Adds a consumer.
@@ -228,6 +224,11 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         Ok(self.places.borrow().iter().map(status).collect())
     }
 
+    /// Batches for somebody who goes at a pace of his own.
+    pub(super) fn batches(&self) -> Batches<E> {
+        Batches::new(Arc::clone(&self.store), self.decode, self.limits.consumer_batch_events)
+    }
+
     /// How long to wait at most before the next step.
     async fn pause(&self) -> Duration {
         let now = Instant::now();
@@ -273,9 +274,10 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         ready.retain(|slot| slot.checkpoint.is_some());
         ready.sort_by_key(|slot| slot.position);
         let mut step = Step::default();
+        let behind_all = ready.first().map_or(Position::START, |slot| slot.position);
         let mut rest = ready.as_mut_slice();
         while let Some(lowest) = rest.first().map(|slot| slot.position) {
-            let batch = self.read(lowest).await?;
+            let batch = self.batches.after(lowest, behind_all).await?;
             let last = batch.events.last().map_or(lowest, |event| event.recorded.position);
             let together = rest.partition_point(|slot| slot.position == lowest || slot.position < last);
             let (group, others) = rest.split_at_mut(together);
@@ -295,22 +297,6 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             step.at_head = Some(self.store.head().await?);
         }
         Ok(step)
-    }
-
-    /// Reads a batch and the payloads in it.
-    pub(super) async fn read(&self, after: Position) -> Result<Batch<E>, StoreError> {
-        let recorded = self.store.read_all(after, self.limits.consumer_batch_events).await?;
-        let mut batch = Batch { events: Vec::with_capacity(recorded.len()), unreadable: None };
-        for recorded in recorded {
-            match (self.decode)(&recorded) {
-                Ok(event) => batch.events.push(Decoded { recorded, event }),
-                Err(error) => {
-                    batch.unreadable = Some(error);
-                    break;
-                }
-            }
-        }
-        Ok(batch)
     }
 
     /// Loads the state of consumers that have none.

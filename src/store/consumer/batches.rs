@@ -1,0 +1,97 @@
+//! Batches of the log as consumers get them: read, and their payloads decoded, while the batch before is applied.
+
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::task::JoinHandle;
+
+use super::{Decode, Decoded};
+use crate::events::envelope::{DecodeError, Position};
+use crate::store::{EventStore, StoreError};
+
+/// The events of a batch that can be read, and what is wrong with the one after them.
+pub(super) struct Batch<E> {
+    pub(super) events: Vec<Decoded<E>>,
+    pub(super) unreadable: Option<DecodeError>,
+}
+
+/// Reads batches, and one ahead for each place where somebody has much to catch up with.
+pub(super) struct Batches<E> {
+    source: Source<E>,
+    ahead: Mutex<Vec<Ahead<E>>>,
+}
+
+struct Source<E> {
+    store: Arc<dyn EventStore>,
+    decode: Decode<E>,
+    most: usize,
+}
+
+/// The batch after a position, which is on its way.
+struct Ahead<E> {
+    after: Position,
+    batch: JoinHandle<Result<Batch<E>, StoreError>>,
+}
+
+impl<E> Clone for Source<E> {
+    fn clone(&self) -> Self {
+        Self { store: Arc::clone(&self.store), decode: self.decode, most: self.most }
+    }
+}
+
+impl<E> Source<E> {
+    async fn read(&self, after: Position) -> Result<Batch<E>, StoreError> {
+        let recorded = self.store.read_all(after, self.most).await?;
+        let mut batch = Batch { events: Vec::with_capacity(recorded.len()), unreadable: None };
+        for recorded in recorded {
+            match (self.decode)(&recorded) {
+                Ok(event) => batch.events.push(Decoded { recorded, event }),
+                Err(error) => {
+                    batch.unreadable = Some(error);
+                    break;
+                }
+            }
+        }
+        Ok(batch)
+    }
+}
+
+impl<E: Send + 'static> Batches<E> {
+    /// Batches of at most so many events.
+    pub(super) fn new(store: Arc<dyn EventStore>, decode: Decode<E>, most: usize) -> Self {
+        Self { source: Source { store, decode, most }, ahead: Mutex::default() }
+    }
+
+    /// The batch after a position. What was read ahead for places before `lowest` is let go: nobody stands there any more.
+    pub(super) async fn after(&self, position: Position, lowest: Position) -> Result<Batch<E>, StoreError> {
+        let ahead = match self.taken(position, lowest) {
+            // Where it was lost, or could not be read, that is for the caller's own read to find out.
+            Some(ahead) => ahead.await.ok().and_then(Result::ok),
+            None => None,
+        };
+        let batch = match ahead {
+            // The log ended there when it was read ahead; whether it still does, the caller wants to know.
+            Some(batch) if !batch.events.is_empty() => batch,
+            _ => self.source.read(position).await?,
+        };
+        // Less than a whole batch is the end of the log, and what follows is not there yet.
+        if let (Some(last), true) = (batch.events.last(), batch.events.len() == self.source.most) {
+            let (source, after) = (self.source.clone(), last.recorded.position);
+            let batch = tokio::spawn(async move { source.read(after).await });
+            self.ahead().push(Ahead { after, batch });
+        }
+        Ok(batch)
+    }
+
+    fn taken(&self, position: Position, lowest: Position) -> Option<JoinHandle<Result<Batch<E>, StoreError>>> {
+        let mut ahead = self.ahead();
+        ahead.retain(|ahead| ahead.after >= lowest);
+        let found = ahead.iter().position(|ahead| ahead.after == position)?;
+        Some(ahead.swap_remove(found).batch)
+    }
+
+    /// Nothing is done under the lock that could stop half way.
+    fn ahead(&self) -> std::sync::MutexGuard<'_, Vec<Ahead<E>>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
