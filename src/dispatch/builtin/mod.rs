@@ -212,7 +212,7 @@ impl Builtin {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = ear.next(LOOK_AGAIN) => {}
+                _ = ear.next(LOOK_AGAIN) => {}
             }
         }
         ear.close().await;

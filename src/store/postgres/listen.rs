@@ -32,23 +32,25 @@ impl Ear {
         Self { pool: own.connect_lazy_with(options), channel, listener: None }
     }
 
-    /// Returns when something was said, may have been said, or the time is over: look.
-    pub async fn next(&mut self, at_most: Duration) {
+    /// Returns what was said; nothing when something may have been said, or the time is over: look.
+    pub async fn next(&mut self, at_most: Duration) -> Option<String> {
         let Some(listener) = &mut self.listener else {
             self.listener = self.connect().await;
             if self.listener.is_none() {
                 tokio::time::sleep(at_most).await;
             }
-            return;
+            return None;
         };
         match tokio::time::timeout(at_most, listener.try_recv()).await {
-            Ok(Ok(Some(_))) | Err(_) => {}
+            Ok(Ok(Some(said))) => return Some(said.payload().to_owned()),
+            Err(_) => {}
             Ok(Ok(None) | Err(_)) => {
                 // The connection is gone; whatever was said meanwhile is found by looking.
                 self.listener = None;
                 tokio::time::sleep(at_most.min(BREATH)).await;
             }
         }
+        None
     }
 
     async fn connect(&self) -> Option<PgListener> {
@@ -72,11 +74,16 @@ impl Ear {
 pub(super) async fn follow(readers: PgPool, head: watch::Sender<Position>, poll: Duration, stop: CancellationToken) {
     let mut ear = Ear::of(&readers, CHANNEL);
     while !stop.is_cancelled() {
-        tokio::select! {
-            () = ear.next(poll) => {}
+        let said = tokio::select! {
+            said = ear.next(poll) => said,
             () = stop.cancelled() => break,
-        }
-        if let Ok(now) = rows::head(&readers).await {
+        };
+        let announced = said.and_then(|said| said.parse().ok()).map(Position::seq);
+        let now = match announced {
+            Some(position) => Ok(position),
+            None => rows::head(&readers).await,
+        };
+        if let Ok(now) = now {
             head.send_if_modified(|head| {
                 let moved = *head < now;
                 *head = now.max(*head);

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Row};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::events::envelope::{Position, to_the_microsecond};
@@ -34,6 +35,10 @@ pub(super) enum Job {
 const RETRY_AFTER: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1_500)];
 
+/// A group waits for those who were answered with the last one for at most this part of the time that one took, and never longer than this.
+const PATIENCE_PART: u32 = 4;
+const PATIENCE_MAX: Duration = Duration::from_millis(2);
+
 const APPEND: &str = "SELECT request, outcome, version, last_position FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, \
      $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
 
@@ -42,9 +47,20 @@ pub(super) struct Writer {
     now: Now,
     limits: Limits,
     connection: Option<PgConnection>,
+    last: Last,
     names: HashMap<&'static str, Arc<str>>,
     tail: Arc<Tail>,
     head: watch::Sender<Position>,
+}
+
+/// The group before this one. Whoever was answered with it is often about to ask again: a group that goes without them
+/// takes its turn under the lock for few events, and they wait for the turn after the other processes'.
+#[derive(Default)]
+struct Last {
+    /// Calls that it answered.
+    jobs: usize,
+    /// How long to wait for as many.
+    patience: Duration,
 }
 
 /// A request of some caller: whose, and which of that caller's.
@@ -76,7 +92,7 @@ impl Writer {
         tail: Arc<Tail>,
         head: watch::Sender<Position>,
     ) -> Self {
-        Self { options, now, limits, connection: None, names: HashMap::new(), tail, head }
+        Self { options, now, limits, connection: None, last: Last::default(), names: HashMap::new(), tail, head }
     }
 
     /// Sends groups until it is told to close or nobody can ask any more.
@@ -85,6 +101,7 @@ impl Writer {
         while closing.is_none() {
             let Some(mut job) = queue.recv().await else { break };
             let (mut waiting, mut replies, mut size) = (Vec::new(), Vec::new(), 0);
+            let begun = Instant::now();
             loop {
                 match job {
                     Job::Append { requests, events, fence, reply } => {
@@ -106,10 +123,19 @@ impl Writer {
                 if size >= self.limits.group_events_max {
                     break;
                 }
-                let Ok(next) = queue.try_recv() else { break };
+                let next = match queue.try_recv() {
+                    Ok(next) => Some(next),
+                    Err(_) if replies.len() < self.last.jobs => {
+                        tokio::time::timeout_at(begun + self.last.patience, queue.recv()).await.ok().flatten()
+                    }
+                    Err(_) => None,
+                };
+                let Some(next) = next else { break };
                 job = next;
             }
+            let (jobs, begun) = (replies.len(), Instant::now());
             self.answer(waiting, replies).await;
+            self.last = Last { jobs, patience: (begun.elapsed() / PATIENCE_PART).min(PATIENCE_MAX) };
         }
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close().await

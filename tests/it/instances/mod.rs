@@ -350,10 +350,10 @@ async fn a_report_that_is_repeated_while_nobody_leads_is_answered_when_reads_sho
 /// Waits until every process says that it is ready.
 async fn ready(cluster: &Cluster) {
     for number in 0..cluster.count() {
-        while !cluster
+        while cluster
             .send(number, STAFF, Method::GET, "/health/ready", None)
             .await
-            .is_some_and(|(status, _)| status == 200)
+            .is_none_or(|(status, _)| status != 200)
         {
             breath().await;
         }

@@ -1,0 +1,1 @@
+-- Nothing here: an append is announced within the one process that writes.
