@@ -16,12 +16,10 @@ use crate::domain::period::{Month, Period};
 use crate::events::Event;
 use crate::events::envelope::{Position, StreamName};
 use crate::store::consumer::Decoded;
-use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue};
+use crate::store::sql::{ReadTx, SqlError, SqlRow, SqlValue};
 
+pub(super) use crate::store::sql::{execute_in, in_list, query_in, read_in};
 pub(super) use counts::{CountSql, Counts, Head, count, count_sql, heads, newest, on_page};
-
-/// Keys that one `IN` list holds; shorter lists repeat their last key.
-const IN_LIST: usize = 128;
 
 /// Identities that an [`Interner`] remembers, about 40 bytes each; more are looked up again.
 const INTERNED_MAX: usize = 131_072;
@@ -72,58 +70,6 @@ impl Span {
         let micros = |t: DateTime<Utc>| t.timestamp_micros();
         (self.from.map_or(i64::MIN, micros), self.to.map_or(i64::MAX, micros))
     }
-}
-
-/// `before ($1, …, $128) after`.
-pub(super) fn in_list(before: &str, after: &str) -> String {
-    let places: Vec<String> = (1..=IN_LIST).map(|n| format!("${n}")).collect();
-    format!("{before} ({}) {after}", places.join(","))
-}
-
-fn padded(keys: &[SqlValue]) -> Vec<SqlValue> {
-    let mut values = keys.to_vec();
-    if let Some(last) = keys.last() {
-        values.resize(IN_LIST, last.clone());
-    }
-    values
-}
-
-/// Rows for keys, by a text made with [`in_list`], as the transaction sees them.
-pub(super) async fn query_in(
-    tx: &mut ReadTx,
-    text: &'static LazyLock<String>,
-    keys: &[SqlValue],
-) -> Result<Vec<SqlRow>, SqlError> {
-    let mut rows = Vec::new();
-    for some in keys.chunks(IN_LIST) {
-        rows.extend(tx.query(text.as_str(), &padded(some)).await?);
-    }
-    Ok(rows)
-}
-
-/// The same, as of the last commit.
-pub(super) async fn read_in(
-    db: &ReadDb,
-    text: &'static LazyLock<String>,
-    keys: &[SqlValue],
-) -> Result<Vec<SqlRow>, SqlError> {
-    let mut rows = Vec::new();
-    for some in keys.chunks(IN_LIST) {
-        rows.extend(db.query(text.as_str(), &padded(some)).await?);
-    }
-    Ok(rows)
-}
-
-/// Runs a statement made with [`in_list`] for all keys.
-pub(super) async fn execute_in(
-    tx: &mut ReadTx,
-    text: &'static LazyLock<String>,
-    keys: &[SqlValue],
-) -> Result<(), SqlError> {
-    for some in keys.chunks(IN_LIST) {
-        tx.execute(text.as_str(), &padded(some)).await?;
-    }
-    Ok(())
 }
 
 /// How far a read model's tables are, in the tables themselves.

@@ -1,6 +1,7 @@
 //! A batch of events on the outbox: what it has on the touched resources is read, changed in memory and written once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -15,7 +16,9 @@ use crate::events::envelope::RecordedEvent;
 use crate::events::site_answer::QosConfirmed;
 use crate::registry::{Registry, book_of};
 use crate::store::consumer::Decoded;
-use crate::store::sql::{ReadTx, SqlError, SqlValue};
+use crate::store::sql::{ReadTx, SqlError, SqlValue, execute_in, in_list};
+
+static REMOVE: LazyLock<String> = LazyLock::new(|| in_list("DELETE FROM outbox{g} WHERE no IN", ""));
 
 /// An agent's last sign of progress.
 struct Agent {
@@ -296,9 +299,8 @@ impl Fold {
 
     /// Writes what changed, and says how far the numbers are.
     pub(super) async fn save(mut self, tx: &mut ReadTx) -> Result<Mark, SqlError> {
-        for no in &self.removed {
-            tx.execute("DELETE FROM outbox{g} WHERE no = $1", &[SqlValue::I64(*no)]).await?;
-        }
+        let removed: Vec<SqlValue> = self.removed.iter().copied().map(SqlValue::I64).collect();
+        execute_in(tx, &REMOVE, &removed).await?;
         let rows = self.changed.iter().filter_map(|no| self.rows.remove(no)).collect();
         let mut flags = Vec::new();
         for resource in &self.flags_changed {

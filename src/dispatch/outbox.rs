@@ -1,6 +1,7 @@
 //! The outbox as the publisher uses it: what is due, what was handed over, what nobody answered, what was given up.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -12,10 +13,12 @@ use crate::domain::ids::{DispatchId, OfferingId, PolicyId, ResourceId};
 use crate::events::dispatch::{AgentMessage, StompMessageSent};
 use crate::events::envelope::Position;
 use crate::projections::id_list;
-use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue};
+use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue, execute_in, in_list};
 
 /// Rows looked at in one pass.
 const PASS_MAX: i64 = 500;
+
+static FORGET: LazyLock<String> = LazyLock::new(|| in_list("DELETE FROM outbox WHERE state = 4 AND no IN", ""));
 
 /// How much waits, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -259,9 +262,8 @@ impl Outbox {
     /// Forgets superseded dispatches: nobody waits for their answers any more.
     pub(super) async fn forget(&self, numbers: &[i64]) -> Result<(), SqlError> {
         let mut tx = self.db.begin().await?;
-        for no in numbers {
-            tx.execute("DELETE FROM outbox WHERE no = $1 AND state = 4", &[(*no).into()]).await?;
-        }
+        let numbers: Vec<SqlValue> = numbers.iter().copied().map(SqlValue::I64).collect();
+        execute_in(&mut tx, &FORGET, &numbers).await?;
         tx.commit().await
     }
 

@@ -7,10 +7,7 @@ use uuid::Uuid;
 
 use super::DispatchError;
 use crate::domain::evaluate::Flags;
-use crate::store::sql::{ReadTx, SqlError, SqlRow, SqlValue};
-
-/// Keys that one statement looks up; shorter lists repeat their last key.
-const IN_LIST: usize = 64;
+use crate::store::sql::{ReadTx, SqlError, SqlRow, SqlValue, in_list, query_in};
 
 /// How a dispatch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,14 +153,9 @@ const UPDATE_FLAGS: &str = "ON CONFLICT (resource) DO UPDATE SET flags = exclude
                             handed = CASE WHEN t.no = excluded.no AND t.sent_no = excluded.sent_no THEN t.handed ELSE NULL END";
 
 static BY_RESOURCE: LazyLock<String> =
-    LazyLock::new(|| in_list(concat!("SELECT ", columns!(), " FROM outbox{g} WHERE resource IN")));
+    LazyLock::new(|| in_list(concat!("SELECT ", columns!(), " FROM outbox{g} WHERE resource IN"), ""));
 static FLAGS_BY_RESOURCE: LazyLock<String> =
-    LazyLock::new(|| in_list(concat!("SELECT ", flags_columns!(), " FROM outbox_flags{g} WHERE resource IN")));
-
-fn in_list(before: &str) -> String {
-    let places: Vec<String> = (1..=IN_LIST).map(|n| format!("${n}")).collect();
-    format!("{before} ({})", places.join(","))
-}
+    LazyLock::new(|| in_list(concat!("SELECT ", flags_columns!(), " FROM outbox_flags{g} WHERE resource IN"), ""));
 
 /// Flags as bits: 1 paused, 2 downscaled.
 pub(super) fn flag_bits(flags: Flags) -> i64 {
@@ -252,25 +244,11 @@ impl FlagsRow {
     }
 }
 
-async fn query_in(
-    tx: &mut ReadTx,
-    text: &'static LazyLock<String>,
-    resources: &[Uuid],
-) -> Result<Vec<SqlRow>, SqlError> {
-    let mut rows = Vec::new();
-    for some in resources.chunks(IN_LIST) {
-        let mut keys: Vec<SqlValue> = some.iter().map(|id| SqlValue::Uuid(*id)).collect();
-        let last = keys.last().cloned().unwrap_or(SqlValue::Null);
-        keys.resize(IN_LIST, last);
-        rows.extend(tx.query(text.as_str(), &keys).await?);
-    }
-    Ok(rows)
-}
-
 /// What the outbox has on these resources.
 pub(super) async fn of_resources(tx: &mut ReadTx, resources: &[Uuid]) -> Result<(Vec<Row>, Vec<FlagsRow>), SqlError> {
-    let rows = query_in(tx, &BY_RESOURCE, resources).await?;
-    let flags = query_in(tx, &FLAGS_BY_RESOURCE, resources).await?;
+    let keys: Vec<SqlValue> = resources.iter().map(|id| SqlValue::Uuid(*id)).collect();
+    let rows = query_in(tx, &BY_RESOURCE, &keys).await?;
+    let flags = query_in(tx, &FLAGS_BY_RESOURCE, &keys).await?;
     Ok((
         rows.iter().map(Row::read).collect::<Result<_, _>>()?,
         flags.iter().map(FlagsRow::read).collect::<Result<_, _>>()?,

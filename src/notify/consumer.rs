@@ -1,7 +1,8 @@
 //! The consumer `notify`: from events to rows of what is owed, and from recorded outcomes to settled rows.
 //!
 //! Policies, owners and the customer of a resource are folded into tables of its own: so the recipients are those of the
-//! moment of the event, on a rebuild too, and a deleted policy is still known when its restriction is lifted.
+//! moment of the event, on a rebuild too, and a deleted policy is still known when its restriction is lifted. What a batch
+//! owes is written together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 use rust_decimal::Decimal;
 use tokio::sync::Notify;
 
+use super::known::Known;
 use super::{CONSUMER, Endpoint, MailTransportOptions, NotifyOptions};
 use crate::domain::evaluate::Flags;
 use crate::domain::ids::{CustomerId, DispatchId, OfferingId, PolicyId, ResourceId, UserId};
@@ -65,6 +67,18 @@ struct Recipient {
     policy: Option<PolicyId>,
 }
 
+/// A batch under way.
+struct Batch {
+    known: Known,
+    /// Rows of `notices` that are not written yet.
+    owed: Vec<SqlValue>,
+    /// Rows of `notify_resources` that are not written yet.
+    resources: Vec<SqlValue>,
+}
+
+/// Values of a row of `notices`.
+const OWED: usize = 13;
+
 impl NotifyConsumer {
     /// A consumer that wakes a worker through `wake`.
     pub fn new(options: &NotifyOptions, wake: Arc<Notify>) -> Self {
@@ -76,7 +90,7 @@ impl NotifyConsumer {
         }
     }
 
-    async fn registry(&self, tx: &mut ReadTx, recorded: &RecordedEvent, event: &RegistryEvent) -> Applied {
+    async fn registry(tx: &mut ReadTx, known: &mut Known, recorded: &RecordedEvent, event: &RegistryEvent) -> Applied {
         match event {
             RegistryEvent::PolicyCreated(facts) | RegistryEvent::PolicyChanged(facts) => {
                 let upsert = "INSERT INTO notify_policies{g} (policy, offering, facts, created) VALUES ($1, $2, $3, $4) \
@@ -88,6 +102,7 @@ impl NotifyConsumer {
                     SqlValue::Time(recorded.occurred_at),
                 ];
                 tx.execute(upsert, &values).await?;
+                known.forget(None, Some(facts.policy));
             }
             RegistryEvent::PolicyDeleted(deleted) => {
                 let policy = SqlValue::Uuid(deleted.policy.as_uuid());
@@ -97,28 +112,40 @@ impl NotifyConsumer {
                 let upsert = "INSERT INTO notify_customers{g} (customer, facts) VALUES ($1, $2) \
                               ON CONFLICT (customer) DO UPDATE SET facts = excluded.facts";
                 tx.execute(upsert, &[SqlValue::Uuid(facts.customer.as_uuid()), SqlValue::Text(json(facts)?)]).await?;
+                known.forget(Some(facts.customer), None);
             }
             _ => {}
         }
         Ok(())
     }
 
-    async fn allocation(&mut self, tx: &mut ReadTx, recorded: &RecordedEvent, event: &AllocationEvent) -> Applied {
+    async fn allocation(
+        &mut self,
+        tx: &mut ReadTx,
+        batch: &mut Batch,
+        recorded: &RecordedEvent,
+        event: &AllocationEvent,
+    ) -> Applied {
         let Some((resource, _)) = book_of(recorded.stream.as_str()) else { return Ok(()) };
         let occasion =
             |template| Occasion { recorded, resource, template, thresholds: &[], policies: &[], dispatch: None };
         match event {
-            AllocationEvent::ResourceRegistered(registered) => keep_resource(tx, &registered.facts).await,
+            AllocationEvent::ResourceRegistered(registered) => {
+                batch.keep(&registered.facts);
+                Ok(())
+            }
             AllocationEvent::PolicyEvaluated(evaluated) if !evaluated.outcome.notified.is_empty() => {
                 let owed = Occasion {
                     thresholds: &evaluated.outcome.notified,
                     policies: &[evaluated.policy],
                     ..occasion(NoticeTemplate::ThresholdReached)
                 };
-                self.owe(tx, &owed).await
+                self.owe(tx, batch, &owed).await
             }
             AllocationEvent::RestrictionChanged(changed) => match restriction(changed.from, changed.to) {
-                Some(template) => self.owe(tx, &Occasion { policies: &changed.policies, ..occasion(template) }).await,
+                Some(template) => {
+                    self.owe(tx, batch, &Occasion { policies: &changed.policies, ..occasion(template) }).await
+                }
                 None => Ok(()),
             },
             AllocationEvent::CommandResultReported(result) if !result.report.success => {
@@ -127,13 +154,18 @@ impl NotifyConsumer {
                     dispatch: Some(result.dispatch),
                     ..occasion(NoticeTemplate::CommandFailed)
                 };
-                self.owe(tx, &owed).await
+                self.owe(tx, batch, &owed).await
             }
-            AllocationEvent::NoticeSent(sent) => settle(tx, &sent.notice, "sent", None).await,
+            AllocationEvent::NoticeSent(sent) => {
+                self.write(tx, batch).await?;
+                settle(tx, &sent.notice, "sent", None).await
+            }
             AllocationEvent::NoticeFailed(failed) => {
+                self.write(tx, batch).await?;
                 settle(tx, &failed.notice, "failed", Some(failed.error.as_str())).await
             }
             AllocationEvent::NoticeResent(resent) => {
+                self.write(tx, batch).await?;
                 self.owed = true;
                 owe_again(tx, &resent.notice).await
             }
@@ -141,34 +173,40 @@ impl NotifyConsumer {
         }
     }
 
-    async fn owe(&mut self, tx: &mut ReadTx, occasion: &Occasion<'_>) -> Applied {
+    async fn owe(&mut self, tx: &mut ReadTx, batch: &mut Batch, occasion: &Occasion<'_>) -> Applied {
         if let Some(dispatch) = occasion.dispatch {
+            self.write(tx, batch).await?;
             let told = "SELECT 1 FROM notices{g} WHERE dispatch = $1 LIMIT 1";
             if tx.query_one(told, &[SqlValue::Uuid(dispatch.as_uuid())]).await?.is_some() {
                 return Ok(());
             }
         }
-        let Some((offering, customer)) = customer_of(tx, occasion.resource).await? else { return Ok(()) };
-        let facts = customer_facts(tx, customer).await?;
+        let Some((offering, customer)) = batch.known.resource(occasion.resource) else { return Ok(()) };
+        let facts = batch.known.customer(tx, customer).await?;
         let policies = if occasion.policies.is_empty() {
-            applying(tx, offering, facts.as_ref()).await?
+            applying(tx, offering, facts.as_deref()).await?
         } else {
-            named(tx, occasion.policies).await?
+            batch.known.policies(tx, occasion.policies).await?
         };
-        let recipients = self.recipients(&policies, facts.as_ref());
+        let recipients = self.recipients(&policies, facts.as_deref());
         let thresholds = json(&occasion.thresholds)?;
-        let mut rows = Vec::with_capacity(recipients.len() * 13);
         for recipient in &recipients {
-            rows.extend(row(occasion, customer, &thresholds, recipient));
+            batch.owed.extend(row(occasion, customer, &thresholds, recipient));
         }
+        Ok(())
+    }
+
+    /// Writes what the batch owes so far: whatever settles a notice has to find it.
+    async fn write(&mut self, tx: &mut ReadTx, batch: &mut Batch) -> Applied {
         let insert = "INSERT INTO notices{g} (cause, channel, recipient, via, resource, customer, policy, template, \
                       thresholds, dispatch, stream, version, occurred_at)";
-        self.owed |= tx.insert_many(insert, 13, rows, "ON CONFLICT DO NOTHING").await? > 0;
+        let rows = std::mem::take(&mut batch.owed);
+        self.owed |= tx.insert_many(insert, OWED, rows, "ON CONFLICT DO NOTHING").await? > 0;
         Ok(())
     }
 
     /// Each recipient once, whichever policies call for it; the oldest of them is named.
-    fn recipients(&self, policies: &[PolicyFacts], customer: Option<&CustomerFacts>) -> Vec<Recipient> {
+    fn recipients(&self, policies: &[Arc<PolicyFacts>], customer: Option<&CustomerFacts>) -> Vec<Recipient> {
         let mut mail: BTreeMap<UserId, Recipient> = BTreeMap::new();
         let mut add = |id: UserId, via, policy| {
             let recipient = Recipient { channel: NoticeChannel::Mail, id, via, policy: Some(policy) };
@@ -212,7 +250,7 @@ fn restriction(from: Flags, to: Flags) -> Option<NoticeTemplate> {
     }
 }
 
-fn row(occasion: &Occasion<'_>, customer: CustomerId, thresholds: &str, recipient: &Recipient) -> [SqlValue; 13] {
+fn row(occasion: &Occasion<'_>, customer: CustomerId, thresholds: &str, recipient: &Recipient) -> [SqlValue; OWED] {
     [
         SqlValue::Uuid(occasion.recorded.event_id),
         SqlValue::Static(recipient.channel.as_str()),
@@ -230,12 +268,24 @@ fn row(occasion: &Occasion<'_>, customer: CustomerId, thresholds: &str, recipien
     ]
 }
 
-async fn keep_resource(tx: &mut ReadTx, facts: &ResourceFacts) -> Applied {
-    let insert = "INSERT INTO notify_resources{g} (resource, offering, customer) VALUES ($1, $2, $3) \
-                  ON CONFLICT DO NOTHING";
-    let values = [facts.resource.as_uuid(), facts.offering.as_uuid(), facts.customer.as_uuid()].map(SqlValue::Uuid);
-    tx.execute(insert, &values).await?;
-    Ok(())
+impl Batch {
+    fn keep(&mut self, facts: &ResourceFacts) {
+        self.known.came(facts.resource, facts.offering, facts.customer);
+        let values = [facts.resource.as_uuid(), facts.offering.as_uuid(), facts.customer.as_uuid()];
+        self.resources.extend(values.map(SqlValue::Uuid));
+    }
+}
+
+/// The resource of an event that may have to be told of.
+fn concerned(decoded: &Decoded<Event>) -> Option<ResourceId> {
+    let Event::Allocation(event) = &decoded.event else { return None };
+    let notable = match event {
+        AllocationEvent::PolicyEvaluated(evaluated) => !evaluated.outcome.notified.is_empty(),
+        AllocationEvent::RestrictionChanged(changed) => restriction(changed.from, changed.to).is_some(),
+        AllocationEvent::CommandResultReported(result) => !result.report.success,
+        _ => false,
+    };
+    notable.then(|| book_of(decoded.recorded.stream.as_str())).flatten().map(|(resource, _)| resource)
 }
 
 /// Marks the rows that a recorded outcome speaks of.
@@ -276,27 +326,19 @@ async fn owe_again(tx: &mut ReadTx, notice: &Notice) -> Applied {
     Ok(())
 }
 
-async fn customer_of(tx: &mut ReadTx, resource: ResourceId) -> Result<Option<(OfferingId, CustomerId)>, ConsumerError> {
-    let select = "SELECT offering, customer FROM notify_resources{g} WHERE resource = $1";
-    let row = tx.query_one(select, &[SqlValue::Uuid(resource.as_uuid())]).await?;
-    Ok(row.map(|row| Ok::<_, crate::store::sql::SqlError>((row.uuid(0)?.into(), row.uuid(1)?.into()))).transpose()?)
-}
-
-async fn customer_facts(tx: &mut ReadTx, customer: CustomerId) -> Result<Option<CustomerFacts>, ConsumerError> {
+pub(super) async fn customer_facts(
+    tx: &mut ReadTx,
+    customer: CustomerId,
+) -> Result<Option<CustomerFacts>, ConsumerError> {
     let select = "SELECT facts FROM notify_customers{g} WHERE customer = $1";
     let row = tx.query_one(select, &[SqlValue::Uuid(customer.as_uuid())]).await?;
     row.map(|row| from_json(row.text(0)?)).transpose()
 }
 
-async fn named(tx: &mut ReadTx, policies: &[PolicyId]) -> Result<Vec<PolicyFacts>, ConsumerError> {
-    let mut found = Vec::with_capacity(policies.len());
-    for policy in policies {
-        let select = "SELECT facts FROM notify_policies{g} WHERE policy = $1";
-        if let Some(row) = tx.query_one(select, &[SqlValue::Uuid(policy.as_uuid())]).await? {
-            found.push(from_json(row.text(0)?)?);
-        }
-    }
-    Ok(found)
+pub(super) async fn policy_facts(tx: &mut ReadTx, policy: PolicyId) -> Result<Option<PolicyFacts>, ConsumerError> {
+    let select = "SELECT facts FROM notify_policies{g} WHERE policy = $1";
+    let row = tx.query_one(select, &[SqlValue::Uuid(policy.as_uuid())]).await?;
+    row.map(|row| from_json(row.text(0)?)).transpose()
 }
 
 /// Policies in force for a customer's resources on an offering, oldest first.
@@ -304,7 +346,7 @@ async fn applying(
     tx: &mut ReadTx,
     offering: OfferingId,
     customer: Option<&CustomerFacts>,
-) -> Result<Vec<PolicyFacts>, ConsumerError> {
+) -> Result<Vec<Arc<PolicyFacts>>, ConsumerError> {
     let select = "SELECT facts FROM notify_policies{g} WHERE offering = $1 AND deleted = 0 ORDER BY created, policy";
     let nowhere = BTreeSet::new();
     let groups = customer.map_or(&nowhere, |c| &c.groups);
@@ -316,7 +358,7 @@ async fn applying(
             Scope::Groups(wanted) => groups.intersection(wanted).next().is_some(),
         };
         if facts.terms.enabled && in_scope {
-            found.push(facts);
+            found.push(Arc::new(facts));
         }
     }
     Ok(found)
@@ -337,14 +379,20 @@ impl Consumer<Event> for NotifyConsumer {
     }
 
     async fn apply(&mut self, tx: &mut ReadTx, batch: &[Decoded<Event>]) -> Result<(), ConsumerError> {
+        let known = Known::of(tx, batch.iter().filter_map(concerned).collect()).await?;
+        let mut writing = Batch { known, owed: Vec::new(), resources: Vec::new() };
         for decoded in batch {
             match &decoded.event {
-                Event::Registry(event) => self.registry(tx, &decoded.recorded, event).await?,
-                Event::Allocation(event) => self.allocation(tx, &decoded.recorded, event).await?,
+                Event::Registry(event) => {
+                    Self::registry(tx, &mut writing.known, &decoded.recorded, event).await?;
+                }
+                Event::Allocation(event) => self.allocation(tx, &mut writing, &decoded.recorded, event).await?,
                 Event::Site(_) | Event::Agent(_) => {}
             }
         }
-        Ok(())
+        let insert = "INSERT INTO notify_resources{g} (resource, offering, customer)";
+        tx.insert_many(insert, 3, std::mem::take(&mut writing.resources), "ON CONFLICT DO NOTHING").await?;
+        self.write(tx, &mut writing).await
     }
 
     fn committed(&mut self) {

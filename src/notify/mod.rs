@@ -5,6 +5,7 @@
 
 mod consumer;
 mod content;
+mod known;
 mod message;
 mod options;
 mod outbox;

@@ -5,6 +5,7 @@
 //! of tables that a rebuild works on.
 
 mod db;
+mod lists;
 mod open;
 mod postgres;
 mod row;
@@ -14,6 +15,7 @@ mod texts;
 mod value;
 
 pub use db::{ReadDb, ReadTx};
+pub use lists::{IN_LIST, execute_in, in_list, query_in, read_in};
 pub(in crate::store) use open::READ_MODELS;
 pub(in crate::store) use postgres::is_connection_loss;
 pub use row::SqlRow;
