@@ -427,7 +427,7 @@ impl App {
         }
     }
 
-    /// Waits, within a bound, until the read side shows what stands at `position`; with none, see [`Self::recorded`]. False:
+    /// Waits, within a bound, until the read side shows what stands at `position`; with none, see `recorded`. False:
     /// not in time.
     pub async fn visible(&self, position: Option<Position>) -> bool {
         match self.recorded(position).await {

@@ -83,6 +83,11 @@ impl<E: Send + 'static> Batches<E> {
         Ok(batch)
     }
 
+    /// Lets go of what was read ahead: whoever is stuck is to get events as they are by the time it goes on.
+    pub(super) fn forget(&self) {
+        self.ahead().clear();
+    }
+
     fn taken(&self, position: Position, lowest: Position) -> Option<JoinHandle<Result<Batch<E>, StoreError>>> {
         let mut ahead = self.ahead();
         ahead.retain(|ahead| ahead.after >= lowest);

@@ -244,6 +244,9 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             // What is in memory may be ahead of what was committed, or behind it.
             slots.iter_mut().for_each(|slot| slot.checkpoint = None);
         }
+        if step.is_err() || slots.iter().any(|slot| slot.failures > 0) {
+            self.batches.forget();
+        }
         self.publish(&slots);
         step
     }
