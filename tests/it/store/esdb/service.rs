@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::Fixture;
 use crate::cli::{Fixture as Cli, failure};
+use crate::support::database::{self, database, drop_read_models};
 use crate::support::server::{START, TestServer, Who, id};
 
 /// A fixture of the event store and a folder for the database.
@@ -21,12 +22,12 @@ impl Place {
     }
 
     fn set(&self, options: &mut AppOptions) {
-        options.database = self.folder.path().join("sluice.db").into();
+        options.database = database(&self.folder.path().join("sluice.db"));
         options.event_store = Some(self.fixture.address().parse().unwrap());
     }
 
     fn options(&self) -> AppOptions {
-        let mut options = AppOptions::at(self.folder.path().join("sluice.db"));
+        let mut options = database::options(self.folder.path());
         options.simulated_clock = Some(START.parse().unwrap());
         self.set(&mut options);
         options
@@ -88,9 +89,7 @@ async fn a_report_is_evaluated_shown_and_shown_again_after_a_rebuild() {
     server.stop().await;
 
     // And when all that can be made again is gone.
-    for file in ["sluice-read.db", "sluice-read.db-wal", "sluice-read.db-shm"] {
-        drop(std::fs::remove_file(place.folder.path().join(file)));
-    }
+    drop_read_models(&place.options().database).await;
     let server = place.server().await;
     // What reactions had done is not remembered there, so they evaluate again; whatever was shown is still shown.
     let after = shown(&server, &policy).await;
@@ -119,7 +118,7 @@ async fn a_database_goes_with_one_log() {
     assert!(refused.contains("was made from the log") && refused.contains("streamPrefix=other."), "{refused}");
 
     // A log of its own in the file.
-    own.database = place.folder.path().join("own.db").into();
+    own.database = database(&place.folder.path().join("own.db"));
     let app = App::open(own.clone()).await.unwrap();
     let on_file = |options: &mut AppOptions| {
         options.database.clone_from(&own.database);
