@@ -117,7 +117,7 @@ impl Site {
         let stop = CancellationToken::new();
         let mut tasks = app.start(&stop);
         let first = app.store.head().await.unwrap();
-        assert!(app.visible(first).await, "the background tasks did not get going");
+        assert!(app.visible(Some(first)).await, "the background tasks did not get going");
         let (begun, processor) = (Instant::now(), processor_seconds());
         match way {
             Way::Bulk => bulk(&app, self.size, 0).await,

@@ -23,6 +23,7 @@ mod raw;
 mod report;
 #[path = "../it/support/fleet.rs"]
 mod site;
+mod sizing;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -67,8 +68,9 @@ const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [-
   prune      usage reports over HTTP before, while and after --rows rows (1000000) of the evaluation log are pruned
   postgres   append (by one appender and by three at once) and fleet on the server named by --server postgres://user@host/name,
              in databases of its own, beside COPY and INSERTs of many rows
+  sizing     append, a round of reports, replay and disk for SQLite and for the server of --server, side by side
 
-Without a name all of them run but pages, prune and postgres. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume and idle.";
+Without a name all of them run but pages, prune, postgres and sizing. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume, idle and sizing.";
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
@@ -104,7 +106,7 @@ fn options() -> Result<Options, String> {
             "--folder" => options.folder = value()?.into(),
             "--server" => options.server = Some(value()?),
             "evaluate" | "append" | "consume" | "fleet" | "http" | "dispatch" | "idle" | "pages" | "prune"
-            | "postgres" => {
+            | "postgres" | "sizing" => {
                 options.names.push(argument);
             }
             other => return Err(format!("{other} is not known\n\n{HELP}")),
@@ -149,6 +151,7 @@ fn main() {
                 "pages" => pages::run(&options).await,
                 "prune" => prune::run(&options).await,
                 "postgres" => postgres::run(&options).await,
+                "sizing" => sizing::run(&options).await,
                 _ => idle::run(&options).await,
             }
         });

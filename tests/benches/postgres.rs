@@ -22,7 +22,7 @@ use crate::report::{Table, load, median, processor_seconds};
 use crate::{Options, append, site};
 
 /// Nobody waits longer than this for the read models.
-const GIVE_UP: Duration = Duration::from_mins(10);
+pub const GIVE_UP: Duration = Duration::from_mins(10);
 
 /// Rows of one INSERT.
 const ROWS: usize = 500;
@@ -31,12 +31,16 @@ const ROWS: usize = 500;
 const BESIDE: [&str; 4] = ["_sqlx_migrations", "meta", "leases", "log_head"];
 
 /// A server, and databases on it that go when the measurement is over.
-struct Server {
+pub struct Server {
     url: String,
     made: Vec<String>,
 }
 
 impl Server {
+    pub fn new(url: &str) -> Self {
+        Self { url: url.to_owned(), made: Vec::new() }
+    }
+
     async fn run(&self, sql: String) {
         let mut connection = connect(&self.url).await;
         sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut connection).await.unwrap();
@@ -44,7 +48,7 @@ impl Server {
     }
 
     /// A database of this name; a copy of another one, if one is named.
-    async fn database(&mut self, name: &str, of: Option<&str>) -> String {
+    pub async fn database(&mut self, name: &str, of: Option<&str>) -> String {
         let name = format!("sluice_bench_{name}");
         self.run(format!("DROP DATABASE IF EXISTS {name}")).await;
         let template = of.map(|of| format!(" TEMPLATE sluice_bench_{of}")).unwrap_or_default();
@@ -54,14 +58,14 @@ impl Server {
         url
     }
 
-    async fn clear(self) {
+    pub async fn clear(self) {
         for name in &self.made {
             self.run(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
         }
     }
 }
 
-async fn connect(url: &str) -> PgConnection {
+pub async fn connect(url: &str) -> PgConnection {
     url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
 }
 
@@ -70,7 +74,7 @@ pub async fn run(options: &Options) {
     let Some(url) = options.server.clone() else {
         return println!("left out: name a server with --server postgres://user@host/database");
     };
-    let mut server = Server { url, made: Vec::new() };
+    let mut server = Server::new(&url);
     let mut connection = connect(&server.url).await;
     let facts = "SELECT current_setting('server_version') || ', fsync ' || current_setting('fsync') || ', \
                  synchronous_commit ' || current_setting('synchronous_commit') || ', shared_buffers ' || \
@@ -169,13 +173,13 @@ async fn fleets(options: &Options, server: &mut Server) {
     }
 }
 
-async fn open(options: &Options, url: String) -> Arc<App> {
+pub async fn open(options: &Options, url: String) -> Arc<App> {
     let mut with = AppOptions::at(Database::Postgres(url));
     with.notify.mail.transport = MailTransportOptions::Maildir(Some(options.folder.join("sluice-bench-mail")));
     App::open(with).await.unwrap()
 }
 
-async fn close(app: Arc<App>) {
+pub async fn close(app: Arc<App>) {
     app.directory.close().await;
     app.read.close().await;
 }
@@ -199,7 +203,7 @@ async fn fleet(options: &Options, server: &mut Server, size: usize) -> Fleet {
     let stop = CancellationToken::new();
     let mut tasks = app.start(&stop);
     let first = app.store.head().await.unwrap();
-    assert!(app.visible(first).await, "the background tasks did not get going");
+    assert!(app.visible(Some(first)).await, "the background tasks did not get going");
     let (begun, processor) = (Instant::now(), processor_seconds());
     bulk(&app, size, 0).await;
     let commands = begun.elapsed().as_secs_f64();
