@@ -25,7 +25,7 @@ const ROUNDS: usize = 4;
 
 /// One store's figures.
 #[derive(Default)]
-struct Sized {
+struct Figures {
     /// Events per second for each of [`APPENDS`].
     appends: Vec<f64>,
     /// Seconds of one round of reports.
@@ -51,18 +51,18 @@ pub async fn run(options: &Options) {
         "log, MB per million events",
         "read models, MB per million",
     ]);
-    let show = |name: &str, sized: &Sized| {
+    let show = |name: &str, figures: &Figures| {
         let mut cells = vec![name.to_owned()];
-        cells.extend(sized.appends.iter().map(|rate| format!("{rate:.0}")));
+        cells.extend(figures.appends.iter().map(|rate| format!("{rate:.0}")));
         // Bytes per event are megabytes per million events.
-        let per_million = |bytes: u64| format!("{:.0}", bytes as f64 / sized.events as f64);
+        let per_million = |bytes: u64| format!("{:.0}", bytes as f64 / figures.events as f64);
         cells.extend([
             size.to_string(),
-            format!("{:.2}", sized.round),
-            sized.events.to_string(),
-            format!("{:.0}", sized.events as f64 / sized.replay),
-            per_million(sized.log_bytes),
-            per_million(sized.read_bytes),
+            format!("{:.2}", figures.round),
+            figures.events.to_string(),
+            format!("{:.0}", figures.events as f64 / figures.replay),
+            per_million(figures.log_bytes),
+            per_million(figures.read_bytes),
         ]);
         table.row(&cells);
     };
@@ -102,60 +102,60 @@ async fn replay(app: &App) -> (u64, f64) {
     (events, begun.elapsed().as_secs_f64())
 }
 
-async fn on_sqlite(options: &Options, size: usize) -> Sized {
-    let mut sized = Sized::default();
+async fn on_sqlite(options: &Options, size: usize) -> Figures {
+    let mut figures = Figures::default();
     for (writers, batch) in APPENDS {
         let folder = tempfile::tempdir_in(&options.folder).unwrap();
         let log = folder.path().join("log.db");
         let store = Arc::new(SqliteStore::open(&log, Arc::new(real_now), Limits::default()).await.unwrap());
-        sized.appends.push(append::measure_on(&[Arc::clone(&store) as _], writers, batch).await.0);
+        figures.appends.push(append::measure_on(&[Arc::clone(&store) as _], writers, batch).await.0);
         store.close().await;
     }
     let folder = tempfile::tempdir_in(&options.folder).unwrap();
     let log = folder.path().join("sluice.db");
     let app = App::open(AppOptions::at(&log)).await.unwrap();
-    sized.round = rounds(&app, size).await;
+    figures.round = rounds(&app, size).await;
     close(app).await;
     let copy = raw::copy(&log, &folder.path().join("copy")).await;
     let files = DatabaseFiles::of(&copy);
-    (sized.log_bytes, sized.read_bytes) = (bytes(&files.log), bytes(&files.read));
+    (figures.log_bytes, figures.read_bytes) = (bytes(&files.log), bytes(&files.read));
     std::fs::remove_file(files.read).unwrap();
     let app = App::open(AppOptions::at(&copy)).await.unwrap();
-    (sized.events, sized.replay) = replay(&app).await;
+    (figures.events, figures.replay) = replay(&app).await;
     close(app).await;
-    sized
+    figures
 }
 
 fn bytes(file: &Path) -> u64 {
     std::fs::metadata(file).unwrap().len()
 }
 
-async fn on_postgres(options: &Options, url: &str, size: usize) -> Sized {
+async fn on_postgres(options: &Options, url: &str, size: usize) -> Figures {
     let mut server = Server::new(url);
-    let mut sized = Sized::default();
+    let mut figures = Figures::default();
     for (writers, batch) in APPENDS {
         let url = server.database("append", None).await;
         let store = Arc::new(PostgresStore::open(&url, Arc::new(real_now), Limits::default()).await.unwrap());
-        sized.appends.push(append::measure_on(&[Arc::clone(&store) as _], writers, batch).await.0);
+        figures.appends.push(append::measure_on(&[Arc::clone(&store) as _], writers, batch).await.0);
         store.close().await;
     }
     let url = server.database("site", None).await;
     let app = open(options, url.clone()).await;
-    sized.round = rounds(&app, size).await;
+    figures.round = rounds(&app, size).await;
     close(app).await;
     let mut connection = connect(&url).await;
     sqlx::raw_sql("VACUUM").execute(&mut connection).await.unwrap();
     let on_disk = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c \
                  JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'";
-    for (schema, of) in [("sluice", &mut sized.log_bytes), ("sluice_read", &mut sized.read_bytes)] {
+    for (schema, of) in [("sluice", &mut figures.log_bytes), ("sluice_read", &mut figures.read_bytes)] {
         let row = sqlx::query(on_disk).bind(schema).fetch_one(&mut connection).await.unwrap();
         *of = row.get::<i64, _>(0).unsigned_abs();
     }
     sqlx::raw_sql("DROP SCHEMA sluice_read CASCADE").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let app = open(options, url).await;
-    (sized.events, sized.replay) = replay(&app).await;
+    (figures.events, figures.replay) = replay(&app).await;
     close(app).await;
     server.clear().await;
-    sized
+    figures
 }

@@ -1,5 +1,5 @@
 -- append_events as in 0001_log.sql, but for two things. The answer is made without joining the requests with what became of
--- them, which took as many comparisons as the square of their number: of a call with a thousand streams nine tenths of the time.
+-- them, which took as many comparisons as the square of their number: a million in a call with a thousand streams.
 -- And an append announces where the log ends, which whoever listens had to ask, once per append and process.
 CREATE OR REPLACE FUNCTION append_events(
     p_stream text[], p_expected bigint[], p_count integer[], p_lease text[], p_epoch bigint[],

@@ -28,9 +28,9 @@ pub(in crate::store) trait Catalogue: Send + Sync + 'static {
     async fn content(&self, placed: &Placed) -> Result<Vec<u8>, SegmentError>;
 }
 
-/// What archiving reads.
+/// The engine of one log, for whoever archives: what it reads, and the session in which it writes.
 #[async_trait]
-pub(in crate::store) trait Workshop: Send + Sync {
+pub(in crate::store) trait ArchiveEngine: Send + Sync {
     /// Where segments lie.
     fn place(&self) -> Place;
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-pub(in crate::store) use engine::{Catalogue, Session, Workshop};
+pub(in crate::store) use engine::{ArchiveEngine, Catalogue, Session};
 pub use line::hex;
 pub(in crate::store) use reader::{ArchiveReader, StreamRows, is_unbroken, whole_stream};
 pub(in crate::store) use recorded::Placed;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{
-    ArchiveError, ArchiveFaults, ArchiveStep, Archived, Frame, MonthOf, Place, Placed, Planned, Segment, SegmentCheck,
-    SegmentFacts, SegmentMaker, Session, Workshop,
+    ArchiveEngine, ArchiveError, ArchiveFaults, ArchiveStep, Archived, Frame, MonthOf, Place, Placed, Planned, Segment,
+    SegmentCheck, SegmentFacts, SegmentMaker, Session,
 };
 use crate::events::envelope::RecordedEvent;
 use crate::limits::Limits;
@@ -29,7 +29,7 @@ const BREATH: Duration = Duration::from_millis(2);
 
 /// The archive of a log.
 pub struct Archive {
-    engine: Box<dyn Workshop>,
+    engine: Box<dyn ArchiveEngine>,
     segment_events_max: u32,
     faults: Option<ArchiveFaults>,
 }
@@ -40,7 +40,7 @@ impl Archive {
     /// # Errors
     /// The database cannot be opened.
     pub async fn open(database: &Database, limits: Limits) -> Result<Self, StoreError> {
-        let engine: Box<dyn Workshop> = match database {
+        let engine: Box<dyn ArchiveEngine> = match database {
             Database::Sqlite(log) => Box::new(SqliteArchive::open(log, limits).await?),
             Database::Postgres(url) => Box::new(PostgresArchive::open(url, limits).await?),
         };

@@ -35,8 +35,10 @@ pub(super) enum Job {
 const RETRY_AFTER: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1_500)];
 
-/// A group waits for those who were answered with the last one for at most this part of the time that one took, and never longer than this.
+/// A group waits for those who were answered with the last one for at most this part of the time that one took.
 const PATIENCE_PART: u32 = 4;
+
+/// And never longer.
 const PATIENCE_MAX: Duration = Duration::from_millis(2);
 
 const APPEND: &str = "SELECT request, outcome, version, last_position FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, \
@@ -47,7 +49,7 @@ pub(super) struct Writer {
     now: Now,
     limits: Limits,
     connection: Option<PgConnection>,
-    last: Last,
+    last: LastGroup,
     names: HashMap<&'static str, Arc<str>>,
     tail: Arc<Tail>,
     head: watch::Sender<Position>,
@@ -56,7 +58,7 @@ pub(super) struct Writer {
 /// The group before this one. Whoever was answered with it is often about to ask again: a group that goes without them
 /// takes its turn under the lock for few events, and they wait for the turn after the other processes'.
 #[derive(Default)]
-struct Last {
+struct LastGroup {
     /// Calls that it answered.
     jobs: usize,
     /// How long to wait for as many.
@@ -92,7 +94,7 @@ impl Writer {
         tail: Arc<Tail>,
         head: watch::Sender<Position>,
     ) -> Self {
-        Self { options, now, limits, connection: None, last: Last::default(), names: HashMap::new(), tail, head }
+        Self { options, now, limits, connection: None, last: LastGroup::default(), names: HashMap::new(), tail, head }
     }
 
     /// Sends groups until it is told to close or nobody can ask any more.
@@ -135,7 +137,7 @@ impl Writer {
             }
             let (jobs, begun) = (replies.len(), Instant::now());
             self.answer(waiting, replies).await;
-            self.last = Last { jobs, patience: (begun.elapsed() / PATIENCE_PART).min(PATIENCE_MAX) };
+            self.last = LastGroup { jobs, patience: (begun.elapsed() / PATIENCE_PART).min(PATIENCE_MAX) };
         }
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close().await

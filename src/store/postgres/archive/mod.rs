@@ -13,7 +13,9 @@ use super::{Schema, migrate, read_pool, rows};
 use crate::events::envelope::{Position, RecordedEvent, Version};
 use crate::limits::Limits;
 use crate::store::StoreError;
-use crate::store::archive::{ArchiveError, Catalogue, Frame, Place, Placed, Segment, SegmentError, Session, Workshop};
+use crate::store::archive::{
+    ArchiveEngine, ArchiveError, Catalogue, Frame, Place, Placed, Segment, SegmentError, Session,
+};
 use crate::store::kinds::Kinds;
 
 /// Where the archived events of a log are.
@@ -77,7 +79,7 @@ impl PostgresArchive {
 }
 
 #[async_trait]
-impl Workshop for PostgresArchive {
+impl ArchiveEngine for PostgresArchive {
     fn place(&self) -> Place {
         Place::Database
     }

@@ -20,7 +20,9 @@ use super::rows;
 use crate::events::envelope::{Position, RecordedEvent, Version};
 use crate::limits::Limits;
 use crate::store::StoreError;
-use crate::store::archive::{ArchiveError, Catalogue, Frame, Place, Placed, Segment, SegmentError, Session, Workshop};
+use crate::store::archive::{
+    ArchiveEngine, ArchiveError, Catalogue, Frame, Place, Placed, Segment, SegmentError, Session,
+};
 use crate::store::kinds::Kinds;
 
 /// The folder of a log's segments, beside its file: `sluice.db` has `sluice-archive`.
@@ -127,7 +129,7 @@ impl SqliteArchive {
 }
 
 #[async_trait]
-impl Workshop for SqliteArchive {
+impl ArchiveEngine for SqliteArchive {
     fn place(&self) -> Place {
         Place::Folder(self.catalogue.folder.clone())
     }
