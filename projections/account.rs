@@ -1,4 +1,4 @@
-//! An account as the site says it is, beside what it should be; where both differ, a sentence says so.
+//! The site's view of an account compared with the intended one; a sentence describes each difference.
 
 use super::site_answers::SiteAnswer;
 use super::status_summary::AgentStatus;

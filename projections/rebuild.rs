@@ -1,9 +1,9 @@
-//! Rebuilding read models from the log: new tables beside the old ones, swapped in when they have caught up.
+//! Rebuilds read models from the log: fills new tables beside the old ones, and swaps them in once they have caught up.
 //!
-//! The horizon that the old tables know is given to the new ones, so that they do not write what is pruned anyway; what
-//! slips through is pruned right after the swap.
+//! The new tables get the horizon of the old ones, so that they do not write rows that would be pruned anyway; the
+//! remaining ones are pruned right after the swap.
 
-use super::{command_history, evaluation_log, registry, retention, site_answers, status_summary, usage};
+use super::{command_history, evaluation_log, event_chains, registry, retention, site_answers, status_summary, usage};
 use crate::events::Event;
 use crate::events::envelope::Position;
 use crate::store::consumer::{Consumer, ConsumerLoop, LoopError, RebuildProgress};
@@ -38,6 +38,7 @@ pub async fn one(
         command_history::NAME => Box::new(command_history::CommandHistory::with_horizon(horizon)),
         status_summary::NAME => Box::new(status_summary::StatusSummary::default()),
         site_answers::NAME => Box::new(site_answers::SiteAnswers),
+        event_chains::NAME => Box::new(event_chains::EventChains::default()),
         other => return Err(RebuildError::Unknown(other.to_owned())),
     };
     let position = feed.rebuild(fresh, progress).await?;

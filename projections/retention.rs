@@ -1,8 +1,8 @@
-//! Retention: rows of the evaluation log and the command history that are strictly older than the horizon go.
+//! Retention: deletes rows of the evaluation log and the command history that are strictly older than the horizon.
 //!
-//! The horizon is an event; the consumers keep it with their marks and write nothing older than it any more. What stands
-//! is pruned here in small transactions, each complete in itself: stopped half-way, it goes on later, and a table that a
-//! rebuild has put in place is pruned the same way. What is left is a fold of the log, whenever this ran.
+//! The horizon is an event; the consumers keep it with their marks and write nothing older. This module prunes existing
+//! rows in small transactions, each complete in itself: after an interruption it continues later, and it prunes a newly
+//! rebuilt table in the same way. The result is a fold of the log, whenever pruning ran.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -52,7 +52,7 @@ pub async fn prune(db: &ReadDb, progress: impl FnMut(Pruned) + Send) -> Result<P
     prune_in_batches(db, BATCH, progress).await
 }
 
-/// The same with so many rows in a transaction at most. Whoever wants to write waits for one of them, not for the whole.
+/// The same with so many rows in a transaction at most. A writer waits for one of them, not for the whole.
 pub async fn prune_in_batches(
     db: &ReadDb,
     batch: i64,

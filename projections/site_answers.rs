@@ -1,7 +1,7 @@
-//! What the site said last of each account: its class of service, limits read back, when it was looked after, and where
-//! commands that were run are not those that were meant.
+//! The site's last statements about each account: its class of service, limits read back, the time of the last contact,
+//! and differences between intended and reported commands.
 //!
-//! A row says what was said last, so that an event that comes again leaves the same row.
+//! A row holds the last statement, so that a repeated event leaves the same row.
 
 use std::collections::HashMap;
 

@@ -1,23 +1,31 @@
-//! The composition root: opens a database and puts the parts together.
+//! The composition root: opens a database and assembles the parts.
 //!
-//! Whoever opens it, the server, a command beside it or a test, gets the same parts; only the server runs the background
-//! tasks. [`App::settle`] does their work here and now, for everybody else.
+//! The server, a command beside it and a test all get the same parts; only the server runs the background tasks.
+//! [`App::settle`] does their work synchronously for everybody else.
 
 mod claim;
+mod clock_kind;
 mod duties;
 mod event_log;
 mod known;
+mod listening;
+mod made;
+mod read_models;
 mod rest;
 mod shared;
+pub mod soundness;
 mod sweep;
+mod visible;
+mod wait;
+mod writable;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Networks;
 use crate::clock::{Clock, SimulatedClock, SystemClock};
 use crate::commands::allocation::SiteRules;
 use crate::commands::execute::Allocations;
@@ -27,40 +35,42 @@ use crate::directory::{Directory, DirectoryError};
 use crate::dispatch::broker::Broker;
 use crate::dispatch::builtin::{Builtin, BuiltinLimits};
 use crate::dispatch::rabbitmq::RabbitOptions;
+use crate::dispatch::webhooks::{WebhookStore, Webhooks};
 use crate::dispatch::{DispatchError, DispatchOptions, Dispatching, Foundation, KnownQueues, Publisher};
 use crate::events::Event;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
+use crate::notary::Notary;
+use crate::notary::options::NotaryOptions;
+use crate::notary::tables::Tables;
 use crate::notify::{Notifier, NotifierParts, NotifyConsumer, NotifyError, NotifyOptions};
 use crate::operations::Operations;
 use crate::projections;
-use crate::reactions::{self, ManualHoldsConsumer, ReactionConsumer, ReactionError, Reactions, UnsettledConsumer};
-use crate::registry::{FollowError, Follower, Registry, Served, served_position};
+use crate::reactions::{ManualHoldsConsumer, ReactionConsumer, ReactionError, Reactions, UnsettledConsumer};
+use crate::registry::{FollowError, Follower, Registry, Served};
+use crate::replay::Verifier;
 use crate::retention::Retention;
 use crate::scheduler::{Run, Schedule, Scheduler, SchedulerError, SchedulerParts};
 use crate::site_settings::{Settings, SiteSettings};
 use crate::store::address::Database;
 use crate::store::consumer::{ConsumerLoop, LoopError};
 use crate::store::eventstoredb::EventStoreAddress;
+use crate::store::guard::Guard;
 use crate::store::lease::Leases;
 use crate::store::meta::Meta;
 use crate::store::postgres::PostgresStore;
 use crate::store::sql::{ReadDb, SqlError};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{EventStore, Now, StoreError};
+use crate::store::{EventStore, Now, StoreError, private};
+use crate::supervise::{Concern, Workers};
 
 pub use claim::ServeClaim;
 pub use event_log::EventLogError;
+pub use listening::reached;
 pub use shared::{LEADER, Registering};
-
-/// The key under which a database keeps what clock it lives by.
-const CLOCK_KIND: &str = "clock";
 
 /// The key under which a database keeps its simulated time.
 pub const SIMULATED_NOW: &str = "simulated_now";
-
-/// How long a request waits for the read side to show what it wrote, beside the time in which somebody leads again.
-const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What an [`App`] is opened with.
 #[derive(Debug, Clone)]
@@ -85,10 +95,16 @@ pub struct AppOptions {
     pub rabbitmq: Option<RabbitOptions>,
     /// Bounds.
     pub limits: Limits,
+    /// Proxies that name the client's address.
+    pub trusted_proxies: Networks,
     /// Whether metrics are collected, and who may read them.
     pub metrics: MetricsConfig,
+    /// What signs the log.
+    pub notary: NotaryOptions,
     /// This process is the server: it says how far it has followed the log.
     pub serving: bool,
+    /// Unusable read models are moved aside and rebuilt; otherwise they are an error.
+    pub repairs: bool,
 }
 
 impl AppOptions {
@@ -105,8 +121,11 @@ impl AppOptions {
             broker: BuiltinLimits::default(),
             rabbitmq: None,
             limits: Limits::default(),
+            trusted_proxies: Networks::default(),
             metrics: MetricsConfig::default(),
+            notary: NotaryOptions::default(),
             serving: false,
+            repairs: true,
         }
     }
 }
@@ -125,6 +144,27 @@ pub enum AppError {
     /// The event store.
     #[error("the event store failed")]
     Store(#[from] StoreError),
+    /// A store that did not answer for as long as the server waits.
+    #[error("{store} did not answer within {seconds} s (store_wait)")]
+    NoAnswer {
+        /// Which.
+        store: String,
+        /// How long it was waited for.
+        seconds: u64,
+        /// What is in the way.
+        source: StoreError,
+    },
+    /// A store that no waiting makes usable.
+    #[error("{store} cannot be used")]
+    Unusable {
+        /// Which.
+        store: String,
+        /// What is in the way.
+        source: StoreError,
+    },
+    /// The read models do not go with the log, or cannot be used.
+    #[error("{0}")]
+    ReadModels(String),
     /// The read models.
     #[error("the read models failed")]
     Sql(#[from] SqlError),
@@ -152,6 +192,9 @@ pub enum AppError {
     /// Messages to agents.
     #[error("messages to agents cannot be worked on")]
     Dispatch(#[from] DispatchError),
+    /// Webhooks.
+    #[error("the client for webhooks cannot be set up")]
+    Webhooks(#[from] reqwest::Error),
     /// Another server runs on this database.
     #[error("another sluice serves {} already; one at a time", .0.display())]
     Served(PathBuf),
@@ -186,7 +229,8 @@ pub enum AppClock {
 struct Opened {
     clock: Arc<dyn Clock>,
     clock_kind: AppClock,
-    store: Arc<dyn EventStore>,
+    guard: Arc<Guard>,
+    known: (Arc<Registry>, Arc<Follower>),
     read: ReadDb,
     beside: ReadDb,
     leases: Option<Leases>,
@@ -203,6 +247,8 @@ pub struct App {
     pub clock_kind: AppClock,
     /// The log.
     pub store: Arc<dyn EventStore>,
+    /// The same with what was set aside, for those who look after it.
+    pub guard: Arc<Guard>,
     /// The read models.
     pub read: ReadDb,
     /// Small facts beside the log.
@@ -225,10 +271,18 @@ pub struct App {
     pub reactions: Arc<Reactions>,
     /// Compaction and pruning of old rows.
     pub retention: Arc<Retention>,
+    /// Makes recorded decisions again and records whether they come out the same.
+    pub verifier: Arc<Verifier>,
+    /// Signs the log.
+    pub notary: Arc<Notary>,
     /// Mail and webhooks.
     pub notifier: Arc<Notifier>,
     /// Messages to agents.
     pub publisher: Arc<Publisher>,
+    /// Other systems that hear of resources.
+    pub webhooks: Arc<Webhooks>,
+    /// What agents log.
+    pub agent_logs: crate::agent_logs::AgentLogs,
     /// The queues that agents registered.
     pub agent_queues: Arc<KnownQueues>,
     /// Where the queues of agents are.
@@ -242,18 +296,33 @@ pub struct App {
     /// Who of several processes on the database does what alone; none where there is one process.
     pub leases: Option<Leases>,
     registering: tokio::sync::Mutex<()>,
-    /// Changes of settings that this process has taken over, whoever made them.
+    written: writable::Written,
+    /// Changes of settings that this process has applied, from any process.
     settings_taken: std::sync::atomic::AtomicU64,
-    /// Cancelled when the server goes down: what would answer for ever ends.
+    /// The background workers, and their state.
+    pub workers: Workers,
+    /// Cancelled when the server shuts down, to end endless answers.
     pub stopping: CancellationToken,
 }
 
 impl App {
+    /// Opens the log alone, as it is stored: for those who look after it, even where nothing else can be opened.
+    ///
+    /// # Errors
+    /// The database or the event store does not answer, or the two do not go together.
+    pub async fn open_log(options: &AppOptions) -> Result<Arc<dyn EventStore>, AppError> {
+        let now: Now = Arc::new(crate::clock::real_now);
+        let store = own_log(options, &now).await?;
+        let meta = Meta::new(ReadDb::open_beside_log(&options.database, &options.limits).await?);
+        let (address, limits) = (options.event_store.as_ref(), &options.limits);
+        Ok(Box::pin(event_log::choose(store, address, &meta, &now, limits)).await?)
+    }
+
     /// Opens a database, making it if it is new, and puts the parts together. Nothing runs yet.
     pub async fn open(options: AppOptions) -> Result<Arc<Self>, AppError> {
         let folder = options.database.file().and_then(Path::parent).filter(|f| !f.as_os_str().is_empty());
         if let Some(folder) = folder {
-            std::fs::create_dir_all(folder).map_err(|source| AppError::File { path: folder.to_owned(), source })?;
+            private::folder(folder).map_err(|source| AppError::File { path: folder.to_owned(), source })?;
         }
         // The clock that stamps `recorded_at` is known only once the database says which one it lives by.
         let late: Arc<std::sync::OnceLock<Arc<dyn Clock>>> = Arc::default();
@@ -261,35 +330,32 @@ impl App {
             let late = Arc::clone(&late);
             Arc::new(move || late.get().map_or_else(crate::clock::real_now, |clock| clock.now()))
         };
-        let store: Arc<dyn EventStore> = match &options.database {
-            Database::Sqlite(log) => Arc::new(SqliteStore::open(log, Arc::clone(&now), options.limits.clone()).await?),
-            Database::Postgres(url) => {
-                Arc::new(Box::pin(PostgresStore::open(url, Arc::clone(&now), options.limits.clone())).await?)
-            }
-        };
+        let store = own_log(&options, &now).await?;
         let beside = ReadDb::open_beside_log(&options.database, &options.limits).await?;
         let meta = Meta::new(beside.clone());
-        let clock_kind = clock_of(&meta, options.simulated_clock).await?;
+        let clock_kind = clock_kind::clock_of(&meta, options.simulated_clock).await?;
         let clock: Arc<dyn Clock> = match &clock_kind {
             AppClock::Real => Arc::new(SystemClock),
             AppClock::Simulated(clock) => Arc::clone(clock) as Arc<dyn Clock>,
         };
         // Set once, right here.
         let _ = late.set(Arc::clone(&clock));
-        let store =
+        let log =
             Box::pin(event_log::choose(store, options.event_store.as_ref(), &meta, &now, &options.limits)).await?;
-        let read = ReadDb::open_read(&options.database, &options.limits).await?;
+        let guard = soundness::guard(log, &meta, &options.limits).await?;
+        let (read, known) = Box::pin(known::opened(&options, &guard, &meta)).await?;
         let leases = shared::leases(&options)?;
-        let parts = Opened { clock, clock_kind, store, read, beside, leases, now };
+        let parts = Opened { clock, clock_kind, guard, known, read, beside, leases, now };
         Box::pin(Self::assemble(options, parts)).await
     }
 
     #[expect(clippy::too_many_lines, reason = "one list of all parts, in the order in which they need each other")]
     async fn assemble(options: AppOptions, opened: Opened) -> Result<Arc<Self>, AppError> {
-        let Opened { clock, clock_kind, store, read, beside, leases, now } = opened;
-        let (meta, directory) = (Meta::new(beside.clone()), Directory::new(beside));
-        let settings = settings(&store, &clock, &options).await?;
-        let (registry, follower) = known::known(&store, &read).await?;
+        let Opened { clock, clock_kind, guard, known, read, beside, leases, now } = opened;
+        let store: Arc<dyn EventStore> = Arc::clone(&guard) as Arc<dyn EventStore>;
+        let (meta, directory) = (Meta::new(beside.clone()), Directory::new(beside.clone()));
+        let (registry, follower) = known;
+        let settings = known::settings((&store, &follower), &clock, &options).await?;
         let rules = rules(&options, &settings.current());
         let allocations = Arc::new(Allocations::new(
             Arc::clone(&store),
@@ -309,6 +375,7 @@ impl App {
         ));
         let reactions = Arc::new(Reactions::new(
             read.clone(),
+            (Arc::clone(&store), Arc::clone(&clock)),
             Arc::clone(&registry),
             Arc::clone(&follower),
             Arc::clone(&allocations),
@@ -327,11 +394,11 @@ impl App {
         let consumers = projections::consumers(feed)
             .with(ReactionConsumer::new(&reactions))
             .with(ManualHoldsConsumer::new(Arc::clone(&hold_placed)))
-            .with(UnsettledConsumer);
+            .with(UnsettledConsumer::default());
         let consumers = if options.serving { consumers.with(Served::new(Arc::clone(&follower))) } else { consumers };
         let notify = NotifyOptions { delivers: options.notify.delivers || options.serving, ..options.notify.clone() };
         let wake = Arc::new(tokio::sync::Notify::new());
-        // What is owed depends on the endpoints and the transport: whoever delivers writes it down.
+        // Pending notices depend on the endpoints and the transport: the delivering process records them.
         let consumers =
             if notify.delivers { consumers.with(NotifyConsumer::new(&notify, Arc::clone(&wake))) } else { consumers };
         let foundation = Foundation {
@@ -362,6 +429,7 @@ impl App {
             wake,
         };
         let notifier = Arc::new(Notifier::new(parts, notify)?);
+        let webhooks = Arc::new(Webhooks::new(&foundation, WebhookStore::new(beside), options.notify.egress.clone())?);
         let retention = Arc::new(Retention::new(
             Arc::clone(&store),
             Arc::clone(&consumers),
@@ -369,10 +437,17 @@ impl App {
             Arc::clone(&settings),
             Arc::clone(&clock),
         ));
+        let (log, books_max) = (Arc::clone(guard.log()), options.limits.books_max);
+        let verifier = Arc::new(Verifier::new(Arc::clone(&store), log, Arc::clone(&clock), books_max));
+        let logs = (Arc::clone(&store), Arc::clone(guard.log()));
+        let tables = Tables::new(meta.tables().clone());
+        let notary = Arc::new(Notary::new(logs, tables, Arc::clone(&clock), &options.notary));
         let scheduler = Arc::new(Scheduler::new(SchedulerParts {
             schedule: options.schedule.clone(),
             operations: Arc::clone(&operations),
             retention: Arc::clone(&retention),
+            verifier: Arc::clone(&verifier),
+            notary: Arc::clone(&notary),
             meta: meta.clone(),
             read: read.clone(),
             clock: Arc::clone(&clock),
@@ -384,6 +459,9 @@ impl App {
             clock,
             clock_kind,
             store,
+            webhooks,
+            agent_logs: crate::agent_logs::AgentLogs::new(read.clone()),
+            guard,
             read,
             meta,
             registry,
@@ -395,6 +473,8 @@ impl App {
             directory,
             reactions,
             retention,
+            verifier,
+            notary,
             notifier,
             publisher: dispatching.publisher,
             agent_queues: dispatching.queues,
@@ -404,7 +484,9 @@ impl App {
             settings,
             leases,
             registering: tokio::sync::Mutex::new(()),
+            written: writable::Written::default(),
             settings_taken: std::sync::atomic::AtomicU64::default(),
+            workers: Workers::default(),
             stopping: CancellationToken::new(),
         }))
     }
@@ -427,62 +509,23 @@ impl App {
         }
     }
 
-    /// Waits, within a bound, until the read side shows what stands at `position`; with none, see `recorded`. False:
-    /// not in time.
-    pub async fn visible(&self, position: Option<Position>) -> bool {
-        match self.recorded(position).await {
-            Ok(Some(position)) => self.consumers.wait_for(position, &[], self.visible_within()).await,
-            Ok(None) => true,
-            Err(_) => false,
-        }
-    }
-
-    /// The same, and until re-evaluations that the event calls for are done and shown too.
-    pub async fn consequences_visible(&self, position: Option<Position>) -> bool {
-        let position = match self.recorded(position).await {
-            Ok(Some(position)) => position,
-            Ok(None) => return true,
-            Err(_) => return false,
-        };
-        if !self.consumers.wait_for(position, &[reactions::CONSUMER], self.visible_within()).await
-            || !self.reactions.wait_done(position, self.visible_within()).await
-        {
-            return false;
-        }
-        match self.store.head().await {
-            Ok(head) => self.visible(Some(head)).await,
-            Err(_) => false,
-        }
-    }
-
-    /// The position up to which reads have to show what a request was answered for. A request that recorded nothing, since it
-    /// stood in the log already, may repeat one that went to another process, which died before that was shown: then it is
-    /// everything recorded by now. A process on its own shows it in a moment.
-    async fn recorded(&self, position: Option<Position>) -> Result<Option<Position>, StoreError> {
-        match position {
-            None if self.leases.is_some() => self.store.head().await.map(Some),
-            given => Ok(given),
-        }
-    }
-
-    /// Who feeds the read side may have died just now; then another takes over first.
-    fn visible_within(&self) -> Duration {
-        VISIBLE_WITHIN + self.leases.as_ref().map_or(Duration::ZERO, Leases::lasts)
-    }
-
-    /// Waits, beside a running server, until it knows and shows everything that is in the log now. False: not in time.
-    pub async fn known_to_server(&self, at_most: Duration) -> Result<bool, AppError> {
-        let until = tokio::time::Instant::now() + at_most;
+    /// The same, but a failing worker blocks no other, and a stalled consumer only those that need it: `workers` and
+    /// the consumers show the state of each.
+    pub async fn settle_what_goes_on(&self) -> Result<(), AppError> {
+        let never = CancellationToken::new();
+        let worker = |name| self.workers.get(name, Concern::Delivery);
         loop {
-            // Read anew each time: the server may answer with events of its own.
-            let head = self.store.head().await?;
-            if served_position(&self.read).await? >= head && self.reactions.pending().await?.is_empty() {
-                return Ok(true);
+            known::as_far_as_known(self.follower.catch_up().await)?;
+            self.consumers.settle().await?;
+            let (reactions, messages, notices) = (worker("re_evaluations"), worker("messages"), worker("notices"));
+            let done = [
+                reactions.pass(self.reactions.work(&never)).await.unwrap_or(0),
+                messages.pass(self.publisher.work(&never)).await.unwrap_or(0),
+                notices.pass(self.notifier.work(&never)).await.unwrap_or(0),
+            ];
+            if done == [0, 0, 0] {
+                return Ok(());
             }
-            if tokio::time::Instant::now() >= until {
-                return Ok(false);
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -511,14 +554,13 @@ impl App {
     }
 }
 
-async fn settings(
-    store: &Arc<dyn EventStore>,
-    clock: &Arc<dyn Clock>,
-    options: &AppOptions,
-) -> Result<Arc<Settings>, AppError> {
-    let settings = Settings::new(Arc::clone(store), Arc::clone(clock), options.settings.clone());
-    settings.load().await?;
-    Ok(Arc::new(settings))
+/// The log in the database itself.
+async fn own_log(options: &AppOptions, now: &Now) -> Result<Arc<dyn EventStore>, StoreError> {
+    let (now, limits) = (Arc::clone(now), options.limits.clone());
+    Ok(match &options.database {
+        Database::Sqlite(log) => Arc::new(SqliteStore::open(log, now, limits).await?),
+        Database::Postgres(url) => Arc::new(Box::pin(PostgresStore::open(url, now, limits)).await?),
+    })
 }
 
 fn dispatching(foundation: &Foundation, options: &AppOptions) -> Result<Dispatching, DispatchError> {
@@ -532,33 +574,7 @@ fn rules(options: &AppOptions, settings: &SiteSettings) -> SiteRules {
         zone: options.schedule.zone(),
         fairshare_divisor: settings.fairshare_divisor,
         reset_total_at_takeover: settings.reset_total_at_takeover,
+        usage_before_creation_months: settings.usage_before_creation_months,
         reset_resend: chrono::TimeDelta::minutes(settings.reset_resend_minutes.into()),
-    }
-}
-
-/// The clock a database lives by. A new one takes the kind asked for; an old one keeps its own.
-async fn clock_of(meta: &Meta, asked: Option<DateTime<Utc>>) -> Result<AppClock, AppError> {
-    let wanted = if asked.is_some() { "simulated" } else { "real" };
-    let kept = meta.get(CLOCK_KIND).await?;
-    let kind = match (kept, asked) {
-        (Some(kind), _) => kind,
-        (None, _) => meta.get_or_set(CLOCK_KIND, wanted).await?,
-    };
-    match (kind.as_str(), asked) {
-        ("real", None) => Ok(AppClock::Real),
-        ("real", Some(_)) => {
-            Err(AppError::ClockKind { kind, hint: "leave out --simulated-clock, or use another database" })
-        }
-        (_, asked) => {
-            let kept: Option<DateTime<Utc>> = meta.get(SIMULATED_NOW).await?.and_then(|t| t.parse().ok());
-            let now = kept.or(asked).unwrap_or(DateTime::UNIX_EPOCH);
-            if let Some(asked) = asked.filter(|asked| *asked < now) {
-                return Err(AppError::Backwards { now, asked });
-            }
-            if kept.is_none() {
-                meta.set(SIMULATED_NOW, &now.to_rfc3339()).await?;
-            }
-            Ok(AppClock::Simulated(SimulatedClock::new(now)))
-        }
     }
 }

@@ -1,7 +1,7 @@
-//! The only place that reads the wall clock or makes random ids.
+//! The only place that reads the wall clock or creates random ids.
 //!
-//! Everything else takes time and ids as arguments or from the [`Clock`] and [`IdSource`] it was built with, so that a
-//! year can be simulated in a test and a decision can be repeated exactly.
+//! Everything else gets time and ids as arguments, or from the [`Clock`] and [`IdSource`] it was built with, so that a
+//! test can simulate a year and repeat a decision exactly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -33,7 +33,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is set; it never moves backwards.
+/// A clock that only moves when it is set, and never backwards.
 #[derive(Debug)]
 pub struct SimulatedClock {
     micros: AtomicI64,

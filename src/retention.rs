@@ -1,6 +1,6 @@
-//! Retention: how old rows of the evaluation log and the command history may grow, as a recorded horizon.
+//! Retention: the maximum age of rows in the evaluation log and the command history, as a recorded horizon.
 //!
-//! The event log itself is untouched. The horizon is an event, so that a rebuild leaves out what was pruned.
+//! The event log itself does not change. The horizon is an event, so that a rebuild omits pruned rows.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::store::consumer::{ConsumerLoop, LoopError};
 use crate::store::sql::{ReadDb, SqlError};
 use crate::store::{EventStore, ExpectedVersion, StoreError};
 
-/// Why pruning failed; what was pruned stays pruned, the rest is taken up next time.
+/// Why pruning failed; pruned rows stay pruned, and the next run continues with the rest.
 #[derive(Debug, thiserror::Error)]
 pub enum RetentionError {
     /// The horizon could not be recorded.
@@ -92,7 +92,7 @@ impl Retention {
         let retention_days = self.settings.current().retention_days;
         let applied = SiteEvent::RetentionApplied(RetentionApplied { horizon, retention_days });
         let version = events.last().map_or(0, |e| e.version);
-        let event = site_event(&applied, self.clock.now(), meta);
+        let event = site_event(&applied, self.clock.now(), meta).map_err(StoreError::from)?;
         self.store.append(&site_stream(), ExpectedVersion::Exact(version), vec![event]).await?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The server: claims the database, catches up, listens, and goes down without losing what it accepted.
+//! The server: claims the database, catches up, listens, and shuts down without losing accepted requests.
 
 mod connections;
 
@@ -7,14 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use chrono::{DateTime, Utc};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, AppClock, AppError};
+use crate::store::consumer::LoopError;
+use crate::store::is_outage;
+use crate::supervise::{Concern, isolated};
 use crate::telemetry::metrics;
 
-/// How long consumers may take at the end to show what was accepted; the next start goes on from there in any case.
+/// How long consumers may take to catch up at shutdown; the next start continues from there in any case.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Why the server did not start, or stopped.
@@ -49,31 +53,34 @@ impl Server {
         if app.options.metrics.wanted() {
             metrics::start();
         }
+        if let Err(error) = app.look_at_log().await {
+            // An unreadable part stops only its users.
+            tracing::error!(error = &error as &dyn std::error::Error, "the log was not looked at");
+        }
         // Of several processes on one database one does this work for all; it may be this one.
         let background = CancellationToken::new();
         let several = app.options.serving && app.leases.is_some();
         let tasks = if several { app.start(&background) } else { JoinSet::new() };
-        if several {
-            app.caught_up().await?;
-        } else {
-            app.settle().await?;
-        }
+        let stands_still = !begin(&app, several).await?;
         match &app.clock_kind {
             AppClock::Real if several => {}
             AppClock::Real => {
-                app.scheduler.start(&CancellationToken::new()).await.map_err(AppError::from)?;
+                // The worker retries what fails here, and reports that it has stalled.
+                let scheduler = app.workers.get("scheduler", Concern::Delivery);
+                if scheduler.pass(app.scheduler.start(&CancellationToken::new())).await.is_ok() {
+                    scheduler.goes_on();
+                }
             }
             AppClock::Simulated(_) => {
                 // An application that has lived on since it was opened (the demo) is past that time by now.
                 if let Some(to) = app.options.simulated_clock.filter(|to| *to > app.clock.now()) {
-                    app.advance_clock(to).await?;
+                    move_clock(&app, to, several && stands_still).await?;
                 }
             }
         }
-        if several {
-            app.caught_up().await?;
-        } else {
-            app.settle().await?;
+        // Whoever waits for another process has waited long enough once.
+        if !(several && stands_still) {
+            begin(&app, several).await?;
         }
         let (listener, address) = bind(listen).await?;
         let metrics = match app.options.metrics.listen {
@@ -105,8 +112,11 @@ impl Server {
         }
         if let Some(listener) = self.metrics {
             let (router, stop) = (crate::http::metrics_router(Arc::clone(&self.app)), background.clone());
-            let limits = self.app.options.limits.clone();
-            tasks.spawn(async move { connections::serve(listener, router, &limits, stop).await });
+            let app = Arc::clone(&self.app);
+            tasks.spawn(async move {
+                let (limits, proxies) = (&app.options.limits, &app.options.trusted_proxies);
+                connections::serve(listener, router, limits, proxies, stop).await;
+            });
         }
         let (signal, stopping, end) = (stop.clone(), self.app.stopping.clone(), CancellationToken::new());
         let ends = end.clone();
@@ -116,8 +126,10 @@ impl Server {
             stopping.cancel();
             ends.cancel();
         });
-        connections::serve(self.listener, router, &self.app.options.limits, end).await;
+        let (limits, proxies) = (&self.app.options.limits, &self.app.options.trusted_proxies);
+        connections::serve(self.listener, router, limits, proxies, end).await;
         self.app.publisher.at_rest().await;
+        self.app.reactions.at_rest().await;
         if let Ok(head) = self.app.store.head().await
             && !self.app.consumers.wait_for(head, &[], DRAIN_WITHIN).await
         {
@@ -126,6 +138,42 @@ impl Server {
         background.cancel();
         while tasks.join_next().await.is_some() {}
         Ok(())
+    }
+}
+
+/// Moves the simulated clock, unless it is known already that the read side does not follow.
+async fn move_clock(app: &App, to: DateTime<Utc>, stands_still: bool) -> Result<(), ServeError> {
+    const NOT_MOVED: &str = "the clock was not moved; PUT /api/simulation/clock/ tries again";
+    if stands_still {
+        tracing::error!("{NOT_MOVED}");
+        return Ok(());
+    }
+    match app.advance_clock(to).await {
+        Err(error) if is_outage(&error) => return Err(error.into()),
+        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "{NOT_MOVED}"),
+        Ok(_) => {}
+    }
+    Ok(())
+}
+
+/// Brings the read side up to date; false if a consumer stands still. What stands still over something that is stored, a value
+/// that nobody expected, keeps the server from nothing else: it starts, and says of itself that it is not ready, or degraded.
+async fn begin(app: &Arc<App>, several: bool) -> Result<bool, ServeError> {
+    let brought = if several { isolated(app.caught_up()).await } else { isolated(app.settle_what_goes_on()).await };
+    match brought {
+        Ok(Err(error)) if is_outage(&error) => Err(error.into()),
+        Ok(Err(AppError::Loop(LoopError::Stalled { name, reason }))) => {
+            tracing::error!(consumer = name, %reason, "a consumer stands still; the server starts without it");
+            Ok(false)
+        }
+        Ok(done) => {
+            done?;
+            Ok(true)
+        }
+        Err(crashed) => {
+            tracing::error!(error = %crashed, "the read side is not up to date; the server starts, and goes on with it");
+            Ok(true)
+        }
     }
 }
 

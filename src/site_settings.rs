@@ -1,4 +1,5 @@
-//! Settings that staff may change over the API: defaults from the configuration, changes as events of the site stream.
+//! Settings that staff may change over the API: defaults from the configuration, changes as events in the site's
+//! stream.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,7 +12,7 @@ use crate::clock::{Clock, IdSource};
 use crate::commands::execute::CommandMeta;
 use crate::domain::decimal::number;
 use crate::domain::validation::FieldErrors;
-use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamName};
+use crate::events::envelope::{DecodeError, NewEvent, NotReadBack, Position, RecordedEvent, StreamName};
 use crate::events::site::{SITE_STREAM, SettingChanged, SiteEvent};
 use crate::store::{EventStore, ExpectedVersion, StoreError};
 
@@ -46,6 +47,8 @@ pub struct SiteSettings {
     pub fairshare_divisor: Decimal,
     /// Reset raw usage at take-over under a `total` policy too.
     pub reset_total_at_takeover: bool,
+    /// How many months before the one in which a resource was created its usage is taken.
+    pub usage_before_creation_months: u32,
 }
 
 impl Default for SiteSettings {
@@ -58,6 +61,7 @@ impl Default for SiteSettings {
             block_creation_scope: BlockCreationScope::Customer,
             fairshare_divisor: Decimal::from(3),
             reset_total_at_takeover: false,
+            usage_before_creation_months: 24,
         }
     }
 }
@@ -73,6 +77,7 @@ impl SiteSettings {
         map.insert("block_creation_scope".into(), json!(self.block_creation_scope));
         map.insert("fairshare_divisor".into(), number(self.fairshare_divisor));
         map.insert("reset_total_at_takeover".into(), self.reset_total_at_takeover.into());
+        map.insert("usage_before_creation_months".into(), self.usage_before_creation_months.into());
         map
     }
 
@@ -87,6 +92,7 @@ impl SiteSettings {
                 self.block_creation_scope = serde_json::from_value(value.clone())
                     .map_err(|_| format!("{value} is not allowed: \"customer\" or \"offering\"."))?;
             }
+            "usage_before_creation_months" => self.usage_before_creation_months = whole(value, 0, 1_200)?,
             "fairshare_divisor" => {
                 let divisor = value.to_string().trim_matches('"').parse::<Decimal>().ok();
                 self.fairshare_divisor = divisor
@@ -149,10 +155,16 @@ impl Settings {
         let events = site_events(&*self.store).await?;
         let mut settings = self.defaults.clone();
         for recorded in &events {
-            if let Some(Ok(SiteEvent::SettingChanged(changed))) =
-                SiteEvent::decode(&recorded.event_type, &recorded.payload)
-                && let Err(complaint) = settings.set(&changed.name, &changed.to)
-            {
+            let changed = match SiteEvent::decode(&recorded.event_type, &recorded.payload) {
+                Some(Ok(SiteEvent::SettingChanged(changed))) => changed,
+                Some(Err(problem)) => {
+                    let unsound = DecodeError::new(recorded, problem);
+                    self.store.note(&unsound);
+                    return Err(StoreError::Unsound(Box::new(unsound)));
+                }
+                _ => continue,
+            };
+            if let Err(complaint) = settings.set(&changed.name, &changed.to) {
                 tracing::warn!(name = changed.name, %complaint, "a recorded setting is passed over");
             }
         }
@@ -182,7 +194,8 @@ impl Settings {
             SiteEvent::SettingChanged(SettingChanged { name, from, to })
         });
         let now = self.clock.now();
-        let events: Vec<NewEvent> = changed.map(|event| site_event(&event, now, meta)).collect();
+        let events = changed.map(|event| site_event(&event, now, meta)).collect::<Result<Vec<_>, _>>();
+        let events = events.map_err(StoreError::from)?;
         if events.is_empty() {
             return Ok(None);
         }
@@ -201,14 +214,18 @@ pub fn site_stream() -> StreamName {
 }
 
 /// An event of the site stream, ready to append.
-pub fn site_event(event: &SiteEvent, now: chrono::DateTime<chrono::Utc>, meta: &CommandMeta) -> NewEvent {
-    NewEvent {
+pub fn site_event(
+    event: &SiteEvent,
+    now: chrono::DateTime<chrono::Utc>,
+    meta: &CommandMeta,
+) -> Result<NewEvent, NotReadBack> {
+    Ok(NewEvent {
         event_id: IdSource.fresh(),
         event_type: event.event_type(),
         occurred_at: now,
         metadata: meta.metadata(),
-        payload: event.payload(),
-    }
+        payload: event.to_append()?,
+    })
 }
 
 /// The whole site stream.
@@ -218,7 +235,7 @@ pub async fn site_events(store: &dyn EventStore) -> Result<Vec<RecordedEvent>, S
     loop {
         let after = events.last().map_or(0, |e| e.version);
         let page = store.read_stream(&site_stream(), after, PAGE).await?;
-        let done = page.len() < PAGE;
+        let done = page.is_empty();
         events.extend(page);
         if done {
             return Ok(events);

@@ -1,4 +1,4 @@
-//! Logs: to standard error, for people or for programs, as the configuration says. Metrics beside them.
+//! Logs to standard error, for people or for programs, as configured; and metrics.
 
 pub mod metrics;
 
@@ -9,12 +9,19 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogConfig, LogFormat};
 
+/// The client of the event store.
+const CLIENT: &str = "kurrentdb";
+
 /// Starts logging for the rest of the process. Where somebody has started it already, theirs stays.
 ///
 /// # Errors
 /// The level is neither a level nor a list of directives.
 pub fn start(config: &LogConfig) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::builder().parse(&config.level)?;
+    let mut filter = EnvFilter::builder().parse(&config.level)?;
+    if !config.level.contains(CLIENT) {
+        // It says at each attempt what Sluice says once, with the host.
+        filter = filter.add_directive(format!("{CLIENT}=off").parse()?);
+    }
     // A journal or a file is not to hold the colours of a terminal.
     let colour = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr);

@@ -1,5 +1,6 @@
-//! The class of a dispatch: policy, period, status and the set of command types in one number.
+//! The class of a dispatch: policy, period, status and the set of command types, packed into one number.
 
+use crate::domain::dispatch::Stage;
 use crate::domain::period::Period;
 use crate::domain::sacctmgr::{Command, CommandType};
 use crate::projections::kit::class_of;
@@ -21,7 +22,33 @@ pub enum DispatchStatus {
     Superseded,
 }
 
+impl From<Stage> for DispatchStatus {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Queued => Self::Queued,
+            Stage::Sent => Self::Sent,
+            Stage::NoAnswer => Self::NoAnswer,
+            Stage::Confirmed => Self::Confirmed,
+            Stage::Refused | Stage::RefusedAndSuperseded | Stage::Failed | Stage::FailedAndSuperseded => Self::Failed,
+            Stage::Superseded => Self::Superseded,
+        }
+    }
+}
+
 impl DispatchStatus {
+    /// Where such a dispatch stands. Who refused or failed goes on alike, unless something newer was decided since.
+    pub(super) fn stage(self, is_newest: bool) -> Stage {
+        match self {
+            Self::Queued => Stage::Queued,
+            Self::Sent => Stage::Sent,
+            Self::NoAnswer => Stage::NoAnswer,
+            Self::Confirmed => Stage::Confirmed,
+            Self::Failed if is_newest => Stage::Failed,
+            Self::Failed => Stage::FailedAndSuperseded,
+            Self::Superseded => Stage::Superseded,
+        }
+    }
+
     const ALL: [Self; 6] = [Self::Queued, Self::Sent, Self::NoAnswer, Self::Confirmed, Self::Failed, Self::Superseded];
 
     /// The word on the wire.
@@ -41,11 +68,7 @@ impl DispatchStatus {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
-    /// True while an answer is expected; the index of unanswered dispatches rests on these being the first three.
-    pub(super) fn is_unanswered(self) -> bool {
-        matches!(self, Self::Queued | Self::Sent | Self::NoAnswer)
-    }
-
+    /// The index of unanswered dispatches rests on these being the first three: queued, sent, no answer.
     fn code(self) -> i64 {
         match self {
             Self::Queued => 0,

@@ -1,13 +1,13 @@
-//! The command history: what the agent was told in each dispatch, and how that went.
+//! The command history: the commands of each dispatch to an agent, and their results.
 //!
-//! A dispatch is one row that holds its commands, so that a fleet costs one row per message; lists show a row per command.
-//! A newer dispatch of a resource supersedes its unanswered ones; a report touches its own dispatch only.
+//! A dispatch is one row that holds its commands, so that a fleet costs one row per message; lists show one row per
+//! command. A newer dispatch of a resource supersedes its unanswered ones; a report changes only its own dispatch.
 
 mod class;
 mod dispatches;
 mod query;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
@@ -15,7 +15,8 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::kit::{CountSql, Counts, Interner, Mark, MarkSql, book_of, count_sql, in_list, mark_sql, query_in};
-use crate::domain::ids::PolicyId;
+use crate::domain::dispatch::{Stage, Step, next};
+use crate::domain::ids::{DispatchId, PolicyId};
 use crate::events::Event;
 use crate::events::allocation::{
     AllocationEvent, CommandReport, CommandResultUnmatched, ExecutionMode, SettingsCommanded,
@@ -25,7 +26,7 @@ use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::{ReadTx, SqlError, SqlRow, SqlValue};
 
 pub use class::DispatchStatus;
-pub use dispatches::{DispatchRow, dispatches};
+pub use dispatches::{DispatchRow, Travelled, dispatch, dispatches, travelled};
 pub use query::{CommandFilter, CommandRow, UnmatchedFilter, UnmatchedRow, count, list, unmatched};
 
 /// The consumer's name.
@@ -58,6 +59,14 @@ static BY_DISPATCH: LazyLock<String> = LazyLock::new(|| {
     in_list(
         "SELECT no, dispatch, resource, class, at, sent_at, answered_at, mode, success, error, reported \
          FROM command_history{g} WHERE dispatch IN",
+        "",
+    )
+});
+/// Dispatches that something newer was decided after.
+static OVERTAKEN: LazyLock<String> = LazyLock::new(|| {
+    in_list(
+        "SELECT c.no FROM command_history{g} c WHERE EXISTS (SELECT 1 FROM command_history{g} n \
+         WHERE n.resource = c.resource AND n.no > c.no) AND c.dispatch IN",
         "",
     )
 });
@@ -126,40 +135,38 @@ impl Dispatch {
         })
     }
 
-    fn set_status(&mut self, status: DispatchStatus) {
-        self.class = class::with_status(self.class, status);
+    fn stage(&self, is_newest: bool) -> Stage {
+        DispatchStatus::of_class(self.class).stage(is_newest)
+    }
+
+    fn stand(&mut self, stage: Stage) {
+        self.class = class::with_status(self.class, stage.into());
         self.changed = true;
     }
 
-    /// How its message travelled. What was answered or superseded in the meantime stays so.
-    fn travel(&mut self, event: &AllocationEvent) {
-        let status = DispatchStatus::of_class(self.class);
-        match event {
-            AllocationEvent::StompMessageSent(sent) => {
-                self.sent_at = self.sent_at.or(Some(sent.at));
-                self.changed = true;
-                if matches!(status, DispatchStatus::Queued | DispatchStatus::NoAnswer) {
-                    self.set_status(DispatchStatus::Sent);
-                }
-            }
-            AllocationEvent::StompMessageFailed(failed) if status.is_unanswered() => {
-                self.error = Some(format!("The message was not taken by any queue: {}", failed.error));
-                self.set_status(DispatchStatus::Failed);
-            }
-            AllocationEvent::DispatchUnanswered(_) if status.is_unanswered() => {
-                self.set_status(DispatchStatus::NoAnswer);
-            }
-            AllocationEvent::DispatchResendRequested(_)
-                if matches!(status, DispatchStatus::NoAnswer | DispatchStatus::Failed) =>
-            {
-                self.set_status(DispatchStatus::Queued);
-            }
-            _ => {}
+    /// How its message travelled.
+    fn travel(&mut self, event: &AllocationEvent, step: Step, is_newest: bool) {
+        if let AllocationEvent::StompMessageSent(sent) = event {
+            self.sent_at = self.sent_at.or(Some(sent.at));
+            self.changed = true;
         }
+        let (before, after) = (self.stage(is_newest), next(self.stage(is_newest), step));
+        if before == after {
+            return;
+        }
+        if let AllocationEvent::StompMessageFailed(failed) = event {
+            self.error = Some(format!("The message was not taken by any queue: {}", failed.error));
+        }
+        self.stand(after);
     }
 
-    fn answer(&mut self, report: &CommandReport, at: DateTime<Utc>) {
-        self.set_status(if report.success { DispatchStatus::Confirmed } else { DispatchStatus::Failed });
+    /// What the agent says of it. What is said of something that worked is no answer to it any more.
+    fn answer(&mut self, report: &CommandReport, at: DateTime<Utc>, is_newest: bool) {
+        let before = self.stage(is_newest);
+        if before == Stage::Confirmed {
+            return;
+        }
+        self.stand(next(before, report.step()));
         self.success = Some(report.success);
         self.error = (!report.success).then(|| report.error_message.clone());
         self.mode = Some(mode_code(report.mode));
@@ -203,20 +210,32 @@ struct Touched {
     rows: BTreeMap<i64, Dispatch>,
     by_dispatch: BTreeMap<Uuid, i64>,
     unanswered: BTreeMap<i64, Vec<i64>>,
+    /// The newest dispatch of each resource that a new one came to.
+    newest: BTreeMap<i64, i64>,
+    /// Those that are to be sent again and have a newer one beside them.
+    overtaken: BTreeSet<i64>,
 }
 
 impl Touched {
     fn put(&mut self, dispatch: Dispatch) {
         self.by_dispatch.insert(dispatch.id, dispatch.no);
         let unanswered = self.unanswered.entry(dispatch.resource).or_default();
-        if DispatchStatus::of_class(dispatch.class).is_unanswered() && !unanswered.contains(&dispatch.no) {
+        if dispatch.stage(true).is_unanswered() && !unanswered.contains(&dispatch.no) {
             unanswered.push(dispatch.no);
         }
         self.rows.entry(dispatch.no).or_insert(dispatch);
     }
 
-    async fn load(tx: &mut ReadTx, resources: Vec<SqlValue>, dispatches: Vec<SqlValue>) -> Result<Self, SqlError> {
+    async fn load(
+        tx: &mut ReadTx,
+        resources: Vec<SqlValue>,
+        dispatches: Vec<SqlValue>,
+        again: Vec<SqlValue>,
+    ) -> Result<Self, SqlError> {
         let mut touched = Self::default();
+        for row in query_in(tx, &OVERTAKEN, &again).await? {
+            touched.overtaken.insert(row.i64(0)?);
+        }
         for row in query_in(tx, &UNANSWERED, &resources).await? {
             touched.put(Dispatch::read(&row)?);
         }
@@ -226,12 +245,34 @@ impl Touched {
         Ok(touched)
     }
 
-    fn supersede(&mut self, resource: i64) {
+    /// A new dispatch of a resource supersedes those before it.
+    fn supersede(&mut self, resource: i64, newest: i64) {
+        self.newest.insert(resource, newest);
         for no in self.unanswered.remove(&resource).unwrap_or_default() {
-            if let Some(row) = self.rows.get_mut(&no).filter(|r| DispatchStatus::of_class(r.class).is_unanswered()) {
-                row.set_status(DispatchStatus::Superseded);
+            if let Some(row) = self.rows.get_mut(&no).filter(|row| row.stage(true).is_unanswered()) {
+                row.stand(next(row.stage(true), Step::Supersede));
             }
         }
+    }
+
+    /// What an event says of a dispatch. One that is to be sent again is unanswered again.
+    fn travel(&mut self, event: &AllocationEvent) {
+        let Some((dispatch, step)) = event.dispatch_step() else { return };
+        let Some((row, is_newest)) = self.find(dispatch) else { return };
+        row.travel(event, step, is_newest);
+        let (no, resource, unanswered) = (row.no, row.resource, row.stage(is_newest).is_unanswered());
+        let known = self.unanswered.entry(resource).or_default();
+        if unanswered && !known.contains(&no) {
+            known.push(no);
+        }
+    }
+
+    /// The row of a dispatch, and whether it is the newest of its resource.
+    fn find(&mut self, dispatch: DispatchId) -> Option<(&mut Dispatch, bool)> {
+        let row = self.rows.get_mut(self.by_dispatch.get(&dispatch.as_uuid())?)?;
+        let newest = self.newest.get(&row.resource).is_none_or(|newest| *newest <= row.no);
+        let is_newest = newest && !self.overtaken.contains(&row.no);
+        Some((row, is_newest))
     }
 
     async fn save(self, tx: &mut ReadTx) -> Result<(), SqlError> {
@@ -284,17 +325,24 @@ impl CommandHistory {
 
     /// The rows that these events may change.
     async fn load(&self, tx: &mut ReadTx, events: &[&Decoded<Event>]) -> Result<Touched, SqlError> {
-        let (mut resources, mut dispatches) = (Vec::new(), Vec::new());
+        let (mut resources, mut dispatches, mut again) = (Vec::new(), Vec::new(), Vec::new());
         for event in events {
             match &event.event {
                 Event::Allocation(AllocationEvent::SettingsCommanded(_)) => {
                     let book = book_of(&event.recorded.stream);
                     resources.extend(book.and_then(|(r, _)| self.resources.get(r.as_uuid())).map(SqlValue::I64));
                 }
-                other => dispatches.extend(answered(other).map(SqlValue::Uuid)),
+                Event::Allocation(other) => {
+                    let Some((dispatch, step)) = other.dispatch_step() else { continue };
+                    dispatches.push(SqlValue::Uuid(dispatch.as_uuid()));
+                    if step == Step::Resend {
+                        again.push(SqlValue::Uuid(dispatch.as_uuid()));
+                    }
+                }
+                _ => {}
             }
         }
-        Touched::load(tx, resources, dispatches).await
+        Touched::load(tx, resources, dispatches, again).await
     }
 
     fn commanded(&mut self, touched: &mut Touched, event: &Decoded<Event>, commanded: &SettingsCommanded) {
@@ -302,7 +350,7 @@ impl CommandHistory {
         let resource = self.resources.get(resource.as_uuid());
         let (Some(resource), Some(policy)) = (resource, self.policies.get(commanded.policy.as_uuid())) else { return };
         let no = self.mark.number();
-        touched.supersede(resource);
+        touched.supersede(resource, no);
         let at = event.recorded.occurred_at;
         if self.is_pruned(at) {
             return;
@@ -342,20 +390,6 @@ impl CommandHistory {
     }
 }
 
-/// The dispatch whose row an event changes.
-fn answered(event: &Event) -> Option<Uuid> {
-    let Event::Allocation(event) = event else { return None };
-    let dispatch = match event {
-        AllocationEvent::CommandResultReported(result) => result.dispatch,
-        AllocationEvent::StompMessageSent(sent) => sent.dispatch?,
-        AllocationEvent::StompMessageFailed(failed) => failed.dispatch,
-        AllocationEvent::DispatchUnanswered(unanswered) => unanswered.dispatch,
-        AllocationEvent::DispatchResendRequested(requested) => requested.dispatch,
-        _ => return None,
-    };
-    Some(dispatch.as_uuid())
-}
-
 /// The policy that an event is about.
 fn policy_of(event: &Event) -> Option<PolicyId> {
     match event {
@@ -369,6 +403,7 @@ fn matters(event_type: &str) -> bool {
     matches!(
         event_type,
         "settings_commanded.v1"
+            | "settings_commanded.v2"
             | "stomp_message_sent.v1"
             | "stomp_message_failed.v1"
             | "dispatch_unanswered.v1"
@@ -407,21 +442,15 @@ impl Consumer<Event> for CommandHistory {
                     self.commanded(&mut touched, event, commanded);
                 }
                 Event::Allocation(AllocationEvent::CommandResultReported(result)) => {
-                    let no = touched.by_dispatch.get(&result.dispatch.as_uuid()).copied();
-                    if let Some(row) = no.and_then(|no| touched.rows.get_mut(&no)) {
-                        row.answer(&result.report, event.recorded.occurred_at);
-                    }
-                }
-                Event::Allocation(allocation) if answered(&event.event).is_some() => {
-                    let no = answered(&event.event).and_then(|id| touched.by_dispatch.get(&id)).copied();
-                    if let Some(row) = no.and_then(|no| touched.rows.get_mut(&no)) {
-                        row.travel(allocation);
+                    if let Some((row, is_newest)) = touched.find(result.dispatch) {
+                        row.answer(&result.report, event.recorded.occurred_at, is_newest);
                     }
                 }
                 Event::Allocation(AllocationEvent::CommandResultUnmatched(result)) => {
                     let no = self.mark.number();
                     unmatched.extend(self.unmatched(event, result, no).into_iter().flatten());
                 }
+                Event::Allocation(other) => touched.travel(other),
                 Event::Site(SiteEvent::RetentionApplied(applied)) => self.mark.prune_before(applied.horizon),
                 _ => {}
             }

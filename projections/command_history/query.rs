@@ -1,4 +1,4 @@
-//! Lists of commands: a row per intended command, newest dispatch first and its commands in their order.
+//! Lists of commands: one row per intended command, newest dispatch first, with its commands in order.
 
 use std::sync::LazyLock;
 
@@ -7,11 +7,15 @@ use uuid::Uuid;
 
 use super::COUNTS;
 use super::class::{DispatchStatus, bit, commands};
-use crate::domain::ids::{CustomerId, DispatchId, EventId, PolicyId, ResourceId};
+use crate::domain::agreement::was_run;
+use crate::domain::ids::{CustomerId, DispatchId, EventId, OfferingId, PolicyId, ProjectId, ResourceId};
 use crate::domain::period::Period;
 use crate::domain::sacctmgr::{Command, CommandType};
 use crate::events::allocation::{CommandReport, ExecutionMode};
-use crate::projections::kit::{self, Page, Span, id_list, in_list, period_code, period_in, read_in};
+use crate::projections::kit::{
+    self, Page, Reported, Reports, Span, id_list, in_list, period_code, period_in, read_in, reported,
+};
+use crate::projections::registry::VisibilityFilter;
 use crate::store::sql::{ReadDb, SqlError, SqlRow, SqlValue};
 
 /// Which commands to list. What is left out does not matter.
@@ -31,6 +35,17 @@ pub struct CommandFilter {
     pub span: Span,
     /// On resources of these customers only.
     pub customers: Option<Vec<CustomerId>>,
+    /// On resources of this offering.
+    pub offering: Option<OfferingId>,
+    /// On resources that the asker may see; none: all.
+    pub visible: Option<VisibilityFilter>,
+}
+
+impl CommandFilter {
+    /// Only some resources are asked for, which have few dispatches each: no count by class knows them.
+    pub(super) fn names_resources(&self) -> bool {
+        self.resource.is_some() || self.customers.is_some() || self.offering.is_some() || self.visible.is_some()
+    }
 }
 
 /// One intended command.
@@ -64,6 +79,8 @@ pub struct CommandRow {
     pub success: Option<bool>,
     /// What went wrong.
     pub error_message: Option<String>,
+    /// Whether it is among the commands that were reported, where that can be said.
+    pub ran: Option<bool>,
     /// What the agent says that it ran for the whole dispatch.
     pub reported: Option<Vec<String>>,
 }
@@ -73,12 +90,23 @@ fn command_uuid(dispatch: Uuid, place: usize) -> Uuid {
     Uuid::new_v5(&dispatch, place.to_string().as_bytes())
 }
 
+/// The report on one dispatch, however long.
+const REPORT: &str = "SELECT reported FROM command_history WHERE dispatch = $1";
+
+/// What was reported on the dispatch of a row.
+pub(super) async fn report_of(db: &ReadDb, reports: &mut Reports, row: &SqlRow) -> Result<Option<Reported>, SqlError> {
+    reports.of(db, row, 11, (REPORT, Some(row.uuid(0)?.into()))).await
+}
+
 pub(super) static SELECT: LazyLock<String> = LazyLock::new(|| {
     in_list(
-        "SELECT h.dispatch, p.id, r.id, x.name, h.class, h.at, h.sent_at, h.answered_at, h.mode, h.success, h.error, \
-         h.reported, h.commands FROM command_history h JOIN command_history_resources r ON r.no = h.resource \
-         JOIN command_history_policies p ON p.no = (h.class >> 28) LEFT JOIN registry_resources x ON x.id = r.id \
-         WHERE h.no IN",
+        concat!(
+            "SELECT h.dispatch, p.id, r.id, x.name, h.class, h.at, h.sent_at, h.answered_at, h.mode, h.success, h.error, ",
+            reported!("h"),
+            ", h.commands FROM command_history h JOIN command_history_resources r ON r.no = h.resource \
+             JOIN command_history_policies p ON p.no = (h.class >> 28) LEFT JOIN registry_resources x ON x.id = r.id \
+             WHERE h.no IN"
+        ),
         "ORDER BY h.at DESC, h.no DESC",
     )
 });
@@ -117,6 +145,24 @@ async fn policy_number(db: &ReadDb, policy: PolicyId) -> Result<Option<i64>, Sql
     db.query_one(select, &[SqlValue::Uuid(policy.as_uuid())]).await?.map(|row| row.i64(0)).transpose()
 }
 
+/// The dispatches of resources that are chosen in one of two ways.
+macro_rules! of_resources {
+    ($of:literal, $chosen:literal) => {
+        concat!(
+            "SELECT h.no, h.class FROM command_history h WHERE h.resource ",
+            $of,
+            " FROM command_history_resources r LEFT JOIN registry_resources x ON x.id = r.id WHERE ",
+            $chosen,
+            " AND ($2 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($2))) \
+             AND ($5 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($5)) \
+             OR x.project IN (SELECT unhex(value) FROM json_each($6)) \
+             OR x.offering IN (SELECT unhex(value) FROM json_each($7))) \
+             AND ($8 IS NULL OR x.offering = $8)) \
+             AND h.at >= $3 AND h.at < $4 ORDER BY h.at DESC, h.no DESC"
+        )
+    };
+}
+
 /// Number and class of the dispatches of chosen resources, newest first. A resource has few: no page is needed.
 pub(super) async fn of_resources(
     db: &ReadDb,
@@ -124,20 +170,19 @@ pub(super) async fn of_resources(
     numbers: &Numbers,
 ) -> Result<Vec<(i64, i64)>, SqlError> {
     let (from, to) = filter.span.micros();
+    let visible = filter.visible.as_ref();
     let values = [
         SqlValue::from(filter.resource.map(|r| r.as_uuid())),
         filter.customers.as_ref().map(|c| id_list(c.iter().map(CustomerId::as_uuid))).into(),
         from.into(),
         to.into(),
+        visible.map(|v| id_list(v.customers.iter().map(CustomerId::as_uuid))).into(),
+        visible.map(|v| id_list(v.projects.iter().map(ProjectId::as_uuid))).into(),
+        visible.map(|v| id_list(v.offerings.iter().map(OfferingId::as_uuid))).into(),
+        filter.offering.map(|o| o.as_uuid()).into(),
     ];
-    let one = "SELECT h.no, h.class FROM command_history h WHERE h.resource = (SELECT r.no FROM command_history_resources r \
-               LEFT JOIN registry_resources x ON x.id = r.id WHERE r.id = $1 \
-               AND ($2 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($2)))) \
-               AND h.at >= $3 AND h.at < $4 ORDER BY h.at DESC, h.no DESC";
-    let some = "SELECT h.no, h.class FROM command_history h WHERE h.resource IN (SELECT r.no FROM command_history_resources r \
-                LEFT JOIN registry_resources x ON x.id = r.id WHERE ($1 IS NULL OR r.id = $1) \
-                AND ($2 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($2)))) \
-                AND h.at >= $3 AND h.at < $4 ORDER BY h.at DESC, h.no DESC";
+    let one = of_resources!("= (SELECT r.no", "r.id = $1");
+    let some = of_resources!("IN (SELECT r.no", "($1 IS NULL OR r.id = $1)");
     let rows = db.query(if filter.resource.is_some() { one } else { some }, &values).await?;
     let mut found = rows.iter().map(|row| Ok((row.i64(0)?, row.i64(1)?))).collect::<Result<Vec<_>, SqlError>>()?;
     found.retain(|(_, class)| numbers.accept(*class));
@@ -147,7 +192,7 @@ pub(super) async fn of_resources(
 /// How many commands there are.
 pub async fn count(db: &ReadDb, filter: &CommandFilter) -> Result<i64, SqlError> {
     let Some(numbers) = Numbers::of(db, filter).await? else { return Ok(0) };
-    if filter.resource.is_some() || filter.customers.is_some() {
+    if filter.names_resources() {
         let found = of_resources(db, filter, &numbers).await?;
         return Ok(found.iter().map(|(_, class)| commands(*class, numbers.types)).sum());
     }
@@ -166,7 +211,7 @@ async fn sum(db: &ReadDb, heads: &[kit::Head], span: Span, types: i64) -> Result
 /// A page of commands, newest dispatch first, and how many there are.
 pub async fn list(db: &ReadDb, filter: &CommandFilter, page: Page) -> Result<(Vec<CommandRow>, i64), SqlError> {
     let Some(numbers) = Numbers::of(db, filter).await? else { return Ok((Vec::new(), 0)) };
-    let (dispatches, total): (Vec<i64>, i64) = if filter.resource.is_some() || filter.customers.is_some() {
+    let (dispatches, total): (Vec<i64>, i64) = if filter.names_resources() {
         let found = of_resources(db, filter, &numbers).await?;
         let total = found.iter().map(|(_, class)| commands(*class, numbers.types)).sum();
         (found.into_iter().map(|(no, _)| no).collect(), total)
@@ -189,11 +234,12 @@ async fn on_page(
 ) -> Result<Vec<CommandRow>, SqlError> {
     let mut skip = usize::try_from(page.offset()).unwrap_or(usize::MAX);
     let size = usize::try_from(page.size).unwrap_or(usize::MAX);
-    let mut list = Vec::new();
+    let (mut list, mut reports) = (Vec::new(), Reports::new());
     for some in dispatches.chunks(128) {
         let keys: Vec<SqlValue> = some.iter().map(|no| SqlValue::I64(*no)).collect();
         for row in read_in(db, &SELECT, &keys).await? {
             let commands = intended(&row)?;
+            let mut report = None;
             for (place, command) in commands.into_iter().enumerate() {
                 if command_type.is_some_and(|wanted| command.command_type != wanted) {
                     continue;
@@ -202,7 +248,10 @@ async fn on_page(
                     skip -= 1;
                     continue;
                 }
-                list.push(command_row(&row, place, command)?);
+                if report.is_none() {
+                    report = Some(report_of(db, &mut reports, &row).await?);
+                }
+                list.push(command_row(&row, place, command, report.as_ref().and_then(Option::as_ref))?);
                 if list.len() == size {
                     return Ok(list);
                 }
@@ -214,20 +263,20 @@ async fn on_page(
 
 /// The commands of a dispatch.
 pub(super) fn intended(row: &SqlRow) -> Result<Vec<Command>, SqlError> {
-    let wrong = |_| SqlError::Column { index: 12, expected: "a JSON list of commands" };
-    serde_json::from_str(row.text(12)?).map_err(wrong)
-}
-
-pub(super) fn strings(row: &SqlRow, index: usize) -> Result<Option<Vec<String>>, SqlError> {
-    let wrong = |_| SqlError::Column { index, expected: "a JSON list of texts" };
-    row.opt_text(index)?.map(|text| serde_json::from_str(text).map_err(wrong)).transpose()
+    let wrong = |_| SqlError::Column { index: 13, expected: "a JSON list of commands" };
+    serde_json::from_str(row.text(13)?).map_err(wrong)
 }
 
 pub(super) fn mode(code: i64) -> ExecutionMode {
     if code == 2 { ExecutionMode::Emulator } else { ExecutionMode::Production }
 }
 
-fn command_row(row: &SqlRow, place: usize, command: Command) -> Result<CommandRow, SqlError> {
+fn command_row(
+    row: &SqlRow,
+    place: usize,
+    command: Command,
+    report: Option<&Reported>,
+) -> Result<CommandRow, SqlError> {
     let (dispatch, class) = (row.uuid(0)?, row.i64(4)?);
     Ok(CommandRow {
         uuid: command_uuid(dispatch, place),
@@ -236,6 +285,7 @@ fn command_row(row: &SqlRow, place: usize, command: Command) -> Result<CommandRo
         resource: row.uuid(2)?.into(),
         resource_name: row.opt_text(3)?.unwrap_or_default().to_owned(),
         period: period_in(class),
+        ran: report.filter(|report| report.whole).and_then(|report| was_run(&command, Some(&report.commands))),
         command,
         queued_at: row.time(5)?,
         sent_at: row.opt_time(6)?,
@@ -244,7 +294,7 @@ fn command_row(row: &SqlRow, place: usize, command: Command) -> Result<CommandRo
         execution_mode: row.opt_i64(8)?.map(mode),
         success: row.opt_bool(9)?,
         error_message: row.opt_text(10)?.map(str::to_owned),
-        reported: strings(row, 11)?,
+        reported: report.map(|report| report.commands.clone()),
     })
 }
 
@@ -272,6 +322,9 @@ pub struct UnmatchedRow {
     pub report: CommandReport,
 }
 
+/// An unmatched report, however long.
+const UNMATCHED: &str = "SELECT reported FROM unmatched_results WHERE event = $1";
+
 /// Unmatched results, newest first, and how many there are.
 pub async fn unmatched(
     db: &ReadDb,
@@ -285,14 +338,19 @@ pub async fn unmatched(
                  WHERE ($1 IS NULL OR p.id = $1) AND ($2 IS NULL OR r.id = $2)";
     let total = db.query_one(count, &values).await?.map_or(Ok(0), |row| row.i64(0))?;
     values.extend([page.size.into(), page.offset().into()]);
-    let select = "SELECT u.event, p.id, r.id, u.at, u.mode, u.success, u.error, u.reported FROM unmatched_results u \
+    let select = concat!(
+        "SELECT u.event, p.id, r.id, u.at, u.mode, u.success, u.error, ",
+        reported!("u"),
+        " FROM unmatched_results u \
                   JOIN command_history_resources r ON r.no = u.resource \
                   JOIN command_history_policies p ON p.no = u.policy \
                   WHERE ($1 IS NULL OR p.id = $1) AND ($2 IS NULL OR r.id = $2) \
-                  ORDER BY u.no DESC LIMIT $3 OFFSET $4";
-    let rows = db.query(select, &values).await?;
-    let row = |row: &SqlRow| {
-        Ok(UnmatchedRow {
+                  ORDER BY u.no DESC LIMIT $3 OFFSET $4"
+    );
+    let (mut list, mut reports) = (Vec::new(), Reports::new());
+    for row in db.query(select, &values).await? {
+        let report = reports.of(db, &row, 7, (UNMATCHED, Some(row.uuid(0)?.into()))).await?.unwrap_or_default();
+        list.push(UnmatchedRow {
             uuid: row.uuid(0)?.into(),
             policy: row.uuid(1)?.into(),
             resource: row.uuid(2)?.into(),
@@ -301,9 +359,9 @@ pub async fn unmatched(
                 success: row.bool(5)?,
                 error_message: row.text(6)?.to_owned(),
                 mode: mode(row.i64(4)?),
-                commands_executed: strings(row, 7)?.unwrap_or_default(),
+                commands_executed: report.commands,
             },
-        })
-    };
-    Ok((rows.iter().map(row).collect::<Result<_, SqlError>>()?, total))
+        });
+    }
+    Ok((list, total))
 }

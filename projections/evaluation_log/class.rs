@@ -1,4 +1,4 @@
-//! The class of an evaluation: policy, period, verbs and outcome in one number; and the numbers that stand for triggers.
+//! The class of an evaluation: policy, period, verbs and outcome, packed into one number; and the numbers of triggers.
 
 use crate::domain::evaluate::{Trigger, Verb};
 use crate::domain::period::Period;
@@ -102,7 +102,7 @@ pub(super) fn verbs(class: i64) -> Vec<Verb> {
 }
 
 /// Triggers by number; a number is never given to another.
-const TRIGGERS: [Trigger; 10] = [
+const TRIGGERS: [Trigger; 11] = [
     Trigger::UsageReported,
     Trigger::LimitsChanged,
     Trigger::ResourceChanged,
@@ -113,6 +113,7 @@ const TRIGGERS: [Trigger; 10] = [
     Trigger::ForcedPeriodReset,
     Trigger::Scheduled,
     Trigger::PeriodBoundary,
+    Trigger::MissingUsage,
 ];
 
 pub(super) fn trigger_code(trigger: Trigger) -> i64 {

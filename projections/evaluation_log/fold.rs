@@ -1,4 +1,4 @@
-//! What a batch of events adds to the evaluation log, collected in memory and written with few statements.
+//! Collects what a batch of events adds to the evaluation log in memory, and writes it with few statements.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +15,7 @@ use crate::events::Event;
 use crate::events::allocation::{AllocationEvent, PolicyEvaluated, Recorded, SettingsCommanded};
 use crate::events::registry::RegistryEvent;
 use crate::events::site::SiteEvent;
-use crate::projections::kit::{Counts, book_of, flag_bits, halves, month_code};
+use crate::projections::kit::{Counts, book_of, flag_bits, month_code};
 use crate::store::consumer::Decoded;
 use crate::store::sql::{ReadTx, SqlError, SqlValue};
 
@@ -176,7 +176,7 @@ impl Fold {
         }
         self.counts.add(class, recorded.occurred_at.timestamp_micros(), 1);
         let grace = log.grace.get(&(policy, facts.policy_version)).or_else(|| log.grace.get(&(policy, 0)));
-        let [hi, lo] = halves(recorded.position);
+        let [hi, lo] = SqlValue::position(recorded.position);
         self.rows.extend([
             no.into(),
             SqlValue::Uuid(recorded.event_id),

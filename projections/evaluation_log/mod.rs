@@ -1,7 +1,7 @@
-//! The evaluation log: a row per evaluation, failed ones too, with counts by class and time that are kept, never counted.
+//! The evaluation log: one row per evaluation, including failed ones, with maintained counts by class and time.
 //!
-//! A row links to the dispatch that the same append commanded; how that went stands in the command history. Rows older than
-//! the retention horizon are not written, or pruned later; both ways the monthly totals have them.
+//! A row links to the dispatch that the same append commanded; the command history has its result. Rows older than the
+//! retention horizon are never written, or are pruned later; either way the monthly totals include them.
 
 mod class;
 mod fold;
@@ -24,7 +24,7 @@ use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::{ReadTx, SqlError};
 
 pub use class::{ActionFilter, EvaluationOutcome};
-pub use query::{EvaluationFilter, EvaluationRow, count, list};
+pub use query::{EvaluationFilter, EvaluationRow, count, list, newest_reasons};
 pub(super) use totals::{Delta, add as add_totals, key as totals_key};
 pub use totals::{MonthlyTotal, TotalsFilter, list as monthly_totals};
 
@@ -121,6 +121,7 @@ fn matters(event_type: &str) -> bool {
             | "policy_evaluated.v1"
             | "evaluation_failed.v1"
             | "settings_commanded.v1"
+            | "settings_commanded.v2"
             | "restriction_changed.v1"
             | "books_opened.v1"
             | "retention_applied.v1"

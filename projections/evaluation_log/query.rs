@@ -1,5 +1,6 @@
-//! Lists of evaluations: pages newest first, and totals that are kept.
+//! Lists of evaluations: pages, newest first, and maintained totals.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
@@ -13,7 +14,8 @@ use crate::domain::period::{Month, Period};
 use crate::events::allocation::{CommandReport, ExecutionMode};
 use crate::events::envelope::Position;
 use crate::projections::kit::{
-    self, Page, Span, flags_of, id_list, in_list, month_of, on_page, period_code, period_in, position, read_in,
+    self, Page, Reported, Reports, Span, flags_of, id_list, in_list, month_of, on_page, period_code, period_in,
+    read_in, reported,
 };
 use crate::store::sql::{ReadDb, SqlError, SqlRow, SqlValue};
 
@@ -81,7 +83,7 @@ pub struct EvaluationRow {
     pub book: Month,
     /// Its version there.
     pub stream_version: u64,
-    /// What the agent was told because of it.
+    /// The commands that it sent to the agent.
     pub dispatch: Option<DispatchId>,
     /// A queue has taken that message.
     pub stomp_message_sent: bool,
@@ -93,16 +95,50 @@ pub struct EvaluationRow {
 
 static SELECT: LazyLock<String> = LazyLock::new(|| {
     in_list(
-        "SELECT e.event, p.id, e.policy_version, r.id, x.name, x.offering, x.customer, e.class, e.percentage, e.grace, e.at, \
-         e.flags, e.cause, e.explanation, e.error, e.position_hi, e.position_lo, e.book, e.version, e.dispatch, \
-         h.sent_at, h.success, h.mode, h.error, h.reported \
-         FROM evaluation_log e JOIN evaluation_log_resources r ON r.no = e.resource \
-         JOIN evaluation_log_policies p ON p.no = (e.class >> 28) \
-         LEFT JOIN registry_resources x ON x.id = r.id LEFT JOIN command_history h ON h.dispatch = e.dispatch \
-         WHERE e.no IN",
+        concat!(
+            "SELECT e.event, p.id, e.policy_version, r.id, x.name, x.offering, x.customer, e.class, e.percentage, e.grace, \
+             e.at, e.flags, e.cause, e.explanation, e.error, e.position_hi, e.position_lo, e.book, e.version, e.dispatch, \
+             h.sent_at, h.success, h.mode, h.error, ",
+            reported!("h"),
+            " FROM evaluation_log e JOIN evaluation_log_resources r ON r.no = e.resource \
+             JOIN evaluation_log_policies p ON p.no = (e.class >> 28) \
+             LEFT JOIN registry_resources x ON x.id = r.id LEFT JOIN command_history h ON h.dispatch = e.dispatch \
+             WHERE e.no IN"
+        ),
         "ORDER BY e.at DESC, e.no DESC",
     )
 });
+
+/// The newest evaluation of each policy of these resources, by the time that the status summary has of it.
+static NEWEST: LazyLock<String> = LazyLock::new(|| {
+    in_list(
+        "SELECT p.id, r.id, e.explanation, e.error \
+         FROM status_resources r JOIN status_rows s ON s.resource = r.no \
+         JOIN evaluation_log_resources n ON n.id = r.id JOIN evaluation_log_policies p ON p.id = s.policy \
+         JOIN evaluation_log e ON e.resource = n.no AND e.at = s.evaluated_at AND (e.class >> 28) = p.no \
+         WHERE r.id IN",
+        "ORDER BY e.no",
+    )
+});
+
+/// Why resources stand as they do by each of their policies: the sentence of the newest evaluation, or its error. What is
+/// older than the retention is not there.
+pub async fn newest_reasons(
+    db: &ReadDb,
+    resources: impl Iterator<Item = ResourceId>,
+) -> Result<HashMap<(PolicyId, ResourceId), String>, SqlError> {
+    let mut keys: Vec<ResourceId> = resources.collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let keys: Vec<SqlValue> = keys.into_iter().map(|id| SqlValue::Uuid(id.as_uuid())).collect();
+    let mut reasons = HashMap::new();
+    // Of several at one instant the last stays.
+    for row in read_in(db, &NEWEST, &keys).await? {
+        let said = row.opt_text(3)?.or(row.opt_text(2)?).unwrap_or_default().to_owned();
+        reasons.insert((row.uuid(0)?.into(), row.uuid(1)?.into()), said);
+    }
+    Ok(reasons)
+}
 
 /// What restricts rows but resource and customers, as numbers: policy, period, verbs (mask, value), outcome; -1 = any.
 struct Numbers {
@@ -234,11 +270,18 @@ pub async fn list(db: &ReadDb, filter: &EvaluationFilter, page: Page) -> Result<
         let total = sum(db, &heads, filter.span).await?;
         (on_page(kit::newest(db, &COUNTS, heads, filter.span, page.end()).await?, page), total)
     };
-    let rows = read_in(db, &SELECT, &keys).await?;
-    Ok((rows.iter().map(evaluation).collect::<Result<_, SqlError>>()?, total))
+    let (mut list, mut reports) = (Vec::with_capacity(keys.len()), Reports::new());
+    for row in read_in(db, &SELECT, &keys).await? {
+        let report = reports.of(db, &row, 24, (REPORT, row.opt_uuid(19)?.map(SqlValue::Uuid))).await?;
+        list.push(evaluation(&row, report)?);
+    }
+    Ok((list, total))
 }
 
-fn evaluation(row: &SqlRow) -> Result<EvaluationRow, SqlError> {
+/// The report on one dispatch, however long.
+const REPORT: &str = "SELECT reported FROM command_history WHERE dispatch = $1";
+
+fn evaluation(row: &SqlRow, report: Option<Reported>) -> Result<EvaluationRow, SqlError> {
     let class = row.i64(7)?;
     let flags = row.i64(11)?;
     let success = row.opt_bool(21)?;
@@ -261,23 +304,21 @@ fn evaluation(row: &SqlRow) -> Result<EvaluationRow, SqlError> {
         trigger: trigger_of(row.i64(12)?).ok_or(SqlError::Column { index: 12, expected: "a trigger" })?,
         explanation: row.opt_text(13)?.unwrap_or_default().to_owned(),
         error: row.opt_text(14)?.map(str::to_owned),
-        position: position(row, 15)?,
+        position: row.position(15)?,
         book: month_of(row.i64(17)?).ok_or(SqlError::Column { index: 17, expected: "a month" })?,
         stream_version: row.i64(18)?.cast_unsigned(),
         dispatch: row.opt_uuid(19)?.map(Into::into),
         stomp_message_sent: row.opt_time(20)?.is_some(),
         site_agent_confirmed: success,
-        site_agent_response: success.map(|success| response(row, success)).transpose()?,
+        site_agent_response: success.map(|success| response(row, success, report)).transpose()?,
     })
 }
 
-fn response(row: &SqlRow, success: bool) -> Result<CommandReport, SqlError> {
-    let reported = row.opt_text(24)?.unwrap_or("[]");
+fn response(row: &SqlRow, success: bool, report: Option<Reported>) -> Result<CommandReport, SqlError> {
     Ok(CommandReport {
         success,
         error_message: row.opt_text(23)?.unwrap_or_default().to_owned(),
         mode: if row.opt_i64(22)? == Some(2) { ExecutionMode::Emulator } else { ExecutionMode::Production },
-        commands_executed: serde_json::from_str(reported)
-            .map_err(|_| SqlError::Column { index: 24, expected: "a JSON list of commands" })?,
+        commands_executed: report.unwrap_or_default().commands,
     })
 }

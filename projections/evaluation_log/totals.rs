@@ -1,7 +1,7 @@
-//! Monthly totals per resource: what pruning leaves of the evaluation log, and how long the resource was restricted.
+//! Monthly totals per resource: what retention keeps of the evaluation log, and how long the resource was restricted.
 //!
-//! Counts and peak are of pruned rows; the time restricted runs along with the log, so that it does not depend on when
-//! something was pruned. It is split at month boundaries where the books are.
+//! Counts and peak refer to pruned rows; the restricted time is always current, so that it does not depend on when rows
+//! were pruned. It is split at the month boundaries of the books.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -10,9 +10,10 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
 use super::class::{EvaluationOutcome, verb_bits};
-use crate::domain::ids::{CustomerId, ResourceId};
+use crate::domain::ids::{CustomerId, OfferingId, ProjectId, ResourceId};
 use crate::domain::period::Month;
 use crate::projections::kit::{Page, id_list, in_list, month_code, month_of, query_in};
+use crate::projections::registry::VisibilityFilter;
 use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue};
 
 static SELECT: LazyLock<String> = LazyLock::new(|| {
@@ -117,7 +118,7 @@ pub(in crate::projections) async fn add(tx: &mut ReadTx, mut deltas: BTreeMap<i6
     Ok(())
 }
 
-/// A stretch of restriction ends, or begins, or goes on into another month.
+/// A stretch of restriction ends, begins, or continues into another month.
 pub(super) struct Restriction {
     pub(super) resource: i64,
     pub(super) at: DateTime<Utc>,
@@ -169,8 +170,12 @@ pub struct TotalsFilter {
     pub resource: Option<ResourceId>,
     /// Of one month.
     pub month: Option<Month>,
-    /// Of resources of these customers only.
-    pub customers: Option<Vec<CustomerId>>,
+    /// Of the resources of one offering.
+    pub offering: Option<OfferingId>,
+    /// Of the resources of one customer.
+    pub customer: Option<CustomerId>,
+    /// What the asker may see; none: everything.
+    pub visible: Option<VisibilityFilter>,
 }
 
 /// What is left of a month of a resource's evaluations.
@@ -178,6 +183,8 @@ pub struct TotalsFilter {
 pub struct MonthlyTotal {
     /// The resource.
     pub resource: ResourceId,
+    /// Its present name; empty if the registry does not know it.
+    pub resource_name: String,
     /// The month, at the site.
     pub month: Month,
     /// Pruned evaluations.
@@ -196,25 +203,41 @@ pub struct MonthlyTotal {
     pub minutes_restricted: i64,
 }
 
+/// The conditions of [`TotalsFilter`].
+macro_rules! matching {
+    ($select:literal, $end:literal) => {
+        concat!(
+            $select,
+            " FROM evaluation_log_totals t JOIN evaluation_log_resources r ON r.no = (t.key & 4294967295) \
+             LEFT JOIN registry_resources x ON x.id = r.id \
+             WHERE ($1 IS NULL OR r.id = $1) AND ($2 IS NULL OR (t.key >> 32) = $2) AND ($3 IS NULL OR x.offering = $3) \
+             AND ($4 IS NULL OR x.customer = $4) \
+             AND ($5 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($5)) \
+             OR x.project IN (SELECT unhex(value) FROM json_each($6)) \
+             OR x.offering IN (SELECT unhex(value) FROM json_each($7))) ",
+            $end
+        )
+    };
+}
+
 /// Monthly totals, newest month first, and how many there are.
 pub async fn list(db: &ReadDb, filter: &TotalsFilter, page: Page) -> Result<(Vec<MonthlyTotal>, i64), SqlError> {
-    let values = vec![
+    let visible = filter.visible.as_ref();
+    let mut values = vec![
         SqlValue::from(filter.resource.map(|r| r.as_uuid())),
         filter.month.map(month_code).into(),
-        filter.customers.as_ref().map(|c| id_list(c.iter().map(CustomerId::as_uuid))).into(),
+        filter.offering.map(|o| o.as_uuid()).into(),
+        filter.customer.map(|c| c.as_uuid()).into(),
+        visible.map(|v| id_list(v.customers.iter().map(CustomerId::as_uuid))).into(),
+        visible.map(|v| id_list(v.projects.iter().map(ProjectId::as_uuid))).into(),
+        visible.map(|v| id_list(v.offerings.iter().map(OfferingId::as_uuid))).into(),
     ];
-    let count = "SELECT count(*) FROM evaluation_log_totals t JOIN evaluation_log_resources r ON r.no = (t.key & 4294967295) \
-                 LEFT JOIN registry_resources x ON x.id = r.id \
-                 WHERE ($1 IS NULL OR r.id = $1) AND ($2 IS NULL OR (t.key >> 32) = $2) \
-                 AND ($3 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($3)))";
-    let total = db.query_one(count, &values).await?.map_or(Ok(0), |row| row.i64(0))?;
-    let select = "SELECT t.key, t.evaluations, t.failures, t.pauses, t.downscales, t.notices, t.peak, t.restricted, r.id \
-                  FROM evaluation_log_totals t JOIN evaluation_log_resources r ON r.no = (t.key & 4294967295) \
-                  LEFT JOIN registry_resources x ON x.id = r.id \
-                  WHERE ($1 IS NULL OR r.id = $1) AND ($2 IS NULL OR (t.key >> 32) = $2) \
-                  AND ($3 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($3))) \
-                  ORDER BY t.key DESC LIMIT $4 OFFSET $5";
-    let mut values = values;
+    let count = db.query_one(matching!("SELECT count(*)", ""), &values).await?;
+    let total = count.map_or(Ok(0), |row| row.i64(0))?;
+    let select = matching!(
+        "SELECT t.key, t.evaluations, t.failures, t.pauses, t.downscales, t.notices, t.peak, t.restricted, r.id, x.name",
+        "ORDER BY t.key DESC LIMIT $8 OFFSET $9"
+    );
     values.extend([page.size.into(), page.offset().into()]);
     let rows = db.query(select, &values).await?;
     let total_of = |row: &SqlRow| {
@@ -222,6 +245,7 @@ pub async fn list(db: &ReadDb, filter: &TotalsFilter, page: Page) -> Result<(Vec
         let month = month_of(row.i64(0)? >> 32).ok_or(SqlError::Column { index: 0, expected: "a month" })?;
         Ok(MonthlyTotal {
             resource: row.uuid(8)?.into(),
+            resource_name: row.opt_text(9)?.unwrap_or_default().to_owned(),
             month,
             evaluations: delta.evaluations,
             failures: delta.failures,

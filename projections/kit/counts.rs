@@ -1,7 +1,8 @@
-//! Counts by class and time that are kept, and lists that are merged from a few ranges.
+//! Maintained counts by class and time, and lists merged from a few ranges.
 //!
-//! Rows are indexed by (class, time) and counted by class, day and hour. So a page costs a look at each class that can
-//! reach it, and a count a few sums and at most two hours' worth of index, however many rows there are.
+//! Rows are indexed by (class, time) and counted by class, day and hour. A page therefore costs one look-up for each
+//! class that can match, and a count costs a few sums and at most two hours' worth of index, however many rows there
+//! are.
 
 use std::collections::BTreeMap;
 

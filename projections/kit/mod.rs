@@ -1,8 +1,10 @@
-//! What the read models share: marks, interned identities, pages, and numbers that stand for words.
+//! Code that the read models share: marks, interned identities, pages, and numbers that stand for words.
 //!
-//! A class is a number that packs everything a list can be filtered by but resource and time; `counts` says what for.
+//! A class is a number that packs everything by which a list can be filtered except resource and time; `counts`
+//! explains why.
 
 mod counts;
+mod reports;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -16,10 +18,11 @@ use crate::domain::period::{Month, Period};
 use crate::events::Event;
 use crate::events::envelope::{Position, StreamName};
 use crate::store::consumer::Decoded;
-use crate::store::sql::{ReadTx, SqlError, SqlRow, SqlValue};
+use crate::store::sql::{ReadTx, SqlError, SqlValue};
 
 pub(super) use crate::store::sql::{execute_in, in_list, query_in, read_in};
 pub(super) use counts::{CountSql, Counts, Head, count, count_sql, heads, newest, on_page};
+pub(super) use reports::{Reported, Reports, reported};
 
 /// Identities that an [`Interner`] remembers, about 40 bytes each; more are looked up again.
 const INTERNED_MAX: usize = 131_072;
@@ -109,11 +112,11 @@ pub(super) use mark_sql;
 impl Mark {
     pub(super) async fn load(tx: &mut ReadTx, sql: &MarkSql) -> Result<Self, SqlError> {
         let Some(row) = tx.query_one(sql.load, &[]).await? else { return Ok(Self::default()) };
-        Ok(Self { position: position(&row, 0)?, rows: row.i64(2)?, horizon: row.opt_time(3)? })
+        Ok(Self { position: row.position(0)?, rows: row.i64(2)?, horizon: row.opt_time(3)? })
     }
 
     pub(super) async fn save(&self, tx: &mut ReadTx, sql: &MarkSql) -> Result<(), SqlError> {
-        let [hi, lo] = halves(self.position);
+        let [hi, lo] = SqlValue::position(self.position);
         tx.execute(sql.save, &[hi, lo, self.rows.into(), self.horizon.into()]).await?;
         Ok(())
     }
@@ -149,17 +152,6 @@ impl Mark {
     pub(super) fn is_pruned(&self, at: DateTime<Utc>) -> bool {
         self.horizon.is_some_and(|horizon| at < horizon)
     }
-}
-
-/// The two halves of a position as columns.
-pub(super) fn halves(position: Position) -> [SqlValue; 2] {
-    let (hi, lo) = position.parts();
-    [SqlValue::I64(hi.cast_signed()), SqlValue::I64(lo.cast_signed())]
-}
-
-/// A position from two columns.
-pub(super) fn position(row: &SqlRow, at: usize) -> Result<Position, SqlError> {
-    Ok(Position::from_parts(row.i64(at)?.cast_unsigned(), row.i64(at + 1)?.cast_unsigned()))
 }
 
 /// Small numbers for identities, in the order of their first appearance: rows of one order of arrival then lie together
@@ -238,7 +230,7 @@ pub(super) fn period_in(class: i64) -> Period {
         (code >> 18, i32::try_from((code >> 4) & 0x3fff).unwrap_or_default(), (code & 15).unsigned_abs());
     let part = u32::try_from(part).unwrap_or_default();
     match kind {
-        1 => Month::new(year, part).map_or(Period::Total, Period::Month),
+        1 => Month::recorded(year, part).map_or(Period::Total, Period::Month),
         2 => Period::Quarter { year, quarter: part },
         3 => Period::Year(year),
         _ => Period::Total,
@@ -263,7 +255,7 @@ pub(super) fn month_code(month: Month) -> i64 {
 
 /// The month of such a number.
 pub(super) fn month_of(code: i64) -> Option<Month> {
-    Month::new(i32::try_from(code / 100).ok()?, u32::try_from(code % 100).ok()?)
+    Month::recorded(i32::try_from(code / 100).ok()?, u32::try_from(code % 100).ok()?)
 }
 
 /// Flags as bits: 1 paused, 2 downscaled.
@@ -279,7 +271,7 @@ pub(super) fn flags_of(bits: i64) -> Flags {
 /// Resource and month of an allocation book's stream.
 pub(super) fn book_of(stream: &StreamName) -> Option<(ResourceId, Month)> {
     let (resource, month) = stream.as_str().strip_prefix("allocation-")?.split_at_checked(32)?;
-    Some((resource.parse().ok()?, month.strip_prefix('-')?.parse().ok()?))
+    Some((resource.parse().ok()?, Month::read_recorded(month.strip_prefix('-')?)?))
 }
 
 /// Identities as a JSON list of hex digits, for `IN (SELECT unhex(value) FROM json_each(…))`.

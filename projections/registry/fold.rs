@@ -1,4 +1,4 @@
-//! A batch of events on the registry's tables.
+//! Applies a batch of events to the registry's tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -240,17 +240,20 @@ pub(super) async fn objects(tx: &mut ReadTx, mark: &mut Mark, events: &[&Decoded
         let (found, payload) = match &event.event {
             Event::Registry(registry) => {
                 if let RegistryEvent::PolicyDeleted(deleted) = registry {
-                    let update = "UPDATE registry_objects{g} SET gone = 1, modified_at = $2 WHERE id = $1";
-                    let values = [SqlValue::Uuid(deleted.policy.as_uuid()), recorded.occurred_at.into()];
+                    let update =
+                        "UPDATE registry_objects{g} SET gone = 1, modified_at = $2 WHERE id = $1 AND kind = $3";
+                    let (id, kind) = (SqlValue::Uuid(deleted.policy.as_uuid()), Kind::Policy.code());
+                    let values = [id, recorded.occurred_at.into(), kind.into()];
                     tx.execute(update, &values).await?;
                 }
                 (object(registry), registry.payload())
             }
             Event::Agent(agent) => {
                 if let AgentEvent::IdentityRemoved(removed) = agent {
-                    let update =
-                        "UPDATE registry_objects{g} SET gone = 1, modified_at = $2 WHERE id = $1 OR parent = $1";
-                    let values = [SqlValue::Uuid(removed.agent.as_uuid()), recorded.occurred_at.into()];
+                    let update = "UPDATE registry_objects{g} SET gone = 1, modified_at = $2 \
+                                  WHERE (id = $1 AND kind = $3) OR (parent = $1 AND kind > $3)";
+                    let (id, kind) = (SqlValue::Uuid(removed.agent.as_uuid()), Kind::Agent.code());
+                    let values = [id, recorded.occurred_at.into(), kind.into()];
                     tx.execute(update, &values).await?;
                 }
                 (agent_part(agent), agent.payload())
@@ -258,8 +261,9 @@ pub(super) async fn objects(tx: &mut ReadTx, mark: &mut Mark, events: &[&Decoded
             Event::Allocation(_) | Event::Site(_) => continue,
         };
         let Some(object) = found else { continue };
-        let find = "SELECT no FROM registry_objects{g} WHERE id = $1";
-        let known = tx.query_one(find, &[SqlValue::Uuid(object.id)]).await?;
+        // Callers may choose the id of a new object, and logs hold objects of two kinds with the same id.
+        let find = "SELECT no FROM registry_objects{g} WHERE id = $1 AND kind = $2";
+        let known = tx.query_one(find, &[SqlValue::Uuid(object.id), object.kind.code().into()]).await?;
         let no = known.map_or_else(|| Ok(mark.number()), |row| row.i64(0))?;
         let values = [
             no.into(),
@@ -276,13 +280,18 @@ pub(super) async fn objects(tx: &mut ReadTx, mark: &mut Mark, events: &[&Decoded
         ];
         let upsert = "INSERT INTO registry_objects{g} (no, kind, id, slug, name, parent, gone, version, facts, created_at, \
                       created_by, modified_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $10) \
-                      ON CONFLICT (id) DO UPDATE SET slug = excluded.slug, name = excluded.name, \
+                      ON CONFLICT (id, kind) DO UPDATE SET slug = excluded.slug, name = excluded.name, \
                       parent = excluded.parent, gone = excluded.gone, version = excluded.version, \
                       facts = excluded.facts, modified_at = excluded.modified_at";
         tx.execute(upsert, &values).await?;
-        if matches!(object.kind, Kind::Customer | Kind::Project) {
-            let drop = "DELETE FROM registry_links{g} WHERE object = $1";
-            tx.execute(drop, &[SqlValue::Uuid(object.id)]).await?;
+        let roles = match object.kind {
+            Kind::Customer => Some([OWNER, IN_GROUP]),
+            Kind::Project => Some([MEMBER, MEMBER]),
+            _ => None,
+        };
+        if let Some([one, other]) = roles {
+            let drop = "DELETE FROM registry_links{g} WHERE object = $1 AND role IN ($2, $3)";
+            tx.execute(drop, &[SqlValue::Uuid(object.id), one.into(), other.into()]).await?;
             let link = |(role, other)| [SqlValue::Uuid(object.id), SqlValue::I64(role), SqlValue::Uuid(other)];
             let rows: Vec<SqlValue> = object.links.into_iter().flat_map(link).collect();
             if !rows.is_empty() {

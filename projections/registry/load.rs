@@ -1,7 +1,7 @@
-//! Hands the registry in memory everything it starts from, with the position of the log that it then stands at.
+//! Loads the in-memory registry from the tables, with the matching position of the log.
 //!
-//! The position is read first and the rows after it, page by page; rows may be newer than the position. That is harmless:
-//! facts carry the version of their stream, and following the log from the position on changes nothing older.
+//! It reads the position first and the rows after it, page by page; rows may be newer than the position. That is
+//! harmless: facts carry the version of their stream, and following the log from that position changes nothing older.
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
@@ -15,7 +15,7 @@ use crate::events::agent::AgentEvent;
 use crate::events::allocation::ResourceState;
 use crate::events::envelope::Position;
 use crate::events::registry::{CustomerFacts, GroupFacts, OfferingFacts, PolicyFacts, ProjectFacts};
-use crate::projections::kit::{month_of, position};
+use crate::projections::kit::month_of;
 use crate::store::sql::{ReadDb, SqlError, SqlRow};
 
 /// Rows read at a time.
@@ -52,7 +52,7 @@ pub struct LoadedResource {
 /// The position up to which the tables are: the consumer's checkpoint. Read it before the rows.
 pub async fn loaded_position(db: &ReadDb) -> Result<Position, SqlError> {
     let select = "SELECT position_hi, position_lo FROM consumers WHERE name = 'registry' AND building = 0";
-    db.query_one(select, &[]).await?.map_or(Ok(Position::START), |row| position(&row, 0))
+    db.query_one(select, &[]).await?.map_or(Ok(Position::START), |row| row.position(0))
 }
 
 async fn load<T: DeserializeOwned>(

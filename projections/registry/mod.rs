@@ -1,8 +1,10 @@
-//! The registry as tables: organisations, groups, projects, offerings, policies, agents and resources, for lists and for starting.
+//! The registry as tables: organisations, groups, projects, offerings, policies, agents and resources, for lists and
+//! for the start.
 //!
-//! Objects but resources are few and keep their facts as JSON; resources may be a hundred thousand and have columns. The
-//! registry in memory is loaded from here, with the position of the log that it then stands at.
+//! There are few objects other than resources, and they keep their facts as JSON; there may be a hundred thousand
+//! resources, which have columns. The in-memory registry loads from here, with the matching position of the log.
 
+mod accounts;
 mod fold;
 mod load;
 mod objects;
@@ -16,6 +18,7 @@ use crate::events::agent::AgentEvent;
 use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::ReadTx;
 
+pub use accounts::{AccountHolder, account_holders};
 pub use load::{
     LoadedAgentPart, LoadedObject, LoadedResource, load_agents, load_customers, load_deleted_policies, load_groups,
     load_offerings, load_policies, load_projects, load_resources, loaded_position,
@@ -23,7 +26,7 @@ pub use load::{
 pub use objects::{
     ObjectFilter, ObjectRow, customers, customers_of, groups, offerings, policies, projects, projects_of,
 };
-pub use resources::{Order, ResourceFilter, ResourceRow, Visibility, count_resources, resource, resources};
+pub use resources::{Order, ResourceFilter, ResourceRow, VisibilityFilter, count_resources, resource, resources};
 
 /// The consumer's name.
 pub const NAME: &str = "registry";

@@ -13,7 +13,7 @@ use crate::store::sql::{ReadDb, SqlError, SqlRow, SqlValue};
 
 /// What somebody may see: resources of any of these.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Visibility {
+pub struct VisibilityFilter {
     /// Of these customers.
     pub customers: Vec<CustomerId>,
     /// Of these projects.
@@ -60,7 +60,7 @@ pub struct ResourceFilter {
     /// Slowed down, or not.
     pub downscaled: Option<bool>,
     /// What the asker may see; none: everything.
-    pub visible: Option<Visibility>,
+    pub visible: Option<VisibilityFilter>,
     /// In which order.
     pub order: Order,
 }

@@ -1,52 +1,36 @@
-//! A batch of events on the status summary: the resources it touches are read, changed in memory and written once.
+//! Applies a batch of events to the status summary: reads the affected resources, changes them in memory and writes
+//! each once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use super::model::{AgentStatus, Contribution, Counter, PolicyLine, ResourceState, percents_of, percents_text};
+use super::model::{AgentStatus, Contribution, Counter, Placed, PolicyLine, ResourceState, percents_text};
+use super::rows::{LINES, POLICIES, RESOURCES, add, empty_line, line, resource, save_policies, save_resources};
 use super::{Deltas, StatusSummary};
+use crate::domain::dispatch::{Stage, next};
 use crate::domain::evaluate::Flags;
+use crate::domain::forecast::Trail;
 use crate::domain::ids::ResourceId;
 use crate::domain::threshold::Effect;
 use crate::events::Event;
 use crate::events::allocation::{AllocationEvent, PolicyEvaluated, Recorded, ResourceRegistered};
 use crate::events::registry::{PolicyFacts, RegistryEvent};
-use crate::projections::kit::{book_of, flag_bits, flags_of, in_list, query_in};
+use crate::projections::kit::{book_of, query_in};
 use crate::store::consumer::Decoded;
-use crate::store::sql::{ReadTx, SqlError, SqlRow, SqlValue};
-
-static RESOURCES: LazyLock<String> = LazyLock::new(|| {
-    in_list("SELECT no, id, offering, customer, live, flags, dispatch, agent FROM status_resources{g} WHERE id IN", "")
-});
-static LINES: LazyLock<String> = LazyLock::new(|| {
-    in_list(
-        "SELECT resource, policy, version, percentage, period, fired, is_full, held, reached, evaluated_at, failed_at, \
-         dispatch FROM status_rows{g} WHERE resource IN",
-        "",
-    )
-});
-static POLICIES: LazyLock<String> = LazyLock::new(|| {
-    in_list(
-        "SELECT p.policy, p.offering, p.fired_at, p.last_evaluated_at, p.deleted, \
-         coalesce((SELECT c.n FROM status_counters{g} c WHERE c.owner = p.policy AND c.counter = 'fired'), 0) \
-         FROM status_policies{g} p WHERE p.policy IN",
-        "",
-    )
-});
+use crate::store::sql::{ReadTx, SqlError, SqlValue};
 
 /// A policy, as far as events change it.
-struct PolicyState {
-    offering: Uuid,
-    fired_at: Option<DateTime<Utc>>,
-    last_evaluated_at: Option<DateTime<Utc>>,
-    deleted: bool,
+pub(super) struct PolicyState {
+    pub(super) offering: Uuid,
+    pub(super) fired_at: Option<DateTime<Utc>>,
+    pub(super) last_evaluated_at: Option<DateTime<Utc>>,
+    pub(super) deleted: bool,
     /// Resources at or above a threshold now.
     fired: i64,
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 /// One batch.
@@ -120,6 +104,7 @@ impl Fold {
                 let Some(mut resource) = self.resources.remove(&id) else { return };
                 let before = resource.contribution();
                 self.change(status, &mut resource, event, allocation);
+                resource.stands(event.recorded.occurred_at);
                 self.count(&before, &resource.contribution(), event.recorded.occurred_at);
                 self.resources.insert(id, resource);
             }
@@ -154,6 +139,8 @@ impl Fold {
             flags: Flags::default(),
             dispatch: None,
             agent: AgentStatus::NotNeeded,
+            by_hand: Placed::default(),
+            reported_at: None,
             lines: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
             changed: true,
@@ -178,12 +165,29 @@ impl Fold {
                 resource.flags = changed.to;
                 resource.changed = true;
             }
+            AllocationEvent::HoldPlaced(hold) => {
+                resource.by_hand.place(hold.hold, hold.kind);
+                resource.changed = true;
+            }
+            AllocationEvent::HoldReleased(released) => {
+                resource.by_hand.release(released.hold);
+                resource.changed = true;
+            }
+            AllocationEvent::UsageReported(_) => {
+                resource.reported_at = Some(at);
+                resource.changed = true;
+            }
             AllocationEvent::PolicyEvaluated(evaluated) => self.evaluated(status, resource, evaluated, at),
             AllocationEvent::EvaluationFailed(failed) => {
                 self.note_evaluation(failed.policy.as_uuid(), at);
                 let line = resource.lines.entry(failed.policy.as_uuid()).or_insert_with(|| empty_line(at));
                 line.version = failed.policy_version.cast_signed();
-                line.period = failed.period.to_string();
+                let period = failed.period.to_string();
+                if line.period != period {
+                    // What was used in another period is no beginning of a pace in this one.
+                    line.trail.clear();
+                    line.period = period;
+                }
                 line.failed_at = Some(at);
                 line.evaluated_at = at;
                 line.changed = true;
@@ -196,7 +200,7 @@ impl Fold {
             AllocationEvent::SettingsCommanded(commanded) => {
                 let dispatch = commanded.dispatch.as_uuid();
                 resource.dispatch = Some(dispatch);
-                resource.agent = AgentStatus::Queued;
+                resource.agent = Stage::Queued.into();
                 resource.changed = true;
                 for named in std::iter::once(&commanded.policy).chain(&commanded.others) {
                     if let Some(line) = resource.lines.get_mut(&named.as_uuid()) {
@@ -205,15 +209,12 @@ impl Fold {
                     }
                 }
             }
-            AllocationEvent::CommandResultReported(result) if resource.dispatch == Some(result.dispatch.as_uuid()) => {
-                resource.agent = if result.report.success { AgentStatus::Confirmed } else { AgentStatus::Failed };
-                resource.changed = true;
-            }
-            travelled => {
-                if let Some((dispatch, agent)) = travel(travelled, resource.agent)
-                    && resource.dispatch == Some(dispatch)
+            other => {
+                if let Some((dispatch, step)) = other.dispatch_step()
+                    && resource.dispatch == Some(dispatch.as_uuid())
+                    && let Some(stage) = resource.agent.stage()
                 {
-                    resource.agent = agent;
+                    resource.agent = next(stage, step).into();
                     resource.changed = true;
                 }
             }
@@ -231,17 +232,30 @@ impl Fold {
         self.note_evaluation(policy, at);
         let (outcome, version) = (&evaluated.outcome, evaluated.policy_version.cast_signed());
         let thresholds = status.thresholds.get(&(policy, version)).map(Vec::as_slice).unwrap_or_default();
+        let before = resource.lines.remove(&policy);
+        let period = evaluated.period.to_string();
+        // What an earlier period came to says nothing of this one.
+        let mut trail =
+            before.as_ref().filter(|line| line.period == period).map_or_else(Trail::default, PolicyLine::trail);
+        trail.note(at.date_naive(), outcome.weighted_usage);
+        let (dispatch, standing, stood) =
+            before.map_or((None, None, None), |line| (line.dispatch, line.standing, line.stood));
         let line = PolicyLine {
+            used: Some(outcome.weighted_usage),
+            may_use: Some(outcome.weighted_allocation),
+            trail: trail.text(),
+            standing,
+            stood,
             version,
             percentage: Some(outcome.percentage),
-            period: evaluated.period.to_string(),
+            period,
             fired: outcome.fired,
             full: outcome.full,
             held: outcome.holds,
             reached: thresholds.iter().copied().filter(|percent| outcome.percentage >= *percent).collect(),
             evaluated_at: at,
             failed_at: None,
-            dispatch: resource.lines.get(&policy).and_then(|line| line.dispatch),
+            dispatch,
             changed: true,
         };
         resource.lines.insert(policy, line);
@@ -328,126 +342,6 @@ impl Fold {
     }
 }
 
-/// The dispatch whose message travelled, and how the agent stands after that; what was answered stays so.
-fn travel(event: &AllocationEvent, agent: AgentStatus) -> Option<(Uuid, AgentStatus)> {
-    use AgentStatus::{Failed, NoAnswer, Queued, Sent};
-    let waits = matches!(agent, Queued | Sent | NoAnswer);
-    let (dispatch, agent) = match event {
-        AllocationEvent::StompMessageSent(sent) if waits => (sent.dispatch?, Sent),
-        AllocationEvent::StompMessageFailed(failed) if waits => (failed.dispatch, Failed),
-        AllocationEvent::DispatchUnanswered(unanswered) if waits => (unanswered.dispatch, NoAnswer),
-        AllocationEvent::DispatchResendRequested(requested) if matches!(agent, NoAnswer | Failed) => {
-            (requested.dispatch, Queued)
-        }
-        _ => return None,
-    };
-    Some((dispatch.as_uuid(), agent))
-}
-
-async fn add(
-    tx: &mut ReadTx,
-    insert: &'static str,
-    update: &'static str,
-    drop_empty: &'static str,
-    deltas: Vec<(Uuid, SqlValue, i64)>,
-) -> Result<(), SqlError> {
-    let less = deltas.iter().any(|(_, _, n)| *n < 0);
-    let changed = deltas.into_iter().filter(|(_, _, n)| *n != 0);
-    let rows: Vec<SqlValue> = changed.flat_map(|(owner, key, n)| [SqlValue::Uuid(owner), key, n.into()]).collect();
-    if !rows.is_empty() {
-        tx.insert_many(insert, 3, rows, update).await?;
-    }
-    if less {
-        tx.execute(drop_empty, &[]).await?;
-    }
-    Ok(())
-}
-
-static WITHDRAWN: LazyLock<String> =
-    LazyLock::new(|| in_list("DELETE FROM status_rows{g} WHERE policy = $129 AND resource IN", ""));
-
-async fn save_resources(tx: &mut ReadTx, resources: Vec<ResourceState>) -> Result<(), SqlError> {
-    let (mut rows, mut lines) = (Vec::new(), Vec::new());
-    let mut withdrawn: BTreeMap<Uuid, Vec<SqlValue>> = BTreeMap::new();
-    for resource in resources {
-        for policy in resource.withdrawn {
-            withdrawn.entry(policy).or_default().push(resource.no.into());
-        }
-        for (policy, line) in resource.lines.into_iter().filter(|(_, line)| line.changed) {
-            lines.extend(line_values(resource.no, policy, line));
-        }
-        if resource.changed {
-            rows.extend([
-                resource.no.into(),
-                SqlValue::Uuid(resource.id.as_uuid()),
-                SqlValue::Uuid(resource.offering),
-                SqlValue::Uuid(resource.customer),
-                resource.live.into(),
-                flag_bits(resource.flags).into(),
-                resource.dispatch.into(),
-                resource.agent.code().into(),
-            ]);
-        }
-    }
-    for (policy, resources) in withdrawn {
-        for some in resources.chunks(128) {
-            let mut values = some.to_vec();
-            values.resize(128, some[some.len() - 1].clone());
-            values.push(SqlValue::Uuid(policy));
-            tx.execute(WITHDRAWN.as_str(), &values).await?;
-        }
-    }
-    if !rows.is_empty() {
-        let insert = "INSERT INTO status_resources{g} (no, id, offering, customer, live, flags, dispatch, agent)";
-        let update = "ON CONFLICT (no) DO UPDATE SET live = excluded.live, flags = excluded.flags, \
-                      dispatch = excluded.dispatch, agent = excluded.agent";
-        tx.insert_many(insert, 8, rows, update).await?;
-    }
-    if !lines.is_empty() {
-        let insert = "INSERT INTO status_rows{g} (resource, policy, version, percentage, period, fired, is_full, held, \
-                      reached, evaluated_at, failed_at, dispatch)";
-        let update = "ON CONFLICT (resource, policy) DO UPDATE SET version = excluded.version, \
-                      percentage = excluded.percentage, period = excluded.period, fired = excluded.fired, \
-                      is_full = excluded.is_full, held = excluded.held, reached = excluded.reached, \
-                      evaluated_at = excluded.evaluated_at, failed_at = excluded.failed_at, dispatch = excluded.dispatch";
-        tx.insert_many(insert, 12, lines, update).await?;
-    }
-    Ok(())
-}
-
-async fn save_policies(tx: &mut ReadTx, policies: BTreeMap<Uuid, PolicyState>) -> Result<(), SqlError> {
-    let changed = policies.into_iter().filter(|(_, policy)| policy.changed);
-    let values = |(id, policy): (Uuid, PolicyState)| -> [SqlValue; 5] {
-        let PolicyState { offering, fired_at, last_evaluated_at, deleted, .. } = policy;
-        [SqlValue::Uuid(id), SqlValue::Uuid(offering), fired_at.into(), last_evaluated_at.into(), deleted.into()]
-    };
-    let rows: Vec<SqlValue> = changed.flat_map(values).collect();
-    if !rows.is_empty() {
-        let insert = "INSERT INTO status_policies{g} (policy, offering, fired_at, last_evaluated_at, deleted)";
-        let update = "ON CONFLICT (policy) DO UPDATE SET offering = excluded.offering, fired_at = excluded.fired_at, \
-                      last_evaluated_at = excluded.last_evaluated_at, deleted = excluded.deleted";
-        tx.insert_many(insert, 5, rows, update).await?;
-    }
-    Ok(())
-}
-
-fn line_values(resource: i64, policy: Uuid, line: PolicyLine) -> [SqlValue; 12] {
-    [
-        resource.into(),
-        SqlValue::Uuid(policy),
-        line.version.into(),
-        line.percentage.into(),
-        line.period.into(),
-        line.fired.into(),
-        line.full.into(),
-        flag_bits(line.held).into(),
-        percents_text(&line.reached).into(),
-        line.evaluated_at.into(),
-        line.failed_at.into(),
-        line.dispatch.into(),
-    ]
-}
-
 fn policy_of(event: &Event) -> Option<Uuid> {
     let policy = match event {
         Event::Registry(RegistryEvent::PolicyCreated(facts) | RegistryEvent::PolicyChanged(facts)) => facts.policy,
@@ -458,52 +352,4 @@ fn policy_of(event: &Event) -> Option<Uuid> {
         _ => return None,
     };
     Some(policy.as_uuid())
-}
-
-fn empty_line(at: DateTime<Utc>) -> PolicyLine {
-    PolicyLine {
-        version: 0,
-        percentage: None,
-        period: String::new(),
-        fired: false,
-        full: false,
-        held: Flags::default(),
-        reached: Vec::new(),
-        evaluated_at: at,
-        failed_at: None,
-        dispatch: None,
-        changed: true,
-    }
-}
-
-fn resource(row: &SqlRow) -> Result<ResourceState, SqlError> {
-    Ok(ResourceState {
-        no: row.i64(0)?,
-        id: row.uuid(1)?.into(),
-        offering: row.uuid(2)?,
-        customer: row.uuid(3)?,
-        live: row.bool(4)?,
-        flags: flags_of(row.i64(5)?),
-        dispatch: row.opt_uuid(6)?,
-        agent: AgentStatus::of(row.i64(7)?),
-        lines: BTreeMap::new(),
-        withdrawn: BTreeSet::new(),
-        changed: false,
-    })
-}
-
-fn line(row: &SqlRow) -> Result<PolicyLine, SqlError> {
-    Ok(PolicyLine {
-        version: row.i64(2)?,
-        percentage: row.opt_decimal(3)?,
-        period: row.text(4)?.to_owned(),
-        fired: row.bool(5)?,
-        full: row.bool(6)?,
-        held: flags_of(row.i64(7)?),
-        reached: percents_of(row.text(8)?),
-        evaluated_at: row.time(9)?,
-        failed_at: row.opt_time(10)?,
-        dispatch: row.opt_uuid(11)?,
-        changed: false,
-    })
 }

@@ -1,11 +1,14 @@
-//! The status summary: what every policy says of every resource now, and counters over it.
+//! The status summary: the current state of every resource under every policy, and counters over it.
 //!
-//! Counters are kept, never counted: each event changes one resource, and what the resource adds to the counters before
-//! and after gives the difference. So their cost does not grow with the number of resources.
+//! The counters are maintained, never recounted: each event changes one resource, and the difference between its
+//! contribution before and after goes into the counters. Their cost therefore does not grow with the number of
+//! resources.
 
 mod fold;
 mod model;
 mod query;
+mod rows;
+mod standings;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,6 +25,7 @@ pub use model::AgentStatus;
 pub use query::{
     OwnerStatus, StatusFilter, StatusRow, at_limit, list, offering_status, policies_of, policy_status, site_totals,
 };
+pub use standings::{StandingFilter, StandingLine, StandingRow, standings};
 
 /// The consumer's name.
 pub const NAME: &str = "status_summary";
@@ -52,10 +56,14 @@ fn matters(event_type: &str) -> bool {
         "resource_registered.v1"
             | "resource_state_changed.v1"
             | "restriction_changed.v1"
+            | "hold_placed.v1"
+            | "hold_released.v1"
+            | "usage_reported.v1"
             | "policy_evaluated.v1"
             | "evaluation_failed.v1"
             | "policy_withdrawn.v1"
             | "settings_commanded.v1"
+            | "settings_commanded.v2"
             | "stomp_message_sent.v1"
             | "stomp_message_failed.v1"
             | "dispatch_unanswered.v1"

@@ -1,4 +1,4 @@
-//! What a resource and its policies amount to in the counters of the status summary.
+//! The contribution of a resource and its policies to the counters of the status summary.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,12 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
+use crate::domain::dispatch::Stage;
 use crate::domain::evaluate::Flags;
-use crate::domain::ids::ResourceId;
+use crate::domain::forecast::Trail;
+use crate::domain::ids::{HoldId, ResourceId};
+use crate::domain::standing::{ByHand, Standing};
+use crate::events::allocation::HoldKind;
 
 /// How the agent stands to a resource: its newest dispatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -27,10 +31,40 @@ pub enum AgentStatus {
     NoAnswer,
 }
 
+impl From<Stage> for AgentStatus {
+    /// Of what was superseded the one that did it tells more; until that is known, the agent is owed something.
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Queued | Stage::Superseded => Self::Queued,
+            Stage::Sent => Self::Sent,
+            Stage::NoAnswer => Self::NoAnswer,
+            Stage::Refused | Stage::RefusedAndSuperseded | Stage::Failed | Stage::FailedAndSuperseded => Self::Failed,
+            Stage::Confirmed => Self::Confirmed,
+        }
+    }
+}
+
 impl AgentStatus {
+    /// Where the newest dispatch stands; none: there is none. Who refused or failed goes on alike.
+    pub(super) fn stage(self) -> Option<Stage> {
+        Some(match self {
+            Self::NotNeeded => return None,
+            Self::Queued => Stage::Queued,
+            Self::Sent => Stage::Sent,
+            Self::Confirmed => Stage::Confirmed,
+            Self::Failed => Stage::Failed,
+            Self::NoAnswer => Stage::NoAnswer,
+        })
+    }
+
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::NotNeeded, Self::Queued, Self::Sent, Self::Confirmed, Self::Failed, Self::NoAnswer];
+
+    /// The meaning of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
 
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
@@ -102,7 +136,54 @@ pub(super) struct PolicyLine {
     pub(super) evaluated_at: DateTime<Utc>,
     pub(super) failed_at: Option<DateTime<Utc>>,
     pub(super) dispatch: Option<Uuid>,
+    /// Weighted usage in the period; none before the first evaluation that worked.
+    pub(super) used: Option<Decimal>,
+    /// Weighted effective allocation.
+    pub(super) may_use: Option<Decimal>,
+    /// What was used at the end of the last days, as [`Trail`] writes it.
+    pub(super) trail: String,
+    /// How the resource stands under the policy, and since when.
+    pub(super) standing: Option<(Standing, DateTime<Utc>)>,
+    /// How it stood before that.
+    pub(super) stood: Option<Standing>,
     pub(super) changed: bool,
+}
+
+impl PolicyLine {
+    pub(super) fn trail(&self) -> Trail {
+        Trail::read(&self.trail)
+    }
+}
+
+/// Manual holds in force, as a text of kinds and ids with commas between them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Placed(BTreeMap<String, HoldKind>);
+
+impl Placed {
+    pub(super) fn place(&mut self, hold: HoldId, kind: HoldKind) {
+        self.0.insert(hold.to_string(), kind);
+    }
+
+    pub(super) fn release(&mut self, hold: HoldId) {
+        self.0.remove(&hold.to_string());
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.0.iter().map(|(hold, kind)| format!("{}:{hold}", kind.as_str())).collect::<Vec<_>>().join(",")
+    }
+
+    pub(super) fn read(text: &str) -> Self {
+        let hold = |part: &str| {
+            let (kind, hold) = part.split_once(':')?;
+            Some((hold.to_owned(), HoldKind::parse(kind)?))
+        };
+        Self(text.split(',').filter_map(hold).collect())
+    }
+
+    pub(super) fn by_hand(&self) -> ByHand {
+        let exempts = |kind: &HoldKind| *kind == HoldKind::Exemption;
+        ByHand { restricts: self.0.values().any(|kind| !exempts(kind)), exempts: self.0.values().any(exempts) }
+    }
 }
 
 /// A resource with what its policies say of it.
@@ -116,6 +197,9 @@ pub(super) struct ResourceState {
     pub(super) flags: Flags,
     pub(super) dispatch: Option<Uuid>,
     pub(super) agent: AgentStatus,
+    pub(super) by_hand: Placed,
+    /// When usage was last reported.
+    pub(super) reported_at: Option<DateTime<Utc>>,
     pub(super) lines: BTreeMap<Uuid, PolicyLine>,
     /// Policies whose line has to go from the table.
     pub(super) withdrawn: BTreeSet<Uuid>,
@@ -130,6 +214,19 @@ pub(super) struct Contribution {
 }
 
 impl ResourceState {
+    /// Notes in every line how the resource stands now, and that it does so from now on where that is new.
+    pub(super) fn stands(&mut self, at: DateTime<Utc>) {
+        for line in self.lines.values_mut() {
+            let standing = Standing::of(self.flags, self.by_hand.by_hand(), !line.reached.is_empty());
+            if line.standing.is_none_or(|(before, _)| before != standing) {
+                // Steps of one instant are one change.
+                line.stood = line.standing.and_then(|(was, since)| if since == at { line.stood } else { Some(was) });
+                line.standing = Some((standing, at));
+                line.changed = true;
+            }
+        }
+    }
+
     /// What it adds now. A resource that is gone adds nothing; an offering counts it once, whatever its policies.
     pub(super) fn contribution(&self) -> Contribution {
         let mut sum = Contribution::default();

@@ -1,4 +1,4 @@
-//! Status of policies and offerings, and of resources under them.
+//! Status of policies and offerings, and of the resources under them.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -182,7 +182,7 @@ pub struct StatusRow {
     pub full: bool,
     /// The policy's own holds.
     pub held: Flags,
-    /// The resource's restrictions, whoever's.
+    /// The resource's restrictions, from all policies and holds.
     pub flags: Flags,
     /// Notification thresholds (percent) at or below the percentage.
     pub thresholds_reached: Vec<Decimal>,

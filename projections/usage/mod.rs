@@ -1,7 +1,7 @@
 //! Usage as last reported: month-to-date totals per resource and component, and users' shares in them.
 //!
-//! A row's id derives from what it is about, so that it stays the same whoever builds the table; it begins like the id of
-//! its resource, so that a total is found by its id without an index on ids. Users are opaque ids.
+//! A row's id derives from its key, so that it stays the same whoever builds the table; it begins like the id of its
+//! resource, so that a total is found by its id without an index on ids. Users are opaque ids.
 
 mod query;
 
@@ -17,11 +17,11 @@ use super::kit::{Interner, Mark, MarkSql, book_of, in_list, mark_sql, month_code
 use crate::domain::ids::{ResourceId, UserId, slug_uuid};
 use crate::domain::period::Month;
 use crate::events::Event;
-use crate::events::allocation::AllocationEvent;
+use crate::events::allocation::{AllocationEvent, MissingUsage};
 use crate::store::consumer::{Consumer, ConsumerError, Decoded};
 use crate::store::sql::{ReadTx, SqlError, SqlValue};
 
-pub use query::{UsageFilter, UsageRow, UserUsageFilter, UserUsageRow, get, list, list_users};
+pub use query::{UsageFilter, UsageRow, UserUsageFilter, UserUsageRow, get, list, list_users, without_report};
 
 /// The consumer's name.
 pub const NAME: &str = "usage";
@@ -70,6 +70,8 @@ impl Default for Usage {
 /// A total as the batch leaves it.
 struct Total {
     amount: Decimal,
+    /// Of a component's total; of shares it says nothing.
+    missing: MissingUsage,
     first_at: DateTime<Utc>,
     last_at: DateTime<Utc>,
 }
@@ -88,8 +90,18 @@ struct Share {
     total: Total,
 }
 
+/// A policy for months without a report as a number.
+fn missing_code(policy: MissingUsage) -> i64 {
+    MissingUsage::ALL.iter().zip(0..).find(|(known, _)| **known == policy).map_or(0, |(_, code)| code)
+}
+
+/// The policy of such a number.
+fn missing_of(code: i64) -> MissingUsage {
+    usize::try_from(code).ok().and_then(|code| MissingUsage::ALL.get(code)).copied().unwrap_or_default()
+}
+
 fn matters(event_type: &str) -> bool {
-    matches!(event_type, "usage_reported.v1" | "user_usage_reported.v1")
+    matches!(event_type, "usage_reported.v1" | "missing_usage_filled.v1" | "user_usage_reported.v1")
 }
 
 #[async_trait]
@@ -154,15 +166,26 @@ struct Fold {
 }
 
 impl Fold {
+    fn total(&mut self, key: Key, amount: Decimal, missing: MissingUsage, at: DateTime<Utc>) {
+        let new = Total { amount, missing, first_at: at, last_at: at };
+        let total = self.totals.entry(key).or_insert(new);
+        total.put(amount, at);
+        total.missing = missing;
+    }
+
     fn take(&mut self, id: ResourceId, resource: i64, event: &Decoded<Event>) {
         let at = event.recorded.occurred_at;
         match &event.event {
             Event::Allocation(AllocationEvent::UsageReported(reported)) => {
                 for (component, reported_amount) in &reported.amounts {
                     let key = (reported.month, resource, component.clone());
-                    let amount = reported_amount.amount;
-                    let new = Total { amount, first_at: at, last_at: at };
-                    self.totals.entry(key).and_modify(|total| total.put(amount, at)).or_insert(new);
+                    let missing = reported.missing_usage.get(component).copied().unwrap_or_default();
+                    self.total(key, reported_amount.amount, missing, at);
+                }
+            }
+            Event::Allocation(AllocationEvent::MissingUsageFilled(filled)) => {
+                for (component, total) in &filled.amounts {
+                    self.total((filled.month, resource, component.clone()), total.amount, total.policy, at);
                 }
             }
             Event::Allocation(AllocationEvent::UserUsageReported(reported)) => {
@@ -174,7 +197,7 @@ impl Fold {
                         of: (reported.month, resource, reported.component.clone()),
                         usage,
                         user: *user,
-                        total: Total { amount: *amount, first_at: at, last_at: at },
+                        total: Total { amount: *amount, missing: MissingUsage::None, first_at: at, last_at: at },
                     });
                     share.total.put(*amount, at);
                 }
@@ -195,15 +218,24 @@ async fn save_totals(tx: &mut ReadTx, totals: BTreeMap<Key, Total>) -> Result<()
     if totals.is_empty() {
         return Ok(());
     }
-    let values = |((month, resource, component), total): (Key, Total)| -> [SqlValue; 6] {
-        let Total { amount, first_at, last_at } = total;
-        [month_code(month).into(), resource.into(), component.into(), amount.into(), first_at.into(), last_at.into()]
+    let values = |((month, resource, component), total): (Key, Total)| -> [SqlValue; 7] {
+        let Total { amount, missing, first_at, last_at } = total;
+        [
+            month_code(month).into(),
+            resource.into(),
+            component.into(),
+            amount.into(),
+            first_at.into(),
+            last_at.into(),
+            missing_code(missing).into(),
+        ]
     };
     let rows = totals.into_iter().flat_map(values).collect();
-    let insert = "INSERT INTO component_usage{g} (month, resource, component, amount, created_at, modified_at)";
+    let insert =
+        "INSERT INTO component_usage{g} (month, resource, component, amount, created_at, modified_at, missing)";
     let update = "ON CONFLICT (month, resource, component) DO UPDATE SET amount = excluded.amount, \
-                  modified_at = excluded.modified_at";
-    tx.insert_many(insert, 6, rows, update).await?;
+                  modified_at = excluded.modified_at, missing = excluded.missing";
+    tx.insert_many(insert, 7, rows, update).await?;
     Ok(())
 }
 

@@ -4,10 +4,12 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use super::{SHARED_BYTES, usage_uuid};
+use super::{SHARED_BYTES, missing_of, usage_uuid};
 use crate::domain::ids::{CustomerId, OfferingId, ProjectId, ResourceId, UserId};
 use crate::domain::period::Month;
+use crate::events::allocation::MissingUsage;
 use crate::projections::kit::{Page, id_list, month_code, month_of};
+use crate::projections::registry::VisibilityFilter;
 use crate::store::sql::{ReadDb, SqlError, SqlRow, SqlValue};
 
 /// Which totals to list. What is left out does not matter.
@@ -15,14 +17,22 @@ use crate::store::sql::{ReadDb, SqlError, SqlRow, SqlValue};
 pub struct UsageFilter {
     /// Of this resource.
     pub resource: Option<ResourceId>,
-    /// Of this month.
-    pub month: Option<Month>,
+    /// Of this month or later.
+    pub from: Option<Month>,
+    /// Of this month or earlier.
+    pub to: Option<Month>,
+    /// Of this month of any year, 1 to 12.
+    pub month_of_year: Option<u32>,
     /// Of this component.
     pub component: Option<String>,
     /// Of resources of this offering.
     pub offering: Option<OfferingId>,
-    /// Of resources of these customers or projects only: what somebody may see.
-    pub visible: Option<(Vec<CustomerId>, Vec<ProjectId>)>,
+    /// Of resources of this customer.
+    pub customer: Option<CustomerId>,
+    /// Of resources of this project.
+    pub project: Option<ProjectId>,
+    /// What the asker may see; none: everything.
+    pub visible: Option<VisibilityFilter>,
 }
 
 /// A month-to-date total.
@@ -50,6 +60,8 @@ pub struct UsageRow {
     pub created: DateTime<Utc>,
     /// Last changed.
     pub modified: DateTime<Utc>,
+    /// What becomes of later months without a report.
+    pub missing: MissingUsage,
 }
 
 /// Which shares to list.
@@ -81,9 +93,11 @@ macro_rules! totals {
             " FROM component_usage u JOIN usage_resources r ON r.no = u.resource ",
             "LEFT JOIN registry_resources x ON x.id = r.id WHERE ",
             $where,
-            " AND ($1 IS NULL OR r.id = $1) AND ($2 IS NULL OR u.month = $2) AND ($3 IS NULL OR u.component = $3) ",
-            "AND ($4 IS NULL OR x.offering = $4) AND ($5 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($5)) ",
-            "OR x.project IN (SELECT unhex(value) FROM json_each($6))) ",
+            " AND ($1 IS NULL OR r.id = $1) AND ($2 IS NULL OR u.month >= $2) AND ($3 IS NULL OR u.month <= $3) ",
+            "AND ($4 IS NULL OR u.month % 100 = $4) AND ($5 IS NULL OR u.component = $5) AND ($6 IS NULL OR x.offering = $6) ",
+            "AND ($7 IS NULL OR x.customer = $7) AND ($8 IS NULL OR x.project = $8) ",
+            "AND ($9 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($9)) ",
+            "OR x.project IN (SELECT unhex(value) FROM json_each($10)) OR x.offering IN (SELECT unhex(value) FROM json_each($11))) ",
             $end
         )
     };
@@ -96,10 +110,12 @@ macro_rules! shares {
             " FROM user_usage u JOIN usage_resources r ON r.no = u.resource ",
             "LEFT JOIN registry_resources x ON x.id = r.id WHERE ",
             $where,
-            " AND ($1 IS NULL OR r.id = $1) AND ($2 IS NULL OR u.month = $2) AND ($3 IS NULL OR u.component = $3) ",
-            "AND ($4 IS NULL OR x.offering = $4) AND ($5 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($5)) ",
-            "OR x.project IN (SELECT unhex(value) FROM json_each($6))) ",
-            "AND ($7 IS NULL OR u.usage_id = $7) AND ($8 IS NULL OR u.user_id = $8) ",
+            " AND ($1 IS NULL OR r.id = $1) AND ($2 IS NULL OR u.month >= $2) AND ($3 IS NULL OR u.month <= $3) ",
+            "AND ($4 IS NULL OR u.month % 100 = $4) AND ($5 IS NULL OR u.component = $5) AND ($6 IS NULL OR x.offering = $6) ",
+            "AND ($7 IS NULL OR x.customer = $7) AND ($8 IS NULL OR x.project = $8) ",
+            "AND ($9 IS NULL OR x.customer IN (SELECT unhex(value) FROM json_each($9)) ",
+            "OR x.project IN (SELECT unhex(value) FROM json_each($10)) OR x.offering IN (SELECT unhex(value) FROM json_each($11))) ",
+            "AND ($12 IS NULL OR u.usage_id = $12) AND ($13 IS NULL OR u.user_id = $13) ",
             $end
         )
     };
@@ -109,11 +125,16 @@ fn values(filter: &UsageFilter) -> Vec<SqlValue> {
     let visible = filter.visible.as_ref();
     vec![
         filter.resource.map(|r| r.as_uuid()).into(),
-        filter.month.map(month_code).into(),
+        filter.from.map(month_code).into(),
+        filter.to.map(month_code).into(),
+        filter.month_of_year.map(i64::from).into(),
         filter.component.as_deref().into(),
         filter.offering.map(|o| o.as_uuid()).into(),
-        visible.map(|(customers, _)| id_list(customers.iter().map(CustomerId::as_uuid))).into(),
-        visible.map(|(_, projects)| id_list(projects.iter().map(ProjectId::as_uuid))).into(),
+        filter.customer.map(|c| c.as_uuid()).into(),
+        filter.project.map(|p| p.as_uuid()).into(),
+        visible.map(|v| id_list(v.customers.iter().map(CustomerId::as_uuid))).into(),
+        visible.map(|v| id_list(v.projects.iter().map(ProjectId::as_uuid))).into(),
+        visible.map(|v| id_list(v.offerings.iter().map(OfferingId::as_uuid))).into(),
     ]
 }
 
@@ -137,26 +158,41 @@ pub async fn list(db: &ReadDb, filter: &UsageFilter, page: Page) -> Result<(Vec<
     values.extend([page.size.into(), page.offset().into()]);
     let rows = if filter.resource.is_some() {
         let sql = totals!(
-            "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, u.modified_at",
+            "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, u.modified_at, u.missing",
             "u.month IN (SELECT month FROM usage_months) AND u.resource = (SELECT no FROM usage_resources WHERE id = $1)",
-            "ORDER BY u.month DESC, u.resource, u.component LIMIT $7 OFFSET $8"
+            "ORDER BY u.month DESC, u.resource, u.component LIMIT $12 OFFSET $13"
         );
         db.query(sql, &values).await?
     } else {
         let sql = totals!(
-            "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, u.modified_at",
+            "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, u.modified_at, u.missing",
             "1 = 1",
-            "ORDER BY u.month DESC, u.resource, u.component LIMIT $7 OFFSET $8"
+            "ORDER BY u.month DESC, u.resource, u.component LIMIT $12 OFFSET $13"
         );
         db.query(sql, &values).await?
     };
     Ok((rows.iter().map(total_row).collect::<Result<_, SqlError>>()?, total))
 }
 
+/// Months back from the one that has ended in which the last report may lie.
+const LOOKED_BACK: u32 = 120;
+
+/// Resources whose last report on a component asks for something in months without one, and which have none of the month
+/// that has ended. Each may turn out to need nothing.
+pub async fn without_report(db: &ReadDb, ended: Month) -> Result<Vec<ResourceId>, SqlError> {
+    let select = "SELECT DISTINCT r.id FROM component_usage u JOIN usage_resources r ON r.no = u.resource \
+                  WHERE u.month >= $1 AND u.month < $2 AND u.missing <> 0 AND NOT EXISTS (SELECT 1 FROM component_usage n \
+                  WHERE n.month = CASE WHEN u.month % 100 = 12 THEN u.month + 89 ELSE u.month + 1 END \
+                  AND n.resource = u.resource AND n.component = u.component) ORDER BY r.id";
+    let first = ended.minus(LOOKED_BACK).map_or(0, month_code);
+    let rows = db.query(select, &[first.into(), month_code(ended).into()]).await?;
+    rows.iter().map(|row| Ok(row.uuid(0)?.into())).collect()
+}
+
 /// One total by its id: among those of the resources whose ids begin as it does.
 pub async fn get(db: &ReadDb, uuid: Uuid) -> Result<Option<UsageRow>, SqlError> {
     let select = "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, \
-                  u.created_at, u.modified_at FROM usage_resources r JOIN component_usage u \
+                  u.created_at, u.modified_at, u.missing FROM usage_resources r JOIN component_usage u \
                   ON u.month IN (SELECT month FROM usage_months) AND u.resource = r.no \
                   LEFT JOIN registry_resources x ON x.id = r.id WHERE r.id >= $1 AND r.id <= $2";
     let (mut first, mut last) = ([u8::MIN; 16], [u8::MAX; 16]);
@@ -193,23 +229,29 @@ pub async fn list_users(
             "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, \
              u.modified_at, u.id, u.user_id",
             "u.resource = (SELECT no FROM usage_resources WHERE id = $1)",
-            "ORDER BY u.month DESC, u.no LIMIT $9 OFFSET $10"
+            "ORDER BY u.month DESC, u.no LIMIT $14 OFFSET $15"
         )
     } else {
         shares!(
             "SELECT r.id, x.name, x.offering, x.customer, x.project, u.month, u.component, u.amount, u.created_at, \
              u.modified_at, u.id, u.user_id",
             "1 = 1",
-            "ORDER BY u.month DESC, u.no LIMIT $9 OFFSET $10"
+            "ORDER BY u.month DESC, u.no LIMIT $14 OFFSET $15"
         )
     };
     let rows = db.query(select, &values).await?;
-    let share =
-        |row: &SqlRow| Ok(UserUsageRow { uuid: row.uuid(10)?, usage: total_row(row)?, user: row.uuid(11)?.into() });
+    let share = |row: &SqlRow| {
+        Ok(UserUsageRow { uuid: row.uuid(10)?, usage: row_of(row, MissingUsage::None)?, user: row.uuid(11)?.into() })
+    };
     Ok((rows.iter().map(share).collect::<Result<_, SqlError>>()?, total))
 }
 
 fn total_row(row: &SqlRow) -> Result<UsageRow, SqlError> {
+    row_of(row, missing_of(row.i64(10)?))
+}
+
+/// The first ten columns, which totals and shares have in common.
+fn row_of(row: &SqlRow, missing: MissingUsage) -> Result<UsageRow, SqlError> {
     let resource = row.uuid(0)?.into();
     let month = month_of(row.i64(5)?).ok_or(SqlError::Column { index: 5, expected: "a month" })?;
     let component = row.text(6)?;
@@ -225,5 +267,6 @@ fn total_row(row: &SqlRow) -> Result<UsageRow, SqlError> {
         amount: row.decimal(7)?,
         created: row.time(8)?,
         modified: row.time(9)?,
+        missing,
     })
 }

@@ -1,12 +1,13 @@
-//! A server's claim to a database: files are served by one process; on a server of its own several may, but for a simulated
-//! clock, which is one process' memory.
+//! A server's claim to a database. One process serves a database in files; several may serve one on a database server,
+//! except with a simulated clock, which lives in one process's memory.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use super::{App, AppClock, AppError};
 use crate::store::address::Database;
 use crate::store::postgres::{self, Share};
+use crate::store::private;
 
 /// A server's claim to a database.
 pub struct ServeClaim {
@@ -54,13 +55,13 @@ impl App {
 }
 
 fn lock(log: &Path) -> Result<File, AppError> {
-    let path = log.with_extension("db.serving");
-    let file = |source| AppError::File { path: path.clone(), source };
     // The claim is the first that a new installation writes.
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(file)?;
+    if let Some(folder) = log.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        private::folder(folder).map_err(|source| AppError::File { path: folder.to_owned(), source })?;
     }
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(file)?;
+    let path = private::real(log).with_extension("db.serving");
+    let file = |source| AppError::File { path: path.clone(), source };
+    let lock = private::file(&path).map_err(file)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(AppError::Served(log.to_owned())),

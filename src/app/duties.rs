@@ -1,6 +1,6 @@
-//! The background: what every process does for itself, and the duties that one process at a time does.
+//! Background tasks: those that every process runs for itself, and the duties that only one process runs at a time.
 //!
-//! The duties talk to each other through memory (who wakes whom, who waits for whom), so all of them go with one lease.
+//! The duties communicate through memory (they wake and wait for each other), so a single lease covers all of them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,19 +9,21 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{App, AppClock, LEADER};
+use crate::supervise::{Concern, Worker};
 use crate::telemetry::metrics;
 
-/// Something that goes on until it is told to stop.
+/// A task that runs until it is told to stop.
 type Duty = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl App {
     /// Starts what follows the log and the clock. The tasks end when `stop` is cancelled.
     pub fn start(self: &Arc<Self>, stop: &CancellationToken) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        let (follower, ends) = (Arc::clone(&self.follower), stop.clone());
-        tasks.spawn(async move { follower.run(ends).await });
-        let (app, rest) = (Arc::clone(self), stop.clone());
-        tasks.spawn(async move { app.rest_when_idle(rest).await });
+        let (follower, worker, ends) =
+            (Arc::clone(&self.follower), self.workers.get("registry", Concern::Answers), stop.clone());
+        tasks.spawn(async move { worker.keep(&ends, || follower.run(ends.clone(), &worker)).await });
+        let (app, worker, ends) = (Arc::clone(self), self.workers.get("rest", Concern::Delivery), stop.clone());
+        tasks.spawn(async move { worker.keep(&ends, || app.rest_when_idle(ends.clone())).await });
         if self.options.metrics.wanted() {
             let stop = stop.clone();
             tasks.spawn(async move {
@@ -36,17 +38,19 @@ impl App {
             return tasks;
         };
         let (consumers, ends) = (Arc::clone(&self.consumers), stop.clone());
-        tasks.spawn(async move { consumers.follow(ends).await });
+        let worker = self.workers.get("read_models_followed", Concern::Answers);
+        tasks.spawn(async move { worker.keep(&ends, || consumers.follow(ends.clone())).await });
         if let Some(broker) = self.builtin_broker.clone() {
             let ends = stop.clone();
-            tasks.spawn(async move { broker.beside_others(ends).await });
+            let worker = self.workers.get("broker", Concern::Delivery);
+            tasks.spawn(async move { worker.keep(&ends, || broker.beside_others(ends.clone())).await });
         }
         let (app, ends) = (Arc::clone(self), stop.clone());
         tasks.spawn(async move {
             let work = |fence: crate::store::lease::Fence, stop: CancellationToken| {
                 let app = Arc::clone(&app);
                 async move {
-                    // What the fence covers must not leave its task, so each duty gets it anew.
+                    // The fence's scope must not leave its task, so each duty enters it separately.
                     let mut duties = JoinSet::new();
                     app.duties(&stop).into_iter().for_each(|duty| drop(duties.spawn(fence.clone().scope(duty))));
                     while duties.join_next().await.is_some() {}
@@ -60,34 +64,42 @@ impl App {
     /// What one process at a time does.
     fn duties(self: &Arc<Self>, stop: &CancellationToken) -> Vec<Duty> {
         let mut duties: Vec<Duty> = Vec::new();
-        let (notifier, ends) = (Arc::clone(&self.notifier), stop.clone());
-        duties.push(Box::pin(async move { notifier.run(ends).await }));
-        // No message is handed over any more once the server goes down.
+        let (notifier, worker, ends) =
+            (Arc::clone(&self.notifier), self.workers.get("notices", Concern::Delivery), stop.clone());
+        duties.push(Box::pin(async move { worker.keep(&ends, || notifier.run(ends.clone(), &worker)).await }));
+        let (webhooks, worker, ends) =
+            (Arc::clone(&self.webhooks), self.workers.get("webhooks", Concern::Delivery), stop.clone());
+        duties.push(Box::pin(async move { worker.keep(&ends, || webhooks.run(ends.clone(), &worker)).await }));
+        // No message is handed over, and nothing is evaluated again, any more once the server goes down.
         let publishing = stop.child_token();
-        let (publisher, ends) = (Arc::clone(&self.publisher), publishing.clone());
-        duties.push(Box::pin(async move { publisher.run(ends).await }));
+        let (publisher, worker, ends) =
+            (Arc::clone(&self.publisher), self.workers.get("messages", Concern::Delivery), publishing.clone());
+        duties.push(Box::pin(async move { worker.keep(&ends, || publisher.run(ends.clone(), &worker)).await }));
+        let (consumers, worker, ends) =
+            (Arc::clone(&self.consumers), self.workers.get("read_models", Concern::Answers), stop.clone());
+        duties.push(Box::pin(async move { worker.keep(&ends, || consumers.run(ends.clone())).await }));
+        let (reactions, worker, ends) =
+            (Arc::clone(&self.reactions), self.workers.get("re_evaluations", Concern::Delivery), publishing.clone());
+        duties.push(Box::pin(async move { worker.keep(&ends, || reactions.run(ends.clone(), &worker)).await }));
         let stopping = self.stopping.clone();
         duties.push(Box::pin(async move {
             tokio::select! { () = stopping.cancelled() => publishing.cancel(), () = publishing.cancelled() => {} }
         }));
-        let (consumers, ends) = (Arc::clone(&self.consumers), stop.clone());
-        duties.push(Box::pin(async move { consumers.run(ends).await }));
-        let (reactions, ends) = (Arc::clone(&self.reactions), stop.clone());
-        duties.push(Box::pin(async move { reactions.run(ends).await }));
         if matches!(self.clock_kind, AppClock::Real) {
-            let (app, ends) = (Arc::clone(self), stop.clone());
-            duties.push(Box::pin(async move { app.schedule(ends).await }));
+            let (app, worker, ends) =
+                (Arc::clone(self), self.workers.get("scheduler", Concern::Delivery), stop.clone());
+            duties.push(Box::pin(async move { worker.keep(&ends, || app.schedule(ends.clone(), &worker)).await }));
         }
         duties
     }
 
-    /// Runs jobs when they are due. Whoever takes this over from another process marks what that one left unfinished.
-    async fn schedule(&self, stop: CancellationToken) {
+    /// Runs jobs when they are due. A process that takes over from another marks that one's unfinished runs.
+    async fn schedule(&self, stop: CancellationToken, worker: &Worker) {
         if self.leases.is_some()
             && let Err(error) = self.scheduler.take_over().await
         {
             tracing::error!(error = &error as &dyn std::error::Error, "unfinished runs are not marked");
         }
-        self.scheduler.run(stop).await;
+        self.scheduler.run(stop, worker).await;
     }
 }

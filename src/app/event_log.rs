@@ -1,5 +1,5 @@
-//! Which log a database goes with: its own, or one in `EventStoreDB`. Directory, tokens and read models speak of one log only,
-//! so the database remembers which, and no other is taken for it.
+//! The log to which a database belongs: its own, or one in `EventStoreDB`. Directory, tokens and read models refer to
+//! one log only, so the database remembers which one, and refuses any other.
 
 use std::sync::Arc;
 
@@ -7,11 +7,8 @@ use crate::clock::IdSource;
 use crate::events::envelope::Position;
 use crate::limits::Limits;
 use crate::store::eventstoredb::{EventStoreAddress, EventStoreDb};
-use crate::store::meta::Meta;
+use crate::store::meta::{EVENT_LOG, Meta};
 use crate::store::{EventStore, Now, StoreError};
-
-/// The key under which a database keeps the identity of a log that is not its own.
-const EVENT_LOG: &str = "event_log";
 
 /// Why a database and a log do not go together.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +32,9 @@ pub enum EventLogError {
         address: String,
     },
     /// The database has events of its own.
-    #[error("this database holds a log of its own: with --event-store, use a new database")]
+    #[error(
+        "this database holds a log of its own: with --event-store, use a new database, or take the log along with `sluice store copy`"
+    )]
     OwnEvents,
 }
 
@@ -59,7 +58,7 @@ pub(super) async fn choose(
     // Of two processes that open a new database at once, the second finds what the first has kept.
     let kept = meta.get_or_set(EVENT_LOG, &found).await?;
     if kept == found {
-        Ok(Arc::new(store))
+        Ok(Arc::new(store.remember_in(meta.clone()).await?))
     } else {
         Err(EventLogError::Another { kept, found, address: address.to_string() })
     }

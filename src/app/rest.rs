@@ -1,4 +1,4 @@
-//! A server at rest is small: what is in memory for speed alone goes when nothing has happened for a while.
+//! Frees the memory of an idle server: caches that only serve speed are dropped when nothing has happened for a while.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 
-/// After so long without any command, memory that is held for speed alone is let go.
+/// After this long without a command, memory that only serves speed is freed.
 const REST_AFTER: Duration = Duration::from_mins(5);
 
 impl App {

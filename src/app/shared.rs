@@ -1,17 +1,18 @@
-//! What several processes on one database owe each other: the newest state before an answer, and one at a time where
-//! something has to be unique.
+//! Coordination of several processes on one database: reading the newest state before an answer, and serialising
+//! changes that need uniqueness.
 
 use std::sync::atomic::Ordering;
 
 use tokio::sync::MutexGuard;
 
+use super::known::as_far_as_known;
 use super::{App, AppError, AppOptions};
 use crate::clock::IdSource;
 use crate::store::StoreError;
 use crate::store::address::Database;
 use crate::store::lease::{Alone, Leases};
 
-/// The lease of whoever does the duties.
+/// The lease of the process that does the duties.
 pub const LEADER: &str = "leader";
 
 /// What is unique over all resources, as a lock over all processes.
@@ -37,7 +38,7 @@ impl App {
         if self.leases.is_none() {
             return Ok(());
         }
-        self.follower.fresh().await?;
+        as_far_as_known(self.follower.fresh().await)?;
         let seen = self.follower.settings_seen();
         if self.settings_taken.load(Ordering::Acquire) < seen {
             self.reload_settings().await?;
@@ -58,9 +59,9 @@ impl App {
         Ok(Registering { _here: here, _elsewhere: elsewhere })
     }
 
-    /// Waits until whoever leads has brought the read side up to date.
+    /// Waits until the leader has brought the read side up to date.
     pub async fn caught_up(&self) -> Result<(), AppError> {
-        self.follower.catch_up().await?;
+        as_far_as_known(self.follower.catch_up().await)?;
         self.consumers.settle().await?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the settings sync sweeps up: messages to agents that nobody answered.
+//! The settings sync's sweep: messages to agents that nobody answered.
 
 use std::sync::Arc;
 

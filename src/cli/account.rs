@@ -1,4 +1,4 @@
-//! What the site says of accounts beside what they should be, as `slurm_policy_status` and `agent` show it.
+//! Accounts as the site reports them beside the intended state, for `slurm_policy_status` and `agent`.
 
 use std::collections::HashMap;
 
@@ -6,24 +6,27 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{Out, time};
+use super::paging::{Paging, Shown};
 use super::session::{CliError, Session};
 use crate::dispatch::DispatchError;
-use crate::domain::ids::{OfferingId, ResourceId};
+use crate::domain::ids::OfferingId;
 use crate::domain::qos::QosNames;
-use crate::projections::Page;
+use crate::operations::standings::AllocationStanding;
 use crate::projections::account::Account;
 use crate::projections::command_history::{CommandFilter, DispatchRow, dispatches};
 use crate::projections::site_answers::{SiteAnswer, of_resources};
-use crate::projections::status_summary::StatusRow;
 
-/// An account, and what the site said of it.
+/// Dispatches that are shown.
+const LISTED: u32 = 5;
+
+/// An account, and the site's statements about it.
 pub(super) struct Seen {
     pub account: Account,
     answer: SiteAnswer,
 }
 
 impl Seen {
-    /// In a word: as it is meant, or how it stands.
+    /// In a word: as intended, or its state.
     pub(super) fn word(&self) -> String {
         match self.account.differences.len() {
             0 if self.account.qos_status == "confirmed" => "as meant".to_owned(),
@@ -43,23 +46,20 @@ impl Seen {
 }
 
 /// The accounts of these resources, in the same order.
-pub(super) async fn accounts(session: &Session, rows: &[StatusRow]) -> Result<Vec<Seen>, DispatchError> {
-    let listed = || rows.iter().map(|row| row.resource);
+pub(super) async fn accounts(session: &Session, rows: &[AllocationStanding]) -> Result<Vec<Seen>, DispatchError> {
+    let listed = || rows.iter().map(|of| of.row.resource);
     let answers = of_resources(&session.app.read, listed()).await?;
     let told = session.app.publisher.told(listed()).await?;
-    let names: HashMap<ResourceId, QosNames> = {
-        let state = session.app.registry.read();
-        let names = |offering: OfferingId| state.offering(offering).map(|o| o.facts.facts.qos.clone());
-        let of = |row: &StatusRow| Some((row.resource, names(state.resource(row.resource)?.offering)?));
-        rows.iter().filter_map(of).collect()
-    };
+    let mut names: HashMap<OfferingId, QosNames> = HashMap::new();
     let mut seen = Vec::with_capacity(rows.len());
-    for row in rows {
+    let state = session.app.registry.read();
+    for AllocationStanding { row, .. } in rows {
         let told = told.get(&row.resource).copied();
-        let names = names.get(&row.resource).cloned().unwrap_or_default();
+        let name = |id| state.offering(id).map(|o| o.facts.facts.qos.clone()).unwrap_or_default();
+        let names = names.entry(row.offering).or_insert_with(|| name(row.offering));
         // A resource is listed once for each of its policies.
         let answer = answers.get(&row.resource);
-        let account = Account::of(row.flags, row.agent, answer, told, &names);
+        let account = Account::of(row.flags, row.agent, answer, told, names);
         seen.push(Seen { account, answer: answer.cloned().unwrap_or_default() });
     }
     Ok(seen)
@@ -74,12 +74,11 @@ pub(super) struct Options {
     /// One resource, by id or slug
     #[arg(long, value_name = "U")]
     resource: Option<String>,
-    /// So many of the newest
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rows: u32,
+    #[command(flatten)]
+    paging: Paging,
 }
 
-/// Dispatches, newest first, with what was meant beside what was run.
+/// Dispatches, newest first, with the intended commands beside those that ran.
 pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Result<(), CliError> {
     let resource = match &options.resource {
         Some(name) => Some(session.resource(name).await?),
@@ -88,13 +87,19 @@ pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Resu
     let policy = options.policy.as_deref().map(|name| session.policy(name)).transpose()?;
     let filter = CommandFilter { policy, resource, ..CommandFilter::default() };
     let cannot = |error| CliError::because("the read models cannot be read", error);
-    let (found, total) = dispatches(&session.app.read, &filter, Page::first(options.rows)).await.map_err(cannot)?;
-    out.json(&json!({ "count": total, "dispatches": found.iter().map(document).collect::<Vec<_>>() }));
-    if found.is_empty() {
+    let page = options.paging.page(LISTED, out);
+    let (found, total) = dispatches(&session.app.read, &filter, page).await.map_err(cannot)?;
+    let listed = Shown::new(page, found.len(), total.max(0).unsigned_abs());
+    let documents: Vec<Value> = found.iter().map(document).collect();
+    out.json(&json!({ "count": total, "next": listed.next(), "dispatches": documents }));
+    if listed.total == 0 {
         out.text("no agent was told anything yet");
     }
     for row in &found {
         show(row, out);
+    }
+    if !out.is_json() {
+        listed.tell("older", out);
     }
     Ok(())
 }
@@ -110,7 +115,7 @@ fn document(row: &DispatchRow) -> Value {
     })
 }
 
-/// A command without the program and the flags before it, so that meant and run can be compared at a glance.
+/// A command without the program and its flags, so that intended and run ones can be compared at a glance.
 fn bare(command: &str) -> String {
     let at = ["modify ", "list "].iter().filter_map(|verb| command.find(verb)).min().unwrap_or(0);
     command[at..].to_owned()

@@ -1,32 +1,39 @@
-//! `sluice agent`: messages to site agents, and those that need somebody.
+//! `sluice agent`: messages to site agents, and those that need attention.
 
 use clap::Subcommand;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::account;
+use super::left_restricted;
 use super::output::{Out, time};
+use super::paging::{Paging, Shown};
 use super::session::{CliError, Session};
 use crate::dispatch::{DeadLetter, DispatchError};
 
-/// Messages shown at most.
-const SHOWN_MAX: u32 = 1_000;
+/// Messages in a table.
+const LISTED: u32 = 100;
 
 /// What to do about messages to agents.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List messages that are not sent again by themselves: unanswered, failed or refused
     #[command(alias = "dead_letters")]
-    DeadLetters,
+    DeadLetters(Paging),
     /// Have such messages sent again, by the running server
     Resend(ResendOptions),
-    /// Show what agents were told, newest first: the commands that were meant beside those that were run
+    /// Show messages to agents, newest first: the intended commands beside those that ran
     Dispatches(account::Options),
     /// List messages that lay in a queue of the built-in broker until it was too late, or that an agent refused
     #[command(alias = "dead_messages")]
-    DeadMessages,
+    DeadMessages(Paging),
     /// How much waits for agents
     Outbox,
+    /// List accounts that SLURM may still restrict though their resource ended or was renamed, with what frees each
+    #[command(alias = "left_restricted")]
+    LeftRestricted(left_restricted::ListOptions),
+    /// Say that such an account was freed at the cluster: it is listed no more
+    Freed(left_restricted::FreedOptions),
 }
 
 /// Options of `agent resend`.
@@ -50,18 +57,23 @@ fn failed(error: DispatchError) -> CliError {
 pub(super) async fn run(session: &Session, command: Command, out: &Out) -> Result<(), CliError> {
     session.settle().await?;
     match command {
-        Command::DeadLetters => dead_letters(session, out).await,
+        Command::DeadLetters(paging) => dead_letters(session, paging, out).await,
         Command::Resend(options) => resend(session, &options, out).await,
         Command::Dispatches(options) => account::run(session, &options, out).await,
-        Command::DeadMessages => dead_messages(session, out).await,
+        Command::DeadMessages(paging) => dead_messages(session, paging, out).await,
         Command::Outbox => outbox(session, out).await,
+        Command::LeftRestricted(options) => left_restricted::list(session, &options, out).await,
+        Command::Freed(options) => left_restricted::freed(session, &options, out).await,
     }
 }
 
-async fn dead_letters(session: &Session, out: &Out) -> Result<(), CliError> {
-    let (letters, total) = session.app.publisher.dead_letters(SHOWN_MAX, 0).await.map_err(failed)?;
-    out.json(&json!({ "count": total, "dead_letters": letters }));
-    if letters.is_empty() {
+async fn dead_letters(session: &Session, paging: Paging, out: &Out) -> Result<(), CliError> {
+    let page = paging.page(LISTED, out);
+    let offset = page.offset().max(0).unsigned_abs();
+    let (letters, total) = session.app.publisher.dead_letters(page.size, offset).await.map_err(failed)?;
+    let listed = Shown::new(page, letters.len(), total);
+    out.json(&json!({ "count": total, "next": listed.next(), "dead_letters": letters }));
+    if listed.total == 0 {
         out.text("no message waits for anybody");
         return Ok(());
     }
@@ -83,17 +95,23 @@ async fn dead_letters(session: &Session, out: &Out) -> Result<(), CliError> {
         ]);
     }
     out.table(["message", "dispatch", "resource", "reason", "decided", "last sent", "resends", "said"], rows);
+    if !out.is_json() {
+        listed.tell("more", out);
+    }
     Ok(())
 }
 
-async fn dead_messages(session: &Session, out: &Out) -> Result<(), CliError> {
+async fn dead_messages(session: &Session, paging: Paging, out: &Out) -> Result<(), CliError> {
     let Some(broker) = &session.app.builtin_broker else {
         let where_else = "the site has a RabbitMQ: look into its queue waldur.dlq.messages";
         return Err(CliError::Failed(where_else.to_owned()));
     };
-    let (found, total) = broker.dead_messages(SHOWN_MAX, 0).await.map_err(|error| failed(DispatchError::Sql(error)))?;
-    out.json(&json!({ "count": total, "dead_messages": found }));
-    if found.is_empty() {
+    let page = paging.page(LISTED, out);
+    let found = broker.dead_messages(page.size, page.offset().max(0).unsigned_abs()).await;
+    let (found, total) = found.map_err(|error| failed(DispatchError::Sql(error)))?;
+    let listed = Shown::new(page, found.len(), total);
+    out.json(&json!({ "count": total, "next": listed.next(), "dead_messages": found }));
+    if listed.total == 0 {
         out.text("every message was read in time");
         return Ok(());
     }
@@ -101,10 +119,13 @@ async fn dead_messages(session: &Session, out: &Out) -> Result<(), CliError> {
         [dead.queue.clone(), time(dead.queued_at), time(dead.dead_at), dead.reason.clone(), dead.body.clone()]
     };
     out.table(["queue", "queued", "dead", "reason", "message"], found.iter().map(row).collect());
+    if !out.is_json() {
+        listed.tell("more", out);
+    }
     Ok(())
 }
 
-/// What a dead letter is sent again by.
+/// What identifies the dead letter to resend.
 fn id_of(letter: &DeadLetter) -> Uuid {
     letter.dispatch.map_or(letter.resource.as_uuid(), |dispatch| dispatch.as_uuid())
 }
@@ -115,7 +136,7 @@ async fn resend(session: &Session, options: &ResendOptions, out: &Out) -> Result
     } else if let Some(resource) = &options.resource {
         vec![session.resource(resource).await?.as_uuid()]
     } else {
-        let (letters, _) = session.app.publisher.dead_letters(SHOWN_MAX, 0).await.map_err(failed)?;
+        let (letters, _) = session.app.publisher.dead_letters(u32::MAX, 0).await.map_err(failed)?;
         letters.iter().map(id_of).collect()
     };
     let mut asked = 0;

@@ -1,6 +1,6 @@
-//! `sluice agent-config`: a configuration for the site agent that fits the offering as it is now.
+//! `sluice agent-config`: a configuration for the site agent that fits the current offering.
 //!
-//! The text is YAML with the reasons as comments. It holds no key: where the token belongs stands a word to replace.
+//! The text is YAML with the reasons as comments. It contains no key: a placeholder marks the place of the token.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::domain::policy::LimitType;
 use crate::domain::tres::{Weights, is_slurm_tres};
 use crate::events::registry::{Component, OfferingFacts};
 
-/// What stands where the token belongs.
+/// The placeholder for the token.
 const TOKEN: &str = "REPLACE-WITH-THE-TOKEN-OF-THE-AGENT";
 
 /// Options of `agent-config`.
@@ -85,7 +85,7 @@ struct WebSocket {
 }
 
 impl WebSocket {
-    /// As the options say, and where they say nothing as the broker in force has it.
+    /// From the options, else from the configured broker.
     fn of(options: &Options, broker: &BrokerConfig, api: &Address) -> Self {
         let (host, port, path, tls) = match broker.kind {
             BrokerKind::Builtin => (&api.host, api.port, "/rmqws-stomp", api.tls),
@@ -101,7 +101,7 @@ impl WebSocket {
     }
 }
 
-/// What the configuration is made of.
+/// The inputs of the configuration.
 struct Made<'a> {
     offering: &'a OfferingFacts,
     policies: &'a [std::sync::Arc<PolicyInForce>],

@@ -1,4 +1,4 @@
-//! `sluice apply`: brings a site to what its file says.
+//! `sluice apply`: makes a site match its file.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -7,7 +7,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{Out, count};
-use super::session::{CliError, Session};
+use super::session::{CliError, Session, config_of};
+use super::{Globals, database};
+use crate::app::App;
+use crate::clock::IdSource;
+use crate::config::{Config, Database};
 use crate::site::{Change, ChangeKind, MadeKey, Plan, SiteFile};
 
 /// Lines of the plan that are printed per kind of object and lot; a fleet has more, and nobody reads them.
@@ -25,24 +29,58 @@ pub(super) struct Options {
     /// Show the plan only
     #[arg(long, alias = "dry_run")]
     dry_run: bool,
-    /// Also take out of use what the file does not name, of the kinds that it lists
+    /// Also take out of use objects that the file does not name, of the kinds that it lists
     #[arg(long)]
     prune: bool,
 }
 
-pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Result<(), CliError> {
-    let name = options.file.display().to_string();
+/// Applies to a database, which is made if there is none and the file is valid.
+pub(super) async fn start(globals: &Globals, options: &Options, out: &Out) -> Result<(), CliError> {
+    let name = options.file.display();
     let text = read(&options.file).map_err(|error| CliError::because(format!("{name} cannot be read"), error))?;
+    let config = config_of(globals, None)?;
+    let app_options = config.app_options()?;
+    if App::is_made(&app_options).await? {
+        return run(&Session::of(config).await?, options, &text, options.dry_run, out).await;
+    }
+    if app_options.database.file().is_some() && app_options.event_store.is_none() {
+        // Plans first, on a temporary database: a file that is not applied must not create one.
+        let silent = Out::silent();
+        plan_elsewhere(&config, options, &text, if options.dry_run { out } else { &silent }).await?;
+        if options.dry_run {
+            return Ok(());
+        }
+    }
+    let session = Session::of(config.clone()).await?;
+    database::made(&config, &app_options.database, out);
+    run(&session, options, &text, options.dry_run, out).await
+}
+
+async fn plan_elsewhere(config: &Config, options: &Options, text: &str, out: &Out) -> Result<(), CliError> {
+    let folder = std::env::temp_dir().join(format!("sluice-plan-{}", IdSource.fresh().as_simple()));
+    let elsewhere = Config { database: Some(Database::Sqlite(folder.join("sluice.db"))), ..config.clone() };
+    let planned = async { run(&Session::of(elsewhere).await?, options, text, true, out).await }.await;
+    if let Err(error) = std::fs::remove_dir_all(&folder) {
+        tracing::warn!(%error, folder = %folder.display(), "the folder of the plan cannot be removed");
+    }
+    planned
+}
+
+async fn run(session: &Session, options: &Options, text: &str, dry_run: bool, out: &Out) -> Result<(), CliError> {
+    let name = options.file.display();
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let wrong =
         |error: &dyn std::fmt::Display| CliError::Failed(format!("{name} is not valid; nothing was changed\n{error}"));
-    let file = SiteFile::read(&text, session.config.time_zone, &variable).map_err(|error| wrong(&error))?;
+    let file = SiteFile::read(text, session.config.time_zone, &variable).map_err(|error| wrong(&error))?;
+    // Accounts are looked up in the read models; what another process registers waits until this is done.
+    let _alone = session.app.registering().await?;
+    session.settle().await?;
     let (site, now) = (session.site(), session.now());
     let failed = |error| match error {
         crate::site::ApplyError::Invalid(errors) => wrong(&errors),
         other => CliError::because(format!("{name} was not applied to its end"), other),
     };
-    let (plan, keys) = if options.dry_run {
+    let (plan, keys) = if dry_run {
         (site.plan(&file, options.prune, now).await.map_err(failed)?, Vec::new())
     } else {
         let bar = out.progress(0, "applying");
@@ -55,7 +93,7 @@ pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Resu
         session.settle().await?;
         (applied.plan, applied.keys)
     };
-    print(&plan, &keys, options.dry_run, out);
+    print(&plan, &keys, dry_run, out);
     Ok(())
 }
 
@@ -91,9 +129,16 @@ fn print(plan: &Plan, keys: &[MadeKey], dry_run: bool, out: &Out) {
     for ((kind, action), lines) in shown.into_iter().filter(|(_, lines)| *lines > SHOWN_MAX) {
         out.text(format!("{} … and {} more of kind {}", action.mark(), lines - SHOWN_MAX, kind.word()));
     }
+    let out_of_use = plan.changes.iter().filter(|change| change.out_of_use).count();
     let (verb, tail) = if dry_run { ("to ", " (dry run: nothing was changed)") } else { ("", "") };
     if plan.is_empty() {
-        out.text(format!("nothing to do: {} as the file says{tail}", count(unchanged, "object is", "objects are")));
+        let as_said = count(unchanged - out_of_use, "object is", "objects are");
+        let stays = match out_of_use {
+            0 => String::new(),
+            1 => "; 1 is out of use and stays so, see above".to_owned(),
+            n => format!("; {n} are out of use and stay so, see above"),
+        };
+        out.text(format!("nothing to do: {as_said} as the file says{stays}{tail}"));
     } else {
         let word = |plain: &str, done: &str| if dry_run { format!("{verb}{plain}") } else { done.to_owned() };
         out.text(format!(

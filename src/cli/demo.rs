@@ -1,4 +1,4 @@
-//! `sluice demo`: two quarters of a small cluster in a minute.
+//! `sluice demo`: two quarters and a half of a small cluster in a minute.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::Globals;
 use super::output::Out;
-use super::serve::{failed, serve};
+use super::serve::{failed, serve, when_asked_to_end};
 use super::session::{CliError, config_of};
 use crate::app::App;
 use crate::clock::IdSource;
@@ -21,7 +21,7 @@ pub(super) struct Options {
     /// Where to listen; port 0 = any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: String,
-    /// Stop when the story has been told, instead of serving the API
+    /// Stop at the end of the story, instead of serving the API
     #[arg(long)]
     exit: bool,
 }
@@ -50,5 +50,5 @@ async fn tell(folder: &std::path::Path, config: &crate::config::Config, options:
     }
     let server = Server::start(Arc::clone(&app), config.listen).await.map_err(failed)?;
     demo::invite(&app, server.address(), &mut out).await.map_err(stopped)?;
-    serve(app, server).await
+    serve(app, server, when_asked_to_end()).await
 }

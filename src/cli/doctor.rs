@@ -1,4 +1,4 @@
-//! `sluice doctor`: what is wrong, and what to do about it.
+//! `sluice doctor`: reports what is wrong, and what to do about it.
 
 use clap::Args;
 use serde_json::json;
@@ -14,6 +14,9 @@ pub(super) struct Options {
     /// Do not read every page of the database (quick on a large one)
     #[arg(long, alias = "skip_integrity")]
     skip_integrity: bool,
+    /// Read every event of the log, not only the newest and some of the others
+    #[arg(long, conflicts_with = "skip_integrity")]
+    deep: bool,
     /// Do not connect to the mail server, webhooks and the running server
     #[arg(long)]
     offline: bool,
@@ -28,7 +31,8 @@ pub(super) async fn run(globals: &Globals, options: &Options, out: &Out) -> Resu
             "correct it; docs/config/sluice.toml has every setting",
         )],
         Ok(config) => {
-            let options = DoctorOptions { integrity: !options.skip_integrity, network: !options.offline };
+            let options =
+                DoctorOptions { integrity: !options.skip_integrity, deep: options.deep, network: !options.offline };
             examine(&config, options).await
         }
     };

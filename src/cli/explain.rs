@@ -1,4 +1,4 @@
-//! `sluice explain`: every term of a resource's standing, from the same decision as enforcement.
+//! `sluice explain`: every term of a resource's standing, computed by the same decision as enforcement.
 
 use clap::Args;
 

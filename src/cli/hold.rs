@@ -1,23 +1,23 @@
 //! `sluice hold list|place|release`: manual holds, by which an operator pauses, slows down or exempts a resource.
 
-use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::end::End;
 use super::output::{Out, flags, time};
+use super::paging::{Paging, Shown};
 use super::session::{CliError, Session};
 use crate::clock::IdSource;
 use crate::commands::allocation::AllocationCommand;
 use crate::commands::execute::CommandMeta;
 use crate::domain::ids::{HoldId, ResourceId};
+use crate::domain::text::{NAME, REASON, TextProblem};
 use crate::events::allocation::{HoldKind, HoldPlaced};
 use crate::projections::Page;
 use crate::reactions::manual_holds;
 
-/// Characters of a reason at most, as over HTTP.
-const REASON_CHARS_MAX: usize = 2_000;
-/// Characters of a ticket at most, as over HTTP.
-const TICKET_CHARS_MAX: usize = 255;
+/// Holds in a table.
+const LISTED: u32 = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -38,9 +38,8 @@ pub(super) struct List {
     /// Of one kind: pause, downscale, exemption
     #[arg(long, value_parser = kind)]
     kind: Option<HoldKind>,
-    /// List so many, oldest first
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    limit: u32,
+    #[command(flatten)]
+    paging: Paging,
 }
 
 /// Options of `hold place`.
@@ -58,9 +57,12 @@ pub(super) struct Place {
     /// Ticket that it refers to
     #[arg(long, value_parser = ticket)]
     ticket: Option<String>,
-    /// When it ends by itself: an instant, or a number of days or hours such as 14d or 6h
-    #[arg(long, value_name = "WHEN", value_parser = end, alias = "expires_at", alias = "expires-at")]
+    /// When it ends by itself: a day (its beginning at the site), an instant, or a time from now such as 14d or 6h
+    #[arg(long, value_name = "WHEN", value_parser = End::parse, alias = "expires_at", alias = "expires-at")]
     expires: Option<End>,
+    /// Let the people of the resource read reason and ticket
+    #[arg(long)]
+    public: bool,
 }
 
 /// Options of `hold release`.
@@ -76,44 +78,17 @@ pub(super) struct Release {
     reason: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum End {
-    At(DateTime<Utc>),
-    In(TimeDelta),
-}
-
 fn kind(word: &str) -> Result<HoldKind, String> {
     HoldKind::parse(word).ok_or_else(|| "one of pause, downscale, exemption is allowed".to_owned())
 }
 
-fn text(max: usize, given: &str) -> Result<String, String> {
-    let given = given.trim();
-    match given.chars().count() {
-        0 => Err("it is empty".to_owned()),
-        n if n > max => Err(format!("{n} characters were given; {max} are allowed")),
-        _ if given.chars().any(char::is_control) => Err("control characters are not allowed".to_owned()),
-        _ => Ok(given.to_owned()),
-    }
+/// A reason, as over HTTP.
+pub(super) fn reason(given: &str) -> Result<String, TextProblem> {
+    REASON.read(given)
 }
 
-fn reason(given: &str) -> Result<String, String> {
-    text(REASON_CHARS_MAX, given)
-}
-
-fn ticket(given: &str) -> Result<String, String> {
-    text(TICKET_CHARS_MAX, given)
-}
-
-fn end(text: &str) -> Result<End, String> {
-    let number = |suffix| text.strip_suffix(suffix).and_then(|n: &str| n.parse::<i64>().ok()).filter(|n| *n > 0);
-    let days = number('d').and_then(TimeDelta::try_days);
-    let hours = number('h').and_then(TimeDelta::try_hours);
-    if let Some(delta) = days.or(hours) {
-        return Ok(End::In(delta));
-    }
-    text.parse()
-        .map(End::At)
-        .map_err(|_| "an instant (2026-12-31T00:00:00Z), days (14d) or hours (6h) are expected".to_owned())
+fn ticket(given: &str) -> Result<String, TextProblem> {
+    NAME.read(given)
 }
 
 pub(super) async fn run(session: &Session, command: Command, out: &Out) -> Result<(), CliError> {
@@ -128,7 +103,7 @@ pub(super) async fn run(session: &Session, command: Command, out: &Out) -> Resul
 fn shown(session: &Session, resource: ResourceId, hold: &HoldPlaced) -> Value {
     json!({
         "uuid": hold.hold, "resource_uuid": resource, "kind": hold.kind.as_str(), "reason": hold.reason,
-        "ticket": hold.ticket, "placed_at": time(hold.placed_at), "expires_at": hold.expires_at.map(time),
+        "ticket": hold.ticket, "public": hold.public, "placed_at": time(hold.placed_at), "expires_at": hold.expires_at.map(time),
         "over": hold.expires_at.is_some_and(|at| at <= session.now()),
     })
 }
@@ -138,9 +113,9 @@ async fn listed(
     session: &Session,
     resource: Option<ResourceId>,
     kind: Option<HoldKind>,
-    limit: u32,
+    page: Page,
 ) -> Result<(Vec<(ResourceId, HoldPlaced)>, i64), CliError> {
-    let found = manual_holds(&session.app.read, resource, kind, Page::first(limit)).await;
+    let found = manual_holds(&session.app.read, resource, kind, page).await;
     found.map_err(|error| CliError::because("the list of holds cannot be read", error))
 }
 
@@ -149,9 +124,11 @@ async fn list(session: &Session, options: &List, out: &Out) -> Result<(), CliErr
         Some(name) => Some(session.resource(name).await?),
         None => None,
     };
-    let (holds, total) = listed(session, resource, options.kind, options.limit).await?;
+    let page = options.paging.page(LISTED, out);
+    let (holds, total) = listed(session, resource, options.kind, page).await?;
+    let listed = Shown::new(page, holds.len(), total.max(0).unsigned_abs());
     out.json(&holds.iter().map(|(resource, hold)| shown(session, *resource, hold)).collect::<Vec<_>>());
-    if holds.is_empty() {
+    if listed.total == 0 {
         out.text("no manual hold is in force");
         return Ok(());
     }
@@ -168,10 +145,7 @@ async fn list(session: &Session, options: &List, out: &Out) -> Result<(), CliErr
         ]);
     }
     out.table(["hold", "resource", "kind", "until", "ticket", "why"], rows);
-    let more = total - i64::try_from(holds.len()).unwrap_or_default();
-    if more > 0 {
-        out.text(format!("… and {more} more; --limit shows more"));
-    }
+    listed.tell("more", out);
     Ok(())
 }
 
@@ -181,19 +155,17 @@ fn because(session: &Session, reason: Option<String>) -> CommandMeta {
 
 async fn place(session: &Session, options: Place, out: &Out) -> Result<(), CliError> {
     let resource = session.resource(&options.resource).await?;
-    let expires_at = match options.expires {
-        None => None,
-        Some(End::At(at)) => Some(at),
-        Some(End::In(span)) => session.now().checked_add_signed(span),
-    };
+    let end = |end: End| end.instant(session.now(), session.config.time_zone).map_err(CliError::Usage);
+    let expires_at = options.expires.map(end).transpose()?;
     let hold = HoldId::from(IdSource.fresh());
-    let meta = because(session, Some(options.reason.clone()));
+    let meta = because(session, Some(options.reason.clone()).filter(|_| options.public));
     let command = AllocationCommand::PlaceHold {
         hold,
         kind: options.kind,
         reason: options.reason,
         ticket: options.ticket,
         expires_at,
+        public: options.public,
     };
     let placed = session.app.allocations.execute(resource, &command, &meta).await;
     let placed = placed.map_err(|error| CliError::because("the hold could not be placed", error))?;

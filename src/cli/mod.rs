@@ -6,41 +6,61 @@ mod account;
 mod agent;
 mod agent_config;
 mod apply;
+mod audit;
+mod audit_pack;
+mod audit_witness;
 mod backup;
 mod cleanup;
+mod database;
 mod demo;
 mod doctor;
+mod end;
 mod evaluate;
 mod explain;
 mod hold;
 mod import;
+mod import_plan;
 mod import_report;
 mod import_table;
+mod import_window;
+mod left_restricted;
+mod login_link;
 mod notices;
 mod output;
+mod paging;
 mod projections;
+mod replay;
+mod report;
 mod scheduler;
 mod serve;
 mod session;
 mod settings;
+mod standings;
 mod status;
 mod store;
 mod store_copy;
+mod store_soundness;
+mod table;
 mod timeline;
 mod token;
+mod totals;
 mod users;
+mod what_if;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use output::Out;
 use session::Session;
 
+use crate::domain::text::unseen_in;
+
 pub use session::CliError;
 
-/// Decides, enforces and proves periodic usage policies on SLURM allocations.
+/// Decides, enforces and explains periodic usage policies on SLURM allocations.
 #[derive(Debug, Parser)]
 #[command(name = "sluice", version, about, max_term_width = 110)]
 struct Cli {
@@ -63,10 +83,10 @@ struct Globals {
     /// Where the events are, if not in the database: `esdb://user:password@host:2113` [env: SLUICE_EVENT_STORE]
     #[arg(long, global = true, value_name = "URL", alias = "event_store")]
     event_store: Option<String>,
-    /// Folder of the database, where none is named [env: SLUICE_DATA_DIR]
+    /// Folder of the database, unless --database names one [env: SLUICE_DATA_DIR]
     #[arg(long, global = true, value_name = "DIR", alias = "data_dir")]
     data_dir: Option<String>,
-    /// Live on a clock that stands at this instant and moves only when told [env: SLUICE_SIMULATED_CLOCK]
+    /// Use a simulated clock that starts at this instant and moves only on request [env: SLUICE_SIMULATED_CLOCK]
     #[arg(long, global = true, value_name = "INSTANT", alias = "simulated_clock")]
     simulated_clock: Option<String>,
     /// How results are printed
@@ -87,56 +107,68 @@ enum Format {
 enum Command {
     /// Run the server
     Serve(serve::Options),
-    /// Play through two quarters of a small cluster
+    /// Play through two quarters and a half of a small cluster
     Demo(demo::Options),
-    /// Bring a site to what its file says
+    /// Make a site match its file
     Apply(apply::Options),
     /// Evaluate a policy, here or by the running server
     #[command(name = "evaluate_slurm_policy", alias = "evaluate-slurm-policy")]
     Evaluate(evaluate::Options),
-    /// Show how policies and resources stand
+    /// Show the status of policies and resources
     #[command(name = "slurm_policy_status", alias = "slurm-policy-status")]
     Status(status::Options),
-    /// Show what happened to a resource, newest first
+    /// Show the history of a resource, newest first
     Timeline(timeline::Options),
-    /// Decide by hand that an account's raw usage starts again at zero
+    /// Order a manual reset of an account's raw usage
     #[command(name = "reset_raw_usage", alias = "reset-raw-usage")]
     ResetRawUsage(timeline::Reset),
+    /// List monthly totals of pruned evaluations
+    #[command(name = "evaluation_totals", alias = "evaluation-totals")]
+    Totals(totals::Options),
     /// Prune old rows of the evaluation log and the command history
     #[command(name = "cleanup_slurm_logs", alias = "cleanup-slurm-logs")]
     Cleanup(cleanup::Options),
     /// Place, list and release manual holds
     #[command(subcommand)]
     Hold(hold::Command),
-    /// Show what happens by itself: runs of jobs, when each is due, re-evaluations
+    /// Show scheduled jobs: runs, due times, re-evaluations
     #[command(subcommand)]
     Scheduler(scheduler::Command),
     /// Show and change the settings that may change while the service runs
     #[command(subcommand)]
     Settings(settings::Command),
-    /// Make, list and revoke API tokens
+    /// Create, list and revoke API tokens
     #[command(subcommand)]
     Token(token::Command),
-    /// List users, and erase somebody from the directory
+    /// Create a link that signs somebody in to the web interface once
+    LoginLink(login_link::Options),
+    /// List users, confirm pending owners and members, erase people
     #[command(subcommand)]
     Users(users::Command),
-    /// List notices, and send again what could not be delivered
+    /// List notices, and resend those that could not be delivered
     #[command(subcommand)]
     Notices(notices::Command),
-    /// Look after the read models
+    /// Manage the read models
     #[command(subcommand)]
     Projections(projections::Command),
-    /// Look after the event log: copy it, archive old months, verify
+    /// Manage the event log: copy it, archive old months, verify
     #[command(subcommand)]
     Store(store::Command),
-    /// Back the database up into a folder, with the server running
+    /// Recompute recorded decisions from their recorded inputs, and compare; or replay a span under other rules
+    Replay(replay::Options),
+    /// Sign the log, verify it, prove what it holds, export it
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Report on a period; each number links to its events
+    Report(report::Options),
+    /// Back the database up to a folder while the server runs
     Backup(backup::Options),
-    /// Put a backup in the place of a database that is gone
-    Restore(backup::Options),
-    /// Take in usage from elsewhere
+    /// Restore a backup where there is no database
+    Restore(backup::RestoreOptions),
+    /// Import usage from other systems
     #[command(subcommand)]
     Import(import::Command),
-    /// Messages to site agents: meant and run, waiting, given up
+    /// Show and resend messages to site agents
     #[command(subcommand)]
     Agent(agent::Command),
     /// Print a configuration of the site agent for an offering
@@ -149,12 +181,23 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    crate::store::private::from_the_start();
     run(std::env::args_os())
 }
 
 /// Runs a command line, its first word being the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments.into_iter().map(dashed)) {
+    let arguments: Vec<OsString> = arguments.into_iter().map(dashed).collect();
+    // Names, reasons and the like come this way too; a character that cannot be seen is in none of them on purpose.
+    let seen = |argument: &OsString| argument.to_str().and_then(unseen_in);
+    if let Some((argument, problem)) = arguments.iter().find_map(|argument| Some((argument, seen(argument)?))) {
+        Out::new(false).error(&CliError::Usage(format!(
+            "the argument {:?} cannot be used: {problem}",
+            argument.to_string_lossy()
+        )));
+        return ExitCode::from(2);
+    }
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are errors to clap, with status 0; wrong usage has 2.
@@ -185,35 +228,46 @@ fn dashed(argument: OsString) -> OsString {
     }
 }
 
+/// How long what a command left on other threads may take to end.
+const LEFT_BEHIND: Duration = Duration::from_millis(200);
+
 fn execute(cli: Cli, out: &Out) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match cli.command {
             Command::Serve(options) => serve::run(&cli.globals, options, out).await,
             Command::Demo(options) => demo::run(&cli.globals, options, out).await,
-            Command::Apply(options) => apply::run(&Session::open(&cli.globals).await?, &options, out).await,
+            Command::Apply(options) => Box::pin(apply::start(&cli.globals, &options, out)).await,
             Command::Evaluate(options) => evaluate::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Status(options) => status::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Timeline(options) => timeline::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::ResetRawUsage(options) => {
                 timeline::reset(&Session::open(&cli.globals).await?, &options, out).await
             }
+            Command::Totals(options) => totals::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Cleanup(options) => cleanup::run(&Session::open(&cli.globals).await?, &options, out).await,
             Command::Hold(command) => hold::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Scheduler(command) => scheduler::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Settings(command) => settings::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Token(command) => token::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::LoginLink(options) => login_link::run(&Session::open(&cli.globals).await?, options, out).await,
             Command::Users(command) => users::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Notices(command) => notices::run(&Session::open(&cli.globals).await?, command, out).await,
-            Command::Projections(command) => projections::run(&Session::open(&cli.globals).await?, command, out).await,
+            Command::Projections(command) => Box::pin(projections::start(&cli.globals, command, out)).await,
             Command::Store(command) => Box::pin(store::start(&cli.globals, command, out)).await,
+            Command::Replay(options) => Box::pin(replay::run(&cli.globals, &options, out)).await,
+            Command::Audit(command) => Box::pin(audit::start(&cli.globals, command, out)).await,
+            Command::Report(options) => Box::pin(report::run(&cli.globals, &options, out)).await,
             Command::Backup(options) => backup::make(&cli.globals, &options, out).await,
             Command::Restore(options) => backup::put_back(&cli.globals, &options, out).await,
             Command::Import(command) => import::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::Agent(command) => agent::run(&Session::open(&cli.globals).await?, command, out).await,
             Command::AgentConfig(options) => agent_config::run(&Session::open(&cli.globals).await?, &options, out),
-            Command::Doctor(options) => doctor::run(&cli.globals, &options, out).await,
+            Command::Doctor(options) => Box::pin(doctor::run(&cli.globals, &options, out)).await,
             Command::Explain(options) => explain::run(&Session::open(&cli.globals).await?, &options, out).await,
         }
-    })
+    });
+    // Whoever was told to end while it waited for a host may have left a thread that still looks for the name.
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    done
 }

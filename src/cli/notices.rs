@@ -1,18 +1,22 @@
-//! `sluice notices list|resend`: what was told to whom, what could not be delivered, and trying that again.
+//! `sluice notices list|resend`: what was sent to whom, what could not be delivered, and resending it.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::output::{Out, count, time};
+use super::paging::{Paging, Shown};
 use super::session::{CliError, Session};
 use crate::domain::ids::NoticeId;
 use crate::notify::{NoticeFilter, NoticeRow, NoticeState};
+
+/// Notices in a table.
+const LISTED: u32 = 50;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// List notices of the last 90 days, newest first
     List(List),
-    /// Owe again what was given up; the running server delivers it, or the next one
+    /// Resend given-up notices; the running server delivers them, or the next one
     Resend(Resend),
 }
 
@@ -25,9 +29,8 @@ pub(super) struct List {
     /// Only those about this resource, by id or slug
     #[arg(long, value_name = "U")]
     resource: Option<String>,
-    /// How many at most
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    limit: u32,
+    #[command(flatten)]
+    paging: Paging,
 }
 
 /// Options of `notices resend`.
@@ -57,12 +60,15 @@ async fn list(session: &Session, options: List, out: &Out) -> Result<(), CliErro
         Some(name) => Some(session.resource(name).await?),
         None => None,
     };
-    let filter = NoticeFilter { state: options.state, resource, limit: options.limit, offset: 0 };
+    let page = options.paging.page(LISTED, out);
+    let offset = page.offset().max(0).unsigned_abs();
+    let filter = NoticeFilter { state: options.state, resource, limit: page.size, offset };
     let unreadable = |error| CliError::because("the list of notices cannot be read", error);
     let rows = session.app.notifier.list(&filter).await.map_err(unreadable)?;
     let total = session.app.notifier.count(&filter).await.map_err(unreadable)?;
-    out.json(&json!({"count": total, "notices": rows}));
-    if rows.is_empty() {
+    let listed = Shown::new(page, rows.len(), total);
+    out.json(&json!({"count": total, "next": listed.next(), "notices": rows}));
+    if listed.total == 0 {
         out.text("there are no such notices");
         return Ok(());
     }
@@ -71,8 +77,8 @@ async fn list(session: &Session, options: List, out: &Out) -> Result<(), CliErro
         table.push(line(session, row).await?);
     }
     out.table(["notice", "state", "what", "about", "to", "by", "when", "tries", "problem"], table);
-    if total > u64::from(options.limit) {
-        out.text(format!("{} of {total}; --limit shows more", rows.len()));
+    if !out.is_json() {
+        listed.tell("older", out);
     }
     Ok(())
 }

@@ -1,12 +1,16 @@
-//! `sluice scheduler runs|jobs|work`: what happens by itself, when next, and how it went.
+//! `sluice scheduler runs|jobs|work`: scheduled jobs, their due times and their results.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::output::{Out, time};
+use super::paging::{Paging, Shown};
 use super::session::{CliError, Session};
-use crate::projections::{Page, Span};
+use crate::projections::Span;
 use crate::scheduler::{Job, Run, RunFilter, RunState};
+
+/// Runs in a table.
+const LISTED: u32 = 20;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -27,9 +31,8 @@ pub(super) struct Runs {
     /// In one state: running, done, failed, interrupted
     #[arg(long, value_parser = state)]
     state: Option<RunState>,
-    /// List so many
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    limit: u32,
+    #[command(flatten)]
+    paging: Paging,
 }
 
 fn job(name: &str) -> Result<Job, String> {
@@ -66,11 +69,13 @@ fn progress(run: &Run) -> String {
 }
 
 async fn runs(session: &Session, options: &Runs, out: &Out) -> Result<(), CliError> {
+    let page = options.paging.page(LISTED, out);
     let filter = RunFilter { job: options.job, state: options.state, span: Span::default() };
-    let found = session.app.scheduler.runs().list(&filter, Page::first(options.limit)).await;
+    let found = session.app.scheduler.runs().list(&filter, page).await;
     let (runs, total) = found.map_err(|error| CliError::because("the records of runs cannot be read", error))?;
+    let listed = Shown::new(page, runs.len(), total.max(0).unsigned_abs());
     out.json(&runs.iter().map(document).collect::<Vec<_>>());
-    if runs.is_empty() {
+    if listed.total == 0 {
         out.text("no job has run");
         return Ok(());
     }
@@ -86,10 +91,7 @@ async fn runs(session: &Session, options: &Runs, out: &Out) -> Result<(), CliErr
         ]
     });
     out.table(["job", "due", "state", "attempt", "started", "done", "error"], rows.collect());
-    let more = total - i64::try_from(runs.len()).unwrap_or_default();
-    if more > 0 {
-        out.text(format!("… and {more} older; --limit shows more"));
-    }
+    listed.tell("older", out);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What a command works with: the configuration, the opened database, and who asks.
+//! The context of a command: the configuration, the opened database, and the caller.
 
 use std::error::Error;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::Globals;
+use super::{Globals, database};
 use crate::app::{App, AppError};
 use crate::clock::IdSource;
 use crate::commands::execute::CommandMeta;
@@ -34,13 +34,25 @@ pub enum CliError {
     Runtime(#[source] std::io::Error),
     /// The database cannot be opened or brought up to date.
     #[error(transparent)]
-    App(#[from] AppError),
+    App(AppError),
     /// Something was not found, or not done.
     #[error("{0}")]
     Failed(String),
     /// Something failed underneath.
     #[error("{0}")]
     Because(String, #[source] Box<dyn Error + Send + Sync>),
+}
+
+impl From<AppError> for CliError {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Backwards { .. } => Self::Failed(format!(
+                "{error}. To go on from where it stands, leave out simulated_clock (--simulated-clock, \
+                 SLUICE_SIMULATED_CLOCK): the database keeps its time"
+            )),
+            error => Self::App(error),
+        }
+    }
 }
 
 impl CliError {
@@ -79,14 +91,26 @@ pub(super) fn config_of(globals: &Globals, listen: Option<&String>) -> Result<Co
 }
 
 impl Session {
+    /// Opens the database, which must be there: a command that is led to a wrong place makes nothing.
     pub(super) async fn open(globals: &Globals) -> Result<Self, CliError> {
         let config = config_of(globals, None)?;
+        let options = config.app_options()?;
+        if !App::is_made(&options).await? {
+            return Err(database::missing(&config, &options.database));
+        }
+        Box::pin(Self::of(config)).await
+    }
+
+    /// Opens the database of a configuration, and makes it if there is none.
+    pub(super) async fn of(config: Config) -> Result<Self, CliError> {
         // A command prints its results; its log is for what goes wrong, unless somebody asks for more.
         let quiet = LogConfig { level: "warn".to_owned(), ..config.log.clone() };
         let log = if config.log == LogConfig::default() { &quiet } else { &config.log };
         crate::telemetry::start(log).map_err(|error| ConfigError::Value(format!("log.level: {error}")))?;
-        let options = config.app_options()?;
+        let mut options = config.app_options()?;
         let served = options.database.file().is_none_or(Path::exists) && App::is_served(&options.database).await;
+        // Files that a server has open must not be moved.
+        options.repairs = !served;
         let app = App::open(options).await?;
         if served && app.leases.is_some() {
             app.consumers.leave_to_leader();
@@ -129,6 +153,7 @@ impl Session {
             registry_commands: Arc::clone(&self.app.registry_commands),
             allocations: Arc::clone(&self.app.allocations),
             directory: self.app.directory.clone(),
+            read: self.app.read.clone(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! `sluice settings show|set`: settings of the site that may change while the service runs.
+//! `sluice settings show|set`: site settings that may change while the service runs.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
@@ -23,8 +23,8 @@ pub(super) struct Set {
     name: String,
     /// Its new value
     value: String,
-    /// Why; kept with what is recorded
-    #[arg(long)]
+    /// Reason, recorded with the change
+    #[arg(long, value_parser = super::hold::reason)]
     reason: Option<String>,
 }
 

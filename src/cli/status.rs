@@ -1,15 +1,20 @@
-//! `sluice slurm_policy_status`: how policies and resources stand, with the newest evaluations and commands on demand.
+//! `sluice slurm_policy_status`: the standing of policies and resources, optionally with the newest evaluations and
+//! commands.
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::account::accounts;
-use super::output::{Out, amount, count, flags, percent, time};
+use super::account::{Seen, accounts};
+use super::output::{Out, amount, flags, percent, time};
+use super::paging::{Paging, Shown};
 use super::session::{CliError, Session};
+use super::standings::{self, Chosen};
 use crate::dispatch::DispatchError;
 use crate::domain::decimal::number;
-use crate::domain::ids::{PolicyId, ResourceId};
+use crate::domain::ids::{CustomerId, PolicyId, ResourceId};
 use crate::events::allocation::HoldPlaced;
+use crate::operations::standings::AllocationStanding;
+use crate::projections::status_summary::StandingLine;
 use crate::projections::{Page, command_history, evaluation_log, status_summary};
 use crate::reactions::holds_on;
 use crate::scheduler::Upcoming;
@@ -33,11 +38,17 @@ pub(super) struct Options {
     /// Show so many of the newest commands
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10", value_parser = clap::value_parser!(u32).range(1..=1000))]
     commands: Option<u32>,
+    #[command(flatten)]
+    chosen: Chosen,
+    #[command(flatten)]
+    paging: Paging,
 }
 
-struct Asked {
+struct Asked<'a> {
     policy: Option<PolicyId>,
     resource: Option<ResourceId>,
+    customer: Option<CustomerId>,
+    chosen: &'a Chosen,
 }
 
 pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Result<(), CliError> {
@@ -47,25 +58,36 @@ pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Resu
         Some(name) => Some(session.resource(name).await?),
         None => None,
     };
-    let asked = Asked { policy, resource };
+    let customer = standings::organisation(session, &options.chosen)?;
+    let asked = Asked { policy, resource, customer, chosen: &options.chosen };
     let cannot = |error: SqlError| CliError::because("the read models cannot be read", error);
     let mut document = serde_json::Map::new();
     document.insert("policies".into(), policies(session, &asked, out).await.map_err(cannot)?);
-    let accounts = resources(session, &asked, out).await;
-    let accounts = accounts.map_err(|error| CliError::because("the read models cannot be read", error))?;
-    document.insert("resources".into(), accounts);
+    let page = options.paging.page(RESOURCES_MAX, out);
+    let listed = resources(session, &asked, page, &mut document, out).await;
+    listed.map_err(|error| CliError::because("the read models cannot be read", error))?;
+    if resource.is_none() {
+        let offering = policy.and_then(|id| session.app.registry.read().policy(id).map(|p| p.facts.offering));
+        let left = super::left_restricted::beneath(session, offering, out).await;
+        let left = left.map_err(|error| CliError::because("the outbox cannot be read", error))?;
+        document.insert("accounts_left_restricted".into(), left);
+    }
     if let Some(rows) = options.logs {
-        document.insert("evaluation_logs".into(), logs(session, &asked, rows, out).await.map_err(cannot)?);
+        let (newest, total) = logs(session, &asked, rows, out).await.map_err(cannot)?;
+        document.insert("evaluation_logs".into(), newest);
+        document.insert("evaluation_logs_count".into(), json!(total));
     }
     if let Some(rows) = options.commands {
-        document.insert("commands".into(), commands(session, &asked, rows, out).await.map_err(cannot)?);
+        let (newest, total) = commands(session, &asked, rows, out).await.map_err(cannot)?;
+        document.insert("commands".into(), newest);
+        document.insert("commands_count".into(), json!(total));
     }
     document.insert("scheduled".into(), scheduled(session, out).await?);
     out.json(&document);
     Ok(())
 }
 
-/// What is due next, and how it went last.
+/// The next due time, and the last outcome.
 async fn scheduled(session: &Session, out: &Out) -> Result<Value, CliError> {
     let upcoming = session.app.scheduler.upcoming().await;
     let upcoming = upcoming.map_err(|error| CliError::because("the schedule cannot be read", error))?;
@@ -95,7 +117,7 @@ async fn scheduled(session: &Session, out: &Out) -> Result<Value, CliError> {
     Ok(Value::Array(document.collect()))
 }
 
-/// What is kept of a policy for a line of the table.
+/// The data of a policy for a line of the table.
 struct PolicyLine {
     id: PolicyId,
     name: String,
@@ -104,7 +126,7 @@ struct PolicyLine {
     enabled: bool,
 }
 
-async fn policies(session: &Session, asked: &Asked, out: &Out) -> Result<Value, SqlError> {
+async fn policies(session: &Session, asked: &Asked<'_>, out: &Out) -> Result<Value, SqlError> {
     let mut lines: Vec<PolicyLine> = {
         let state = session.app.registry.read();
         let line = |p: &std::sync::Arc<crate::commands::allocation::PolicyInForce>| PolicyLine {
@@ -165,94 +187,107 @@ async fn policies(session: &Session, asked: &Asked, out: &Out) -> Result<Value, 
     Ok(Value::Array(document))
 }
 
-async fn resources(session: &Session, asked: &Asked, out: &Out) -> Result<Value, DispatchError> {
-    let filter = status_summary::StatusFilter {
-        policy: asked.policy,
-        resource: asked.resource,
-        ..status_summary::StatusFilter::default()
-    };
-    let (found, total) = status_summary::list(&session.app.read, &filter, Page::first(RESOURCES_MAX)).await?;
+/// Lists the resources under policies, also in the document.
+async fn resources(
+    session: &Session,
+    asked: &Asked<'_>,
+    page: Page,
+    document: &mut Map<String, Value>,
+    out: &Out,
+) -> Result<(), DispatchError> {
+    let mut all = standings::chosen(session, (asked.policy, asked.resource), asked.chosen, asked.customer).await?;
+    let total = all.len() as u64;
+    let skip = usize::try_from(page.offset()).unwrap_or(usize::MAX);
+    let found: Vec<AllocationStanding> = all.drain(..).skip(skip).take(page.size as usize).collect();
+    let listed = Shown::new(page, found.len(), total);
     let names = |id: PolicyId| {
         let state = session.app.registry.read();
         state.policy(id).map(|p| p.facts.slug.clone()).filter(|slug| !slug.is_empty()).unwrap_or_else(|| id.to_string())
     };
-    let holds = holds_on(&session.app.read, found.iter().map(|row| row.resource)).await?;
-    let (mut by_hand, mut whys) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
-    for row in &found {
-        by_hand.push(holds.get(&row.resource).cloned().unwrap_or_default());
-        whys.push(why(session, row).await?);
-    }
+    let ids = || found.iter().map(|of| of.row.resource);
+    let holds = holds_on(&session.app.read, ids()).await?;
+    let reasons = evaluation_log::newest_reasons(&session.app.read, ids()).await?;
     let seen = accounts(session, &found).await?;
-    let document = found.iter().zip(&by_hand).zip(&whys).zip(&seen).map(|(((row, holds), why), seen)| {
-        json!({
-            "policy_uuid": row.policy, "resource_uuid": row.resource, "resource_name": row.resource_name,
-            "manual_holds": holds, "billing_period": row.period, "usage_percentage": row.percentage.map(number), "paused": row.flags.paused,
-            "downscaled": row.flags.downscaled, "held_by_policy": row.held, "evaluated_at": time(row.evaluated_at),
-            "site_agent_status": row.agent.as_str(), "why": why, "site": seen.json(),
-        })
-    });
-    let document: Vec<Value> = document.collect();
-    let rows: Vec<[String; 10]> = found
-        .iter()
-        .zip(&by_hand)
-        .zip(whys)
-        .zip(&seen)
-        .map(|(((row, holds), why), seen)| {
-            [
-                row.resource_name.clone(),
-                names(row.policy),
-                row.period.map(|p| p.to_string()).unwrap_or_default(),
-                row.percentage.map_or_else(|| "failed".to_owned(), percent),
-                flags(row.flags).into_owned(),
-                held_by_hand(holds),
-                time(row.evaluated_at),
-                row.agent.as_str().to_owned(),
-                seen.word(),
-                why,
-            ]
-        })
-        .collect();
-    if !rows.is_empty() {
+    let mut lines = Vec::with_capacity(found.len());
+    for (of, seen) in found.iter().zip(&seen) {
+        let Some(line) = &of.row.line else { continue };
+        let why = reasons.get(&(line.policy, of.row.resource)).cloned();
+        let why = why.unwrap_or_else(|| "its evaluations are older than the retention".to_owned());
+        let by_hand = holds.get(&of.row.resource).cloned().unwrap_or_default();
+        lines.push(Line { of, under: line, seen, why, by_hand });
+    }
+    document.insert("resources".into(), lines.iter().map(|line| line.json(session)).collect());
+    listed.beside(document);
+    if asked.chosen.outlook && !found.is_empty() {
         out.text("");
-        out.table(
-            ["resource", "policy", "period", "usage", "restricted", "by hand", "evaluated", "agent", "account", "why"],
-            rows,
-        );
-        for (row, seen) in found.iter().zip(&seen) {
-            for difference in &seen.account.differences {
-                out.text(format!("! {}: {difference}", row.resource_name));
+        standings::table(session, &found, out);
+    } else if !lines.is_empty() {
+        out.text("");
+        let header =
+            ["resource", "policy", "period", "usage", "restricted", "by hand", "evaluated", "agent", "account", "why"];
+        out.table(header, lines.iter().map(|line| line.cells(names(line.under.policy))).collect());
+        for line in &lines {
+            for difference in &line.seen.account.differences {
+                out.text(format!("! {}: {difference}", line.of.row.name));
             }
         }
-        let more = total - i64::try_from(found.len()).unwrap_or_default();
-        if more > 0 {
-            out.text(format!(
-                "… and {}; --resource shows one",
-                count(usize::try_from(more).unwrap_or_default(), "more", "more")
-            ));
-        }
     }
-    Ok(Value::Array(document))
+    if !out.is_json() {
+        listed.tell("more", out);
+    }
+    Ok(())
 }
 
-/// The sentence of the newest evaluation behind a line, or why it failed.
-async fn why(session: &Session, row: &status_summary::StatusRow) -> Result<String, SqlError> {
-    let filter = evaluation_log::EvaluationFilter {
-        policy: Some(row.policy),
-        resource: Some(row.resource),
-        ..evaluation_log::EvaluationFilter::default()
-    };
-    let (newest, _) = evaluation_log::list(&session.app.read, &filter, Page::first(1)).await?;
-    let said = newest.first().map(|newest| newest.error.clone().unwrap_or_else(|| newest.explanation.clone()));
-    Ok(said.unwrap_or_else(|| "its evaluations are older than the retention".to_owned()))
+/// An allocation under a policy, with the data to show.
+struct Line<'a> {
+    of: &'a AllocationStanding,
+    under: &'a StandingLine,
+    seen: &'a Seen,
+    why: String,
+    by_hand: Vec<HoldPlaced>,
 }
 
-async fn logs(session: &Session, asked: &Asked, rows: u32, out: &Out) -> Result<Value, SqlError> {
+impl Line<'_> {
+    fn json(&self, session: &Session) -> Value {
+        let (row, line) = (&self.of.row, self.under);
+        let mut shown = standings::document(session, self.of);
+        let stands = json!({
+            "policy_uuid": line.policy, "resource_uuid": row.resource, "resource_name": row.name,
+            "manual_holds": self.by_hand, "billing_period": line.period, "usage_percentage": line.percentage.map(number),
+            "paused": row.flags.paused, "downscaled": row.flags.downscaled, "held_by_policy": line.held,
+            "evaluated_at": time(line.evaluated_at), "site_agent_status": row.agent.as_str(), "why": self.why,
+            "site": self.seen.json(),
+        });
+        if let Value::Object(stands) = stands {
+            shown.extend(stands);
+        }
+        shown.into()
+    }
+
+    fn cells(&self, policy: String) -> [String; 10] {
+        let (row, line) = (&self.of.row, self.under);
+        [
+            row.name.clone(),
+            policy,
+            line.period.map(|p| p.to_string()).unwrap_or_default(),
+            line.percentage.map_or_else(|| "failed".to_owned(), percent),
+            flags(row.flags).into_owned(),
+            held_by_hand(&self.by_hand),
+            time(line.evaluated_at),
+            row.agent.as_str().to_owned(),
+            self.seen.word(),
+            self.why.clone(),
+        ]
+    }
+}
+
+async fn logs(session: &Session, asked: &Asked<'_>, rows: u32, out: &Out) -> Result<(Value, i64), SqlError> {
     let filter = evaluation_log::EvaluationFilter {
         policy: asked.policy,
         resource: asked.resource,
         ..evaluation_log::EvaluationFilter::default()
     };
-    let (found, _) = evaluation_log::list(&session.app.read, &filter, Page::first(rows)).await?;
+    let (found, total) = evaluation_log::list(&session.app.read, &filter, Page::first(rows)).await?;
     let verbs = |row: &evaluation_log::EvaluationRow| row.verbs.iter().map(|v| v.as_str()).collect::<Vec<_>>();
     let document = found.iter().map(|row| {
         json!({
@@ -272,18 +307,18 @@ async fn logs(session: &Session, asked: &Asked, rows: u32, out: &Out) -> Result<
             row.error.clone().unwrap_or_else(|| row.explanation.clone()),
         ]
     });
-    out.text("\nnewest evaluations");
+    out.text(format!("\nnewest evaluations, {} of {total}", found.len()));
     out.table(["evaluated", "resource", "period", "actions", "why"], table.collect());
-    Ok(Value::Array(document))
+    Ok((Value::Array(document), total))
 }
 
-async fn commands(session: &Session, asked: &Asked, rows: u32, out: &Out) -> Result<Value, SqlError> {
+async fn commands(session: &Session, asked: &Asked<'_>, rows: u32, out: &Out) -> Result<(Value, i64), SqlError> {
     let filter = command_history::CommandFilter {
         policy: asked.policy,
         resource: asked.resource,
         ..command_history::CommandFilter::default()
     };
-    let (found, _) = command_history::list(&session.app.read, &filter, Page::first(rows)).await?;
+    let (found, total) = command_history::list(&session.app.read, &filter, Page::first(rows)).await?;
     let document = found.iter().map(|row| {
         json!({
             "uuid": row.uuid, "queued_at": time(row.queued_at), "policy_uuid": row.policy, "resource_uuid": row.resource,
@@ -302,9 +337,9 @@ async fn commands(session: &Session, asked: &Asked, rows: u32, out: &Out) -> Res
             row.error_message.clone().unwrap_or_default(),
         ]
     });
-    out.text("\nnewest commands");
+    out.text(format!("\nnewest commands, {} of {total}", found.len()));
     out.table(["queued", "resource", "status", "command", "error"], table.collect());
-    Ok(Value::Array(document))
+    Ok((Value::Array(document), total))
 }
 
 /// Manual holds in a few words.

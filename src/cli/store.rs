@@ -1,25 +1,20 @@
-//! `sluice store copy|archive|segments|verify`: the log in another database, old months of it as compressed segments, and
-//! whether they are sound.
+//! `sluice store copy|archive|segments|verify|quarantine`: copies the log to another database, archives old months as
+//! compressed segments, and checks whether the log is sound.
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::output::{Out, count, time};
 use super::session::{CliError, Session};
-use super::{Globals, store_copy};
+use super::store_soundness::Quarantine;
+use super::{Globals, store_copy, store_soundness};
 use crate::domain::period::Month;
-use crate::store::address::Database;
 use crate::store::archive::{Archive, Planned, Segment, hex};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Copy a database to a new one, of the same engine or not, and compare the two; a copy that was cut short goes on
-    Copy {
-        /// The database to copy, as in `sqlite:///var/lib/sluice/sluice.db`
-        from: Database,
-        /// The one to copy to, as in `postgres://user@host/name`
-        to: Database,
-    },
+    /// Copy a database to a new one, of any engine, and compare the two; resumes an interrupted copy
+    Copy(Box<store_copy::Options>),
     /// Move the events of old months out of the log's table into compressed segments, which are still read
     Archive {
         /// The first month that stays, as in 2025-01
@@ -34,13 +29,17 @@ pub(super) enum Command {
     },
     /// List the segments
     Segments,
-    /// Read every segment and compare it with what the database knows of it
+    /// Check every event and every segment: readable, matching its commitment, none missing
     Verify,
+    /// Go on without an event that cannot be relied on; this is recorded
+    Quarantine(Quarantine),
 }
 
 pub(super) async fn start(globals: &Globals, command: Command, out: &Out) -> Result<(), CliError> {
     match command {
-        Command::Copy { from, to } => store_copy::run(globals, &from, &to, out).await,
+        Command::Copy(options) => store_copy::run(globals, *options, out).await,
+        Command::Verify => store_soundness::verify(globals, out).await,
+        Command::Quarantine(asked) => store_soundness::quarantine(globals, &asked, out).await,
         command => run(&Session::open(globals).await?, command, out).await,
     }
 }
@@ -60,8 +59,9 @@ async fn run(session: &Session, command: Command, out: &Out) -> Result<(), CliEr
             out.text(format!("{} in {place}", count(segments.len(), "segment", "segments")));
             show(&segments, out);
         }
-        Command::Verify => verify(&archive, out).await?,
-        Command::Copy { .. } => return Err(CliError::Usage("a copy needs no session".to_owned())),
+        Command::Copy(_) | Command::Verify | Command::Quarantine(_) => {
+            return Err(CliError::Usage("this needs no session".to_owned()));
+        }
     }
     archive.close().await;
     Ok(())
@@ -174,11 +174,13 @@ fn events_of(events: u64) -> String {
 
 /// No consumer has yet to see what would be archived. It could, more slowly; but one that is so far behind is in trouble.
 async fn nobody_needs(session: &Session, planned: &[Planned], ignore: &[String]) -> Result<(), CliError> {
-    let Some(last) = planned.last().map(|piece| piece.last) else { return Ok(()) };
+    let (Some(last), Some(numbers)) = (planned.last().map(|piece| piece.last), session.app.store.numbers()) else {
+        return Ok(());
+    };
     let checkpoints = session.app.consumers.checkpoints().await;
     let checkpoints = checkpoints.map_err(|error| CliError::because("the checkpoints cannot be read", error))?;
-    let behind = checkpoints.into_iter().filter(|(name, at)| at.as_seq() < last && !ignore.contains(name));
-    let behind: Vec<String> = behind.map(|(name, at)| format!("{name} (at {})", at.as_seq())).collect();
+    let behind = checkpoints.into_iter().filter(|(name, at)| numbers.of(*at) < last && !ignore.contains(name));
+    let behind: Vec<String> = behind.map(|(name, at)| format!("{name} (at {})", at.plain())).collect();
     if behind.is_empty() {
         return Ok(());
     }
@@ -187,16 +189,4 @@ async fn nobody_needs(session: &Session, planned: &[Planned], ignore: &[String])
          status), or name who is no longer run with --ignore",
         behind.join(", ")
     )))
-}
-
-async fn verify(archive: &Archive, out: &Out) -> Result<(), CliError> {
-    let there = archive.segments().await.map_err(|error| CliError::because("segments cannot be read", error))?;
-    let bar = out.progress(there.iter().map(|segment| segment.facts.events).sum(), "verifying");
-    let verified = archive.verify(|segment| bar.inc(segment.facts.events)).await;
-    bar.finish_and_clear();
-    let verified = verified.map_err(|error| CliError::because("the archive is not sound", error))?;
-    let events: u64 = verified.iter().map(|segment| segment.facts.events).sum();
-    out.json(&json!({"sound": true, "segments": verified.len(), "events": events}));
-    out.text(format!("{} with {}: sound", count(verified.len(), "segment", "segments"), events_of(events)));
-    Ok(())
 }

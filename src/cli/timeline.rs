@@ -1,14 +1,18 @@
-//! `sluice timeline` and `sluice reset_raw_usage`: what happened to a resource, and its counter started again by hand.
+//! `sluice timeline` and `sluice reset_raw_usage`: the history of a resource, and a manual reset of its counter.
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{Out, time};
+use super::paging::{Paging, Shown};
 use super::session::{CliError, Session};
 use crate::commands::allocation::AllocationCommand;
 use crate::commands::execute::CommandMeta;
 use crate::events::allocation::AllocationEvent;
 use crate::operations::timeline::{Entry, EntryKind, TimelineFilter, timeline};
+
+/// Entries in a table.
+const LISTED: u32 = 50;
 
 /// Options of `timeline`.
 #[derive(Debug, Args)]
@@ -19,9 +23,8 @@ pub(super) struct Options {
     /// Only of this kind; may be repeated: resource, limits, hold, restriction, evaluation, usage, command, reset, result, notice
     #[arg(long, value_parser = kind)]
     kind: Vec<EntryKind>,
-    /// Show so many, newest first
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    limit: u32,
+    #[command(flatten)]
+    paging: Paging,
 }
 
 /// Options of `reset_raw_usage`.
@@ -30,8 +33,8 @@ pub(super) struct Reset {
     /// The resource, by id or slug
     #[arg(long, value_name = "U")]
     resource: String,
-    /// Why; kept with what is recorded
-    #[arg(long)]
+    /// Reason, recorded with the change
+    #[arg(long, value_parser = super::hold::reason)]
     reason: Option<String>,
 }
 
@@ -53,22 +56,21 @@ pub(super) async fn run(session: &Session, options: &Options, out: &Out) -> Resu
     let book = session.app.registry.read().resource(resource).map(|entry| entry.book);
     let book = book.ok_or_else(|| CliError::Failed(format!("there is no resource {resource}")))?;
     let filter = TimelineFilter { kinds: options.kind.clone(), ..TimelineFilter::default() };
-    let size = usize::try_from(options.limit).unwrap_or(usize::MAX);
-    let found = timeline(&*session.app.store, resource, book, &filter, 0, size).await;
+    let page = options.paging.page(LISTED, out);
+    let (skip, size) =
+        (usize::try_from(page.offset()).unwrap_or(usize::MAX), usize::try_from(page.size).unwrap_or(usize::MAX));
+    let found = timeline(&*session.app.store, resource, book, &filter, skip, size).await;
     let (entries, total) = found.map_err(|error| CliError::because("the log cannot be read", error))?;
     out.json(&entries.iter().map(document).collect::<Vec<_>>());
     let rows = entries.iter().map(|entry| {
-        // What the sentence ends with already is not said twice.
+        // Does not repeat the end of the sentence.
         let unsaid = entry.reason.as_ref().filter(|reason| !entry.summary.ends_with(reason.as_str()));
         let why = unsaid.map(|reason| format!(" ({reason})")).unwrap_or_default();
         let (at, kind) = (time(entry.at), entry.kind.as_str().to_owned());
         [at, kind, entry.actor.kind.as_str().to_owned(), format!("{}{why}", entry.summary)]
     });
     out.table(["when", "what", "who", ""], rows.collect());
-    let more = total.saturating_sub(entries.len() as u64);
-    if more > 0 {
-        out.text(format!("… and {more} older; --limit shows more"));
-    }
+    Shown::new(page, entries.len(), total).tell("older", out);
     Ok(())
 }
 

@@ -1,13 +1,14 @@
-//! `sluice token create|list|revoke`: who may call the API.
+//! `sluice token create|list|revoke`: manages API tokens.
 
-use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::end::End;
 use super::output::{Out, time};
 use super::session::{CliError, Session};
 use crate::directory::{NewToken, Role, UserDetails};
 use crate::domain::ids::{TokenId, slug_uuid};
+use crate::domain::text::{NAME, TextProblem, USERNAME};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -26,7 +27,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Create {
     /// Whose it is; a user that is not known yet is made
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = username)]
     user: String,
     /// What it may do: staff, support, owner, member, agent
     #[arg(long, value_parser = role)]
@@ -35,31 +36,26 @@ pub(super) struct Create {
     #[arg(long, value_name = "OFFERING", required_if_eq("role", "agent"))]
     offering: Option<String>,
     /// What it is for
-    #[arg(long)]
+    #[arg(long, value_parser = label)]
     label: Option<String>,
-    /// When it ends: an instant, or a number of days such as 90d
-    #[arg(long, value_name = "WHEN", value_parser = end)]
+    /// When it ends: a day (its beginning at the site), an instant, or a time from now such as 90d
+    #[arg(long, value_name = "WHEN", value_parser = End::parse, alias = "expires_at", alias = "expires-at")]
     expires: Option<End>,
     /// Variable of the environment that holds the key; a random one is made without it
     #[arg(long, value_name = "VARIABLE", alias = "key_env")]
     key_env: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum End {
-    At(DateTime<Utc>),
-    In(TimeDelta),
+fn username(given: &str) -> Result<String, TextProblem> {
+    USERNAME.read(given)
+}
+
+fn label(given: &str) -> Result<String, TextProblem> {
+    NAME.read(given)
 }
 
 fn role(word: &str) -> Result<Role, String> {
     Role::parse(word).ok_or_else(|| "one of staff, support, owner, member, agent is allowed".to_owned())
-}
-
-fn end(text: &str) -> Result<End, String> {
-    if let Some(days) = text.strip_suffix('d').and_then(|days| days.parse().ok()).and_then(TimeDelta::try_days) {
-        return Ok(End::In(days));
-    }
-    text.parse().map(End::At).map_err(|_| "an instant (2026-12-31T00:00:00Z) or days (90d) are expected".to_owned())
 }
 
 pub(super) async fn run(session: &Session, command: Command, out: &Out) -> Result<(), CliError> {
@@ -92,14 +88,8 @@ async fn create(session: &Session, options: Create, out: &Out) -> Result<(), Cli
                 .map_err(|_| CliError::Usage(format!("the variable {name} is not set in the environment")))?,
         ),
     };
-    let expires_at = match options.expires {
-        None => None,
-        Some(End::At(at)) => Some(at),
-        Some(End::In(days)) => now.checked_add_signed(days),
-    };
-    if let Some(at) = expires_at.filter(|at| *at <= now) {
-        return Err(CliError::Usage(format!("--expires {} is not after now", time(at))));
-    }
+    let end = |end: End| end.after(now, session.config.time_zone).map_err(CliError::Usage);
+    let expires_at = options.expires.map(end).transpose()?;
     let user = if let Some(user) = directory.user_by_username(&options.user).await.map_err(failed)? {
         user.id
     } else {

@@ -1,11 +1,15 @@
-//! Executes allocation commands: load the book, decide, append with the version the decision rests on, again on a conflict.
+//! Executes allocation commands: loads the book, decides, appends with the version of the decision, and repeats on a
+//! conflict.
 //!
-//! Commands on one resource are serial within the process and checked by version across processes; different resources run
-//! side by side. A month's first command seals the old book and opens the next one with the same append as its events.
+//! Commands on one resource are serial within the process and checked by version across processes; different resources
+//! run concurrently. The first command of a month seals the old book and opens the next one in the same append as its
+//! events.
 
 mod books;
 mod bulk;
-mod together;
+mod read_batcher;
+mod recall;
+mod seals;
 
 pub use books::Loaded;
 
@@ -16,6 +20,7 @@ use rand::RngExt;
 use uuid::Uuid;
 
 use self::books::Books;
+use self::seals::{Closing, Opening, opening_event};
 use super::allocation::{
     AllocationCommand, Book, BookError, DecideContext, Decision, PolicyInForce, Refusal, SiteRules, decide, register,
     stream_of,
@@ -23,10 +28,11 @@ use super::allocation::{
 use crate::clock::{Clock, IdSource};
 use crate::domain::ids::{CustomerId, EventId, OfferingId, ResourceId};
 use crate::domain::period::Month;
-use crate::events::allocation::{AllocationEvent, BooksClosed, BooksOpened};
-use crate::events::envelope::{Actor, Metadata, NewEvent, Position};
+use crate::events::allocation::{AllocationEvent, BooksOpened};
+use crate::events::envelope::{Actor, Cause, DecodeError, Link, Metadata, NewEvent, NotReadBack, Position};
 use crate::registry::{Applicable, FollowError, Follower, Registry};
 use crate::store::{AppendRequest, Appended, EventStore, ExpectedVersion, StoreError};
+use crate::supervise::{Crashed, isolated_now};
 use crate::telemetry::metrics;
 
 /// How often a command is decided again after somebody else wrote first. Several processes may want the same resource at
@@ -36,7 +42,10 @@ const ATTEMPTS_MAX: usize = 8;
 /// The longest pause before a command is decided for the third time, milliseconds; it doubles with every further one.
 const PAUSE_MS_MAX: u64 = 4;
 
-/// Who asks, in what connection, and why.
+/// What is not recorded has no cause either.
+const NOBODY: Cause = Cause { event: None, correlation: Uuid::nil() };
+
+/// The caller, the request and the reason.
 #[derive(Debug, Clone)]
 pub struct CommandMeta {
     /// Who.
@@ -45,7 +54,7 @@ pub struct CommandMeta {
     pub correlation_id: Uuid,
     /// The event that led to it.
     pub causation_id: Option<Uuid>,
-    /// Why, in the words of whoever asks.
+    /// The caller's reason.
     pub reason: Option<Arc<str>>,
 }
 
@@ -55,11 +64,27 @@ impl CommandMeta {
         Self { actor: Actor::SYSTEM, correlation_id, causation_id: None, reason: None }
     }
 
+    /// The same command, led to by an event.
+    #[must_use]
+    pub fn caused_by(self, link: Link) -> Self {
+        Self { correlation_id: link.correlation, causation_id: Some(link.event), ..self }
+    }
+
+    /// What led to the command.
+    pub fn cause(&self) -> Cause {
+        Cause { event: self.causation_id, correlation: self.correlation_id }
+    }
+
     pub(crate) fn metadata(&self) -> Metadata {
+        self.metadata_of(self.cause())
+    }
+
+    /// The metadata of an event of the command that another one caused.
+    pub(crate) fn metadata_of(&self, cause: Cause) -> Metadata {
         Metadata {
             actor: self.actor,
-            correlation_id: self.correlation_id,
-            causation_id: self.causation_id,
+            correlation_id: cause.correlation,
+            causation_id: cause.event,
             reason: self.reason.clone(),
         }
     }
@@ -101,9 +126,21 @@ pub enum CommandError {
     /// A stored book cannot be read.
     #[error("a stored allocation book cannot be read")]
     Book(#[from] BookError),
+    /// An event of a book cannot be read, and was not set aside.
+    #[error("an allocation book cannot be read")]
+    Unsound(#[source] Box<DecodeError>),
     /// The registry cannot follow the log.
     #[error("the registry cannot follow the event log")]
     Registry(#[from] FollowError),
+    /// The decision panicked, which is an error of the program. Nothing was written.
+    #[error("the decision could not be made")]
+    Crashed(#[from] Crashed),
+}
+
+impl From<NotReadBack> for CommandError {
+    fn from(error: NotReadBack) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 /// Lets the others write: for a time that chance decides, so that two who met do not meet again.
@@ -195,6 +232,7 @@ impl Allocations {
         command: &AllocationCommand,
         meta: &CommandMeta,
     ) -> Result<Executed, CommandError> {
+        self.may_be_decided(command)?;
         let mut newest = false;
         for attempt in 0..=ATTEMPTS_MAX {
             let hint = self.registry.book_hint(resource);
@@ -203,6 +241,7 @@ impl Allocations {
             } else {
                 self.books.load_to_decide(resource, hint).await?
             };
+            let loaded = self.recall(resource, loaded, &[]).await?;
             match self.plan(resource, loaded, command, meta) {
                 // No append will say whether the book was the newest, so it has to be looked up.
                 Ok(plan) if plan.append.is_none() && !fresh => newest = true,
@@ -210,7 +249,10 @@ impl Allocations {
                     Err(CommandError::Store(StoreError::Conflict { .. })) => {
                         metrics::conflict();
                         self.books.forget(resource);
-                        self.follower.catch_up().await?;
+                        match self.follower.catch_up().await {
+                            Err(FollowError::Event(_)) if command.is_record() => {}
+                            followed => followed?,
+                        }
                         give_way(attempt).await;
                     }
                     other => return other,
@@ -229,11 +271,17 @@ impl Allocations {
         Err(CommandError::Contended(resource))
     }
 
+    /// Policies, offerings and settings of which a part cannot be read decide nothing.
+    fn may_be_decided(&self, command: &AllocationCommand) -> Result<(), CommandError> {
+        if command.is_record() { Ok(()) } else { Ok(self.follower.is_known()?) }
+    }
+
     /// Decides without recording anything: what a command would do now.
     pub async fn dry_run(&self, resource: ResourceId, command: &AllocationCommand) -> Result<Decision, CommandError> {
         let loaded = self.books.load_newest(resource, self.registry.book_hint(resource)).await?;
+        let loaded = self.recall(resource, loaded, &[]).await?;
         let (_, base) = self.base(resource, loaded)?;
-        self.decide(base, command)
+        self.decide(base, command, NOBODY)
     }
 
     /// The same with these policies in place of those that apply.
@@ -244,6 +292,7 @@ impl Allocations {
         policies: &[Arc<PolicyInForce>],
     ) -> Result<Decision, CommandError> {
         let loaded = self.books.load_newest(resource, self.registry.book_hint(resource)).await?;
+        let loaded = self.recall(resource, loaded, policies).await?;
         let (_, base) = self.base(resource, loaded)?;
         let mut base = Arc::unwrap_or_clone(base);
         // The versions are not compared: the policies stand for what somebody has in mind.
@@ -252,9 +301,15 @@ impl Allocations {
                 page.version = 0;
             }
         }
-        self.with_context(base.facts.offering, base.facts.customer, |ctx| {
+        self.with_context(base.facts.offering, base.facts.customer, NOBODY, |ctx| {
             decide(base, command, &DecideContext { policies, ..*ctx })
         })
+    }
+
+    /// Whether the newest message of a book, which is about to be handed over, is outdated.
+    pub fn is_outdated(&self, book: &Arc<Book>) -> Result<bool, CommandError> {
+        let (_, base) = self.base(book.facts.resource, Some(Loaded::Open(Arc::clone(book))))?;
+        Ok(!self.decide(base, &AllocationCommand::RenewSettings, NOBODY)?.events.is_empty())
     }
 
     /// The folded book as of now, in the running month.
@@ -269,6 +324,7 @@ impl Allocations {
         &self,
         offering: OfferingId,
         customer: CustomerId,
+        origin: Cause,
         decide: impl FnOnce(&DecideContext<'_>) -> Result<T, Refusal>,
     ) -> Result<T, CommandError> {
         let Some(Applicable { offering, policies }) = self.registry.applicable(offering, customer) else {
@@ -283,14 +339,15 @@ impl Allocations {
             withdrawn: &withdrawn,
             rules: &rules,
             ids: self.ids,
+            origin,
         };
         Ok(decide(&ctx)?)
     }
 
     /// A book that nobody else has is written on; of one in the cache it is a copy.
-    fn decide(&self, base: Arc<Book>, command: &AllocationCommand) -> Result<Decision, CommandError> {
+    fn decide(&self, base: Arc<Book>, command: &AllocationCommand, origin: Cause) -> Result<Decision, CommandError> {
         let (offering, customer) = (base.facts.offering, base.facts.customer);
-        self.with_context(offering, customer, |ctx| decide(Arc::unwrap_or_clone(base), command, ctx))
+        self.with_context(offering, customer, origin, |ctx| decide(Arc::unwrap_or_clone(base), command, ctx))
     }
 
     fn month(&self) -> Month {
@@ -306,13 +363,14 @@ impl Allocations {
             Some(Loaded::Open(book)) => {
                 let opened = BooksOpened { previous: book.month, carried: book.carried() };
                 let next = Book::begin(month, &AllocationEvent::BooksOpened(Box::new(opened.clone())))?;
-                let close = Some((book.month, book.version));
-                Ok((Opening::Next { close, opened: Box::new(opened) }, Arc::new(next)))
+                let close = Closing::of(resource, &book, month);
+                let cause = Some(close.link());
+                Ok((Opening::Next { close: Some(close), cause, opened: Box::new(opened) }, Arc::new(next)))
             }
             Some(Loaded::Sealed(book, successor)) => {
                 let opened = BooksOpened { previous: book.month, carried: book.carried() };
                 let next = Book::begin(successor, &AllocationEvent::BooksOpened(Box::new(opened.clone())))?;
-                Ok((Opening::Next { close: None, opened: Box::new(opened) }, Arc::new(next)))
+                Ok((Opening::Next { close: None, cause: book.sealed_by, opened: Box::new(opened) }, Arc::new(next)))
             }
         }
     }
@@ -324,19 +382,30 @@ impl Allocations {
         command: &AllocationCommand,
         meta: &CommandMeta,
     ) -> Result<Plan, CommandError> {
+        // Nothing of a decision is shared before it is appended: one that panics fails alone.
+        isolated_now(|| self.planned(resource, loaded, command, meta))?
+    }
+
+    fn planned(
+        &self,
+        resource: ResourceId,
+        loaded: Option<Loaded>,
+        command: &AllocationCommand,
+        meta: &CommandMeta,
+    ) -> Result<Plan, CommandError> {
         let now = self.clock.now();
         if let AllocationCommand::Register(facts) = command {
             if loaded.is_some() {
                 return Err(Refusal::Exists.into());
             }
-            let decision =
-                self.with_context(facts.offering, facts.customer, |ctx| register(facts, ctx.month(), ctx))?;
-            let append = Self::request(resource, &decision, ExpectedVersion::NoStream, None, meta, now);
+            let decision = self
+                .with_context(facts.offering, facts.customer, meta.cause(), |ctx| register(facts, ctx.month(), ctx))?;
+            let append = Self::request(resource, &decision, ExpectedVersion::NoStream, None, meta, now)?;
             return Ok(Plan { close: None, append, decision, stands: true });
         }
         let (opening, base) = self.base(resource, loaded)?;
         let version = base.version;
-        let decision = self.decide(base, command)?;
+        let decision = self.decide(base, command, meta.cause())?;
         if decision.events.is_empty() {
             // What changes nothing begins no month either.
             let stands = matches!(opening, Opening::None);
@@ -344,10 +413,10 @@ impl Allocations {
         }
         let (expected, opened, close) = match opening {
             Opening::None => (ExpectedVersion::Exact(version), None, None),
-            Opening::Next { close, opened } => (ExpectedVersion::NoStream, Some(opened), close),
+            Opening::Next { close, cause, opened } => (ExpectedVersion::NoStream, Some((opened, cause)), close),
         };
-        let append = Self::request(resource, &decision, expected, opened, meta, now);
-        let close = close.map(|(month, version)| close_request(resource, month, version, decision.book.month, now));
+        let append = Self::request(resource, &decision, expected, opened, meta, now)?;
+        let close = close.map(|close| close.request(now)).transpose()?;
         Ok(Plan { close, append, decision, stands: true })
     }
 
@@ -355,24 +424,25 @@ impl Allocations {
         resource: ResourceId,
         decision: &Decision,
         expected: ExpectedVersion,
-        opened: Option<Box<BooksOpened>>,
+        opened: Option<(Box<BooksOpened>, Option<Link>)>,
         meta: &CommandMeta,
         now: chrono::DateTime<chrono::Utc>,
-    ) -> Option<AppendRequest> {
+    ) -> Result<Option<AppendRequest>, NotReadBack> {
         let stream = stream_of(resource, decision.book.month);
         let mut events = Vec::with_capacity(decision.events.len() + 1);
-        if let Some(opened) = opened {
-            events.push(opening_event(&stream, opened, now));
+        if let Some((opened, cause)) = opened {
+            events.push(opening_event(&stream, opened, cause, now)?);
         }
-        let metadata = meta.metadata();
-        events.extend(decision.events.iter().map(|(id, event)| NewEvent {
-            event_id: id.as_uuid(),
-            event_type: event.event_type(),
-            occurred_at: now,
-            metadata: metadata.clone(),
-            payload: event.payload(),
-        }));
-        (!events.is_empty()).then_some(AppendRequest { stream, expected, events })
+        for ((id, event), cause) in decision.events.iter().zip(&decision.causes) {
+            events.push(NewEvent {
+                event_id: id.as_uuid(),
+                event_type: event.event_type(),
+                occurred_at: now,
+                metadata: meta.metadata_of(*cause),
+                payload: event.to_append()?,
+            });
+        }
+        Ok((!events.is_empty()).then_some(AppendRequest { stream, expected, events }))
     }
 
     async fn carry_out(&self, resource: ResourceId, plan: Plan) -> Result<Executed, CommandError> {
@@ -422,56 +492,11 @@ impl Allocations {
     }
 }
 
-/// How the decided book comes to stand in the log.
-enum Opening {
-    /// It is open.
-    None,
-    /// It begins by continuing another, which is sealed first if it is not yet.
-    Next { close: Option<(Month, u64)>, opened: Box<BooksOpened> },
-}
-
-/// What is to be appended for one command.
+/// The events to append for one command.
 struct Plan {
     close: Option<AppendRequest>,
     append: Option<AppendRequest>,
     decision: Decision,
     /// The book stands in the log as it is in the decision, or will once that is appended.
     stands: bool,
-}
-
-/// An id that every process gives the same fact of a stream.
-fn deterministic(stream: &str, fact: &str) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("sluice/{stream}/{fact}").as_bytes())
-}
-
-fn book_keeping(event: &AllocationEvent, id: Uuid, now: chrono::DateTime<chrono::Utc>) -> NewEvent {
-    NewEvent {
-        event_id: id,
-        event_type: event.event_type(),
-        occurred_at: now,
-        metadata: CommandMeta::system(id).metadata(),
-        payload: event.payload(),
-    }
-}
-
-fn opening_event(
-    stream: &crate::events::envelope::StreamName,
-    opened: Box<BooksOpened>,
-    now: chrono::DateTime<chrono::Utc>,
-) -> NewEvent {
-    book_keeping(&AllocationEvent::BooksOpened(opened), deterministic(stream.as_str(), "opened"), now)
-}
-
-fn close_request(
-    resource: ResourceId,
-    month: Month,
-    version: u64,
-    successor: Month,
-    now: chrono::DateTime<chrono::Utc>,
-) -> AppendRequest {
-    let stream = stream_of(resource, month);
-    // Another successor is another fact: two processes must not each go on in a month of their own.
-    let id = deterministic(stream.as_str(), &format!("closed/{successor}"));
-    let event = book_keeping(&AllocationEvent::BooksClosed(BooksClosed { successor }), id, now);
-    AppendRequest { stream, expected: ExpectedVersion::Exact(version), events: vec![event] }
 }

@@ -1,7 +1,7 @@
-//! Commands: load a stream, fold it, decide, append with the version the decision rests on, and again on a conflict.
+//! Commands: load a stream, fold it, decide, append with the version of the decision, and repeat on a conflict.
 //!
-//! Deciding and folding are pure and synchronous; only [`execute`] and [`registry`] touch the store. Commands never read
-//! projections: a decision rests on its own stream and on the registry's facts, not on a view that may lag.
+//! Deciding and folding are pure and synchronous; only [`execute`] and [`registry`] access the store. Commands never
+//! read projections: a decision depends on its own stream and on the registry's facts, not on a view that may lag.
 
 pub mod allocation;
 pub mod execute;

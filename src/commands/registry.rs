@@ -1,7 +1,7 @@
 //! Commands on the registry: customers, groups, projects, offerings, policies.
 //!
-//! Each object has one stream whose newest event says what is. A command gets the current facts, answers with the facts
-//! wanted, and is decided again if somebody else wrote first. The same facts again are one fact: nothing is appended.
+//! Each object has one stream whose newest event holds its current facts. A command gets the current facts, returns the
+//! desired ones, and is decided again after a version conflict. If the facts are the same, nothing is appended.
 
 mod agent;
 mod policy;
@@ -12,12 +12,13 @@ pub use policy::{PolicyChange, check_against_offering};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::execute::CommandMeta;
 use crate::clock::{Clock, IdSource};
 use crate::domain::ids::{CustomerId, GroupId, OfferingId, PolicyId, ProjectId};
 use crate::domain::validation::FieldErrors;
-use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamName, Version};
+use crate::events::envelope::{DecodeError, NewEvent, Payload, Position, RecordedEvent, StreamName, Version};
 use crate::events::registry::{CustomerFacts, GroupFacts, OfferingFacts, ProjectFacts, RegistryEvent};
 use crate::registry::Registry;
 use crate::store::{Appended, EventStore, ExpectedVersion, StoreError};
@@ -43,16 +44,9 @@ pub enum RegistryError {
     /// The store failed.
     #[error("the event store failed")]
     Store(#[from] StoreError),
-    /// A stored event cannot be read.
-    #[error("event {event_type} in {stream} is unreadable")]
-    Unreadable {
-        /// Stored type name.
-        event_type: String,
-        /// The stream.
-        stream: String,
-        /// What the decoder said.
-        source: serde_json::Error,
-    },
+    /// A stored event cannot be read, and was not set aside.
+    #[error(transparent)]
+    Unsound(#[from] Box<DecodeError>),
 }
 
 impl From<FieldErrors> for RegistryError {
@@ -85,7 +79,10 @@ pub struct RegistryCommands {
 /// A kind of object that the registry keeps.
 trait Kept: Sized + Clone + PartialEq {
     const NAME: &'static str;
-    fn stream(&self) -> StreamName;
+    fn id(&self) -> Uuid;
+    fn stream(&self) -> StreamName {
+        stream_name(Self::NAME, self.id())
+    }
     fn registered(self) -> RegistryEvent;
     fn changed(self) -> RegistryEvent;
     fn of(event: RegistryEvent) -> Option<Self>;
@@ -95,8 +92,8 @@ macro_rules! kept {
     ($facts:ident, $name:literal, $field:ident, $registered:ident, $changed:ident) => {
         impl Kept for $facts {
             const NAME: &'static str = $name;
-            fn stream(&self) -> StreamName {
-                stream_name($name, self.$field.as_uuid())
+            fn id(&self) -> Uuid {
+                self.$field.as_uuid()
             }
             fn registered(self) -> RegistryEvent {
                 RegistryEvent::$registered(self)
@@ -119,11 +116,16 @@ kept!(CustomerFacts, "customer", customer, CustomerRegistered, CustomerChanged);
 kept!(ProjectFacts, "project", project, ProjectRegistered, ProjectChanged);
 kept!(OfferingFacts, "offering", offering, OfferingRegistered, OfferingChanged);
 
+/// The complaint that an id is another object's.
+pub fn taken(id: Uuid) -> String {
+    format!("{} is the id of another object already; choose another, or leave it out.", id.as_simple())
+}
+
 /// `customer-{hex}` and the like.
 ///
 /// # Panics
 /// Never: a lower-case word and hex digits make a stream name.
-pub fn stream_name(kind: &str, id: uuid::Uuid) -> StreamName {
+pub fn stream_name(kind: &str, id: Uuid) -> StreamName {
     StreamName::new(format!("{kind}-{}", id.as_simple())).expect("a word and hex digits make a stream name")
 }
 
@@ -189,6 +191,9 @@ impl RegistryCommands {
                 return Ok(Put { facts, version, position: None, created: false });
             }
             let created = current.is_none();
+            if created {
+                self.must_be_free(facts.id())?;
+            }
             let event = if created { facts.clone().registered() } else { facts.clone().changed() };
             match self.append(&stream, version, event, meta).await {
                 Ok((version, position)) => return Ok(Put { facts, version, position: Some(position), created }),
@@ -197,6 +202,15 @@ impl RegistryCommands {
             }
         }
         Err(RegistryError::Contended(stream.to_string()))
+    }
+
+    /// An id that somebody chooses for a new object is nobody else's, of whatever kind: lists, links and addresses name
+    /// objects by their ids alone.
+    fn must_be_free(&self, id: Uuid) -> Result<(), RegistryError> {
+        match self.registry.read().kind_of(id) {
+            Some(_) => Err(FieldErrors::one("uuid", taken(id)).into()),
+            None => Ok(()),
+        }
     }
 
     async fn read(&self, stream: &StreamName) -> Result<Vec<RecordedEvent>, StoreError> {
@@ -208,7 +222,7 @@ impl RegistryCommands {
         loop {
             let after = events.last().map_or(known, |e: &RecordedEvent| e.version);
             let page = self.store.read_stream(stream, after, PAGE).await?;
-            let done = page.len() < PAGE;
+            let done = page.is_empty();
             events.extend(page);
             if done {
                 return Ok(events);
@@ -223,7 +237,7 @@ impl RegistryCommands {
         event: RegistryEvent,
         meta: &CommandMeta,
     ) -> Result<(Version, Position), StoreError> {
-        let (appended, now) = self.append_any(stream, version, event.event_type(), event.payload(), meta).await?;
+        let (appended, now) = self.append_any(stream, version, event.event_type(), event.to_append()?, meta).await?;
         self.registry.write().apply(&event, appended.version, now);
         Ok((appended.version, appended.position))
     }
@@ -234,7 +248,7 @@ impl RegistryCommands {
         stream: &StreamName,
         version: Version,
         event_type: &'static str,
-        payload: String,
+        payload: Payload,
         meta: &CommandMeta,
     ) -> Result<(Appended, DateTime<Utc>), StoreError> {
         let now: DateTime<Utc> = self.clock.now();
@@ -250,13 +264,8 @@ impl RegistryCommands {
 }
 
 fn decode(recorded: &RecordedEvent) -> Result<Option<RegistryEvent>, RegistryError> {
-    RegistryEvent::decode(&recorded.event_type, &recorded.payload).transpose().map_err(|source| {
-        RegistryError::Unreadable {
-            event_type: recorded.event_type.to_string(),
-            stream: recorded.stream.to_string(),
-            source,
-        }
-    })
+    let decoded = RegistryEvent::decode(&recorded.event_type, &recorded.payload).transpose();
+    decoded.map_err(|problem| RegistryError::from(Box::new(DecodeError::new(recorded, problem))))
 }
 
 /// A deleted policy stays deleted; the id of its stream is not used again.

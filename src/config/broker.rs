@@ -1,4 +1,4 @@
-//! Settings of the broker through which agents are told.
+//! Settings of the message broker for agents.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,13 +91,8 @@ impl Config {
         if broker.kind == BrokerKind::Builtin {
             return Ok(());
         }
-        let http = ["http://", "https://"].iter().any(|scheme| broker.management_url.starts_with(scheme));
-        if !http {
-            return Err(ConfigError::Value(
-                "broker.management_url: it begins with http:// or https://, as in \"http://localhost:15672\""
-                    .to_owned(),
-            ));
-        }
+        super::check::web_address(&broker.management_url)
+            .map_err(|problem| ConfigError::Unfit { key: "broker.management_url", problem })?;
         if broker.password_env.is_none() {
             return Err(ConfigError::Value(format!(
                 "broker.password_env: name the variable that holds the password of {:?} at the RabbitMQ",

@@ -1,19 +1,21 @@
-//! Puts the configuration together from its sources and refuses what it does not know.
+//! Assembles the configuration from its sources, and refuses unknown keys.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use config::{File, FileFormat, ValueKind};
 
+use super::origin::Origins;
 use super::{Config, Secrets};
+use crate::domain::validation::distance;
 
 /// What every variable of the environment begins with.
-const PREFIX: &str = "SLUICE_";
+pub(super) const PREFIX: &str = "SLUICE_";
 
 /// How many letters may differ before a variable counts as somebody else's and not as a misspelt setting.
 const NEAR: usize = 2;
 
-/// Where settings come from, the later ones over the earlier: file, environment, flags.
+/// The sources of settings, in increasing priority: file, environment, flags.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// The file named by `--config`; else `SLUICE_CONFIG` names it; else there is none.
@@ -61,6 +63,32 @@ pub enum ConfigError {
     /// A value that does not fit its key.
     #[error("the configuration is not valid: {0}")]
     Value(String),
+    /// A value that its key does not take, where it was given, and one that it takes.
+    #[error("{given} is not valid: {problem}; {example}")]
+    Refused {
+        /// The flag, variable or line of the file, with the value unless that may hold a secret.
+        given: String,
+        /// What is wrong with it.
+        problem: String,
+        /// A value that would do.
+        example: String,
+    },
+    /// The same, before it is known where it was given.
+    #[error("{key}: {problem}")]
+    Unfit {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+    /// What is wrong with a value that was given in one place.
+    #[error("{origin}: {problem}")]
+    Given {
+        /// The flag, variable or file.
+        origin: String,
+        /// What is wrong.
+        problem: Box<ConfigError>,
+    },
     /// A number out of range.
     #[error("{key}: {value} is out of range: {allowed} is allowed")]
     OutOfRange {
@@ -115,19 +143,25 @@ impl Known {
 pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let known = Known::keys();
     let mut builder = config::Config::builder();
+    let mut origins = Origins::default();
     let file = sources.file.clone().or_else(|| sources.variable("SLUICE_CONFIG").map(PathBuf::from));
     if let Some(path) = &file {
-        builder = builder.add_source(read_file(path, &known)?);
+        let read = read_file(path, &known)?;
+        origins.file(&path.display().to_string(), &read.cache.kind);
+        builder = builder.add_source(read);
     }
     let invalid = |error: config::ConfigError| ConfigError::Value(error.to_string());
     for (key, value) in variables(sources, &known)? {
+        origins.variable(&key, &value);
         builder = builder.set_override(key, value).map_err(invalid)?;
     }
     for (key, value) in &sources.flags {
+        origins.flag(key, value);
         builder = builder.set_override(*key, value.as_str()).map_err(invalid)?;
     }
-    let mut config: Config = builder.build().and_then(config::Config::try_deserialize).map_err(invalid)?;
-    config.check()?;
+    let built = builder.build().map_err(invalid)?;
+    let mut config: Config = built.try_deserialize().map_err(|error| origins.refused(&error))?;
+    config.check().map_err(|error| origins.located(error))?;
     config.secrets = Secrets::read(&config, sources);
     if config.data_dir.is_none() {
         config.data_dir = default_data_dir(sources);
@@ -135,11 +169,23 @@ pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// `sluice` in the user's data directory, as the XDG base directory specification has it.
+/// What systemd made for the service (`StateDirectory=`), else `sluice` in the user's data directory, as the XDG base
+/// directory specification has it.
 fn default_data_dir(sources: &Sources) -> Option<PathBuf> {
     let set = |name| sources.variable(name).map(Path::new).filter(|path| path.is_absolute());
+    let state = sources.variable("STATE_DIRECTORY").and_then(|folders| folders.split(':').next()).map(Path::new);
+    if let Some(state) = state.filter(|folder| folder.is_absolute()) {
+        return Some(state.to_owned());
+    }
     let base = set("XDG_DATA_HOME").map(Path::to_path_buf).or_else(|| Some(set("HOME")?.join(".local/share")))?;
     Some(base.join("sluice"))
+}
+
+/// Where a database of this machine may be that nobody named: the places that are taken where nothing is set, and the one
+/// that a packaged service has.
+pub(super) fn usual_databases(sources: &Sources) -> Vec<PathBuf> {
+    let usual = default_data_dir(sources).into_iter().chain([PathBuf::from("/var/lib/sluice")]);
+    usual.map(|folder| folder.join("sluice.db")).chain([PathBuf::from("sluice.db")]).collect()
 }
 
 fn read_file(path: &Path, known: &Known) -> Result<config::Config, ConfigError> {
@@ -191,19 +237,4 @@ fn variables(sources: &Sources, known: &Known) -> Result<Vec<(String, String)>, 
         }
     }
     Ok(settings)
-}
-
-/// Letters to insert, remove or replace to get from one word to the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The section `[metrics]`: whether numbers are collected, and who may read them.
+//! The section `[metrics]`: whether metrics are collected, and who may read them.
 
 use std::net::SocketAddr;
 

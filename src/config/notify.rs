@@ -1,5 +1,5 @@
-//! Settings of notices, mail and webhooks. Secrets are named by the variable of the environment that holds them, and never
-//! stand in the file.
+//! Settings of notices, mail and webhooks. A setting names the environment variable that holds a secret; secrets are
+//! never in the file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, ConfigError, Sources};
+use crate::egress::{Egress, Networks};
 use crate::notify::{Endpoint, MailOptions, MailTransportOptions, NotifyOptions, RetryOptions, SmtpOptions, SmtpTls};
 use crate::store::address::Database;
 
@@ -87,6 +88,10 @@ pub struct WebhooksConfig {
     pub endpoints: Vec<WebhookEndpoint>,
     /// Seconds for an answer.
     pub timeout_seconds: u32,
+    /// Only these networks are called; all, if there are none.
+    pub allow: Networks,
+    /// These networks are never called.
+    pub deny: Networks,
 }
 
 /// Who is called.
@@ -144,7 +149,15 @@ impl Default for MailConfig {
 
 impl Default for WebhooksConfig {
     fn default() -> Self {
-        Self { endpoints: Vec::new(), timeout_seconds: 10 }
+        let Egress { allow, deny } = Egress::default();
+        Self { endpoints: Vec::new(), timeout_seconds: 10, allow, deny }
+    }
+}
+
+impl WebhooksConfig {
+    /// Which addresses may be called.
+    pub fn egress(&self) -> Egress {
+        Egress { allow: self.allow.clone(), deny: self.deny.clone() }
     }
 }
 
@@ -202,6 +215,7 @@ impl Config {
                 templates_dir: notices.templates_dir.clone(),
             },
             endpoints,
+            egress: self.webhooks.egress(),
             webhook_timeout: seconds(self.webhooks.timeout_seconds),
             retry: RetryOptions {
                 first: seconds(notices.first_retry_seconds),
@@ -238,7 +252,7 @@ impl Config {
         }
     }
 
-    /// What no type refuses by itself.
+    /// Checks that no type makes.
     pub(super) fn check_notify(&self) -> Result<(), ConfigError> {
         let at_least_one = [
             ("notices.attempts_max", self.notices.attempts_max),

@@ -1,7 +1,7 @@
-//! `sluice demo`: two quarters of a small cluster, played through in seconds on a simulated clock.
+//! `sluice demo`: two quarters and a half of a small cluster, played through in seconds on a simulated clock.
 //!
-//! Nothing is staged: the sample site is applied, invented `sacct` output is imported day by day, the clock runs the same
-//! jobs as a server would, and what is printed is read back from the event log.
+//! Nothing is staged: the demo applies the sample site and imports invented `sacct` output day by day, the clock runs
+//! the same jobs as in a server, and the output is read back from the event log.
 
 mod narrate;
 mod story;
@@ -28,26 +28,36 @@ fn policy() -> PolicyId {
     PolicyId::from(slug_uuid("policy", "hpc1-quarterly"))
 }
 
-/// Makes a database in `folder`, applies the sample site, and plays the two quarters to `out`.
+/// Makes a database in `folder`, applies the sample site, and plays the story to `out`.
 pub async fn play(folder: &Path, out: &mut (dyn Write + Send), colour: bool) -> Result<Arc<App>, DemoError> {
     let mut options = AppOptions::at(folder.join("sluice.db"));
     options.simulated_clock = Some(start());
-    // Both quarters are to be looked at when the story is over.
+    // Visitors look at all quarters when the story is over.
     options.settings.retention_days = 3_650;
     let app = App::open(options).await?;
-    writeln!(out, "Sluice demo: two quarters of a small cluster, on a simulated clock, in {}", folder.display())?;
+    writeln!(
+        out,
+        "Sluice demo: two quarters and a half of a small cluster, on a simulated clock, in {}",
+        folder.display()
+    )?;
     writeln!(
         out,
         "Policy hpc1-quarterly, 1000 node-hours each: warn at 80 %, slow down at 100 %, pause at 120 %; up to 50 % is"
     )?;
     writeln!(out, "carried over. The demo has no cluster: it answers in the place of the site agent.\n")?;
-    let meta = CommandMeta { actor: Actor::CLI, correlation_id: uuid::Uuid::nil(), causation_id: None, reason: None };
+    let meta = CommandMeta {
+        actor: Actor::CLI,
+        correlation_id: crate::clock::IdSource.fresh(),
+        causation_id: None,
+        reason: None,
+    };
     let file = SiteFile::read(story::SITE, app.allocations.rules().zone, &|_| None)?;
     let site = Site {
         registry: Arc::clone(&app.registry),
         registry_commands: Arc::clone(&app.registry_commands),
         allocations: Arc::clone(&app.allocations),
         directory: app.directory.clone(),
+        read: app.read.clone(),
     };
     site.apply(&file, false, &meta, app.clock.now(), &|_, _| {}).await?;
     let story = Story::new(Arc::clone(&app))?;
@@ -84,6 +94,9 @@ pub async fn invite(app: &App, address: SocketAddr, out: &mut (dyn Write + Send)
     app.directory.put_user(&details, now).await?;
     let new = NewToken { user, role: Role::Staff, offering: None, label: None, expires_at: None, key: None };
     let (_, key) = app.directory.create_token(new, now).await?;
+    // The demo's clock does not move: the link does not expire while people read the story.
+    let link = app.directory.create_login_link(user, Role::Staff, now + chrono::TimeDelta::hours(1), now).await?;
+    writeln!(out, "\nThe pages, for one sign-in as staff: http://{address}/login?link={link}")?;
     let api = format!("http://{address}/api");
     let (policies, policy) = ("marketplace-slurm-periodic-usage-policies", policy());
     writeln!(out, "\nThe API serves at {api}/ (documentation: {api}/docs/). Three things to try:\n")?;

@@ -1,4 +1,4 @@
-//! Tells what the event log says, for people: one short block per decision, with the sentence that explains it.
+//! Prints the event log for people: one short block per decision, with the sentence that explains it.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -33,7 +33,7 @@ pub struct Narrator<'a> {
     colour: bool,
 }
 
-/// What the site agent was told and has not answered.
+/// Messages that the site agent has not answered.
 #[derive(Debug, Clone)]
 pub struct Told {
     /// The resource.
@@ -52,7 +52,7 @@ impl<'a> Narrator<'a> {
         Self { out, after: Position::START, names: HashMap::new(), unanswered: Vec::new(), colour }
     }
 
-    /// What the agent was told since the last call.
+    /// Messages to the agent since the last call.
     pub fn take_unanswered(&mut self) -> Vec<Told> {
         std::mem::take(&mut self.unanswered)
     }
@@ -67,7 +67,7 @@ impl<'a> Narrator<'a> {
                     self.tell(recorded, &event)?;
                 }
             }
-            if events.len() < PAGE {
+            if events.is_empty() {
                 return Ok(());
             }
         }

@@ -1,22 +1,23 @@
-//! What happens in the demo, and when.
+//! The events of the demo, and their times.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
-use uuid::Uuid;
 
 use super::Narrator;
 use crate::app::{App, AppError};
-use crate::commands::allocation::AllocationCommand;
+use crate::clock::IdSource;
+use crate::commands::allocation::{AllocationCommand, UsageReport};
 use crate::commands::execute::{CommandError, CommandMeta};
 use crate::directory::DirectoryError;
 use crate::domain::ids::{ResourceId, slug_uuid};
 use crate::domain::period::Month;
+use crate::domain::qos::QosClass;
 use crate::domain::tres::Amounts;
-use crate::events::allocation::{CommandReport, ExecutionMode};
+use crate::events::allocation::{CommandReport, ExecutionMode, HoldKind};
 use crate::events::envelope::Actor;
 use crate::import::{ComponentRule, ImportError, ImportOptions, Importer, MappingError, MonthKey, Window};
 use crate::site::{ApplyError, SiteErrors};
@@ -25,8 +26,12 @@ use crate::store::sql::SqlError;
 /// The sample site.
 pub const SITE: &str = include_str!("site.yaml");
 
-/// Accounting data of the two quarters; see `data/README.md`.
-const JOBS: [&str; 2] = [include_str!("data/2026-q1.txt"), include_str!("data/2026-q2.txt")];
+/// Accounting data of two quarters and the half of a third; see `data/README.md`.
+const JOBS: [(&str, &str); 3] = [
+    ("2026-q1.txt", include_str!("data/2026-q1.txt")),
+    ("2026-q2.txt", include_str!("data/2026-q2.txt")),
+    ("2026-q3.txt", include_str!("data/2026-q3.txt")),
+];
 
 /// SLURM account and slug of each allocation.
 const ALLOCATIONS: [(&str, &str); 4] = [
@@ -38,6 +43,13 @@ const ALLOCATIONS: [(&str, &str); 4] = [
 
 /// The day on which the operator tops up the paused allocation, and to what.
 const TOP_UP: (i32, u32, u32, i64) = (2026, 3, 18, 1500);
+
+/// The day on which the operator holds an allocation, and why. What the site agent is told of it fails.
+const HOLD: (i32, u32, u32, &str) = (2026, 8, 17, "SEC-1182: a key of the course was found in a public repository");
+
+/// The last day, and the morning after it on which the story ends: in the middle of a quarter, so that there is something to
+/// look at.
+const LAST: (i32, u32, u32) = (2026, 8, 18);
 
 /// Why the demo stopped.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +111,7 @@ impl Story {
     pub fn new(app: Arc<App>) -> Result<Self, DemoError> {
         let mut usage = BTreeMap::new();
         let mut day = start().date_naive();
-        let last = NaiveDate::from_ymd_opt(2026, 6, 30).ok_or(DemoError::Calendar)?;
+        let last = date(LAST)?;
         while day <= last {
             let month = Month::of(day);
             usage.insert((month, day), totals(month, day)?);
@@ -110,7 +122,8 @@ impl Story {
 
     /// Plays it, telling `narrator` after each day.
     pub async fn play(&self, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
-        let top_up = NaiveDate::from_ymd_opt(TOP_UP.0, TOP_UP.1, TOP_UP.2).ok_or(DemoError::Calendar)?;
+        let top_up = date((TOP_UP.0, TOP_UP.1, TOP_UP.2))?;
+        let hold = date((HOLD.0, HOLD.1, HOLD.2))?;
         self.app.settle().await?;
         self.told(narrator).await?;
         for ((month, day), accounts) in &self.usage {
@@ -120,11 +133,19 @@ impl Story {
                 self.top_up(TOP_UP.3).await?;
                 self.told(narrator).await?;
             }
+            if *day == hold {
+                self.clock(*day, 10, 15).await?;
+                self.hold().await?;
+                self.told(narrator).await?;
+            }
             self.clock(*day, 23, 50).await?;
             self.told(narrator).await?;
             self.report(*month, accounts).await?;
             self.told(narrator).await?;
         }
+        let morning = date(LAST)?.checked_add_days(Days::new(1)).ok_or(DemoError::Calendar)?;
+        self.clock(morning, 9, 12).await?;
+        self.told(narrator).await?;
         self.app.settle().await?;
         Ok(())
     }
@@ -133,15 +154,30 @@ impl Story {
     async fn told(&self, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
         narrator.catch_up(&self.app).await?;
         for told in narrator.take_unanswered() {
+            let fails = told.resource == resource("teaching-hpc1") && self.app.clock.now() >= Self::held()?;
+            let error = if fails { "slurmdbd did not answer within 30 seconds." } else { "" };
             let report = CommandReport {
-                success: true,
-                error_message: String::new(),
+                success: !fails,
+                error_message: error.to_owned(),
                 mode: ExecutionMode::Emulator,
-                commands_executed: told.commands,
+                commands_executed: if fails { Vec::new() } else { told.commands },
             };
             let (policy, dispatch) = (told.policy, Some(told.dispatch));
             let command = AllocationCommand::ReportCommandResult { policy, dispatch, report };
-            self.app.allocations.execute(told.resource, &command, &meta(None)).await?;
+            let answered = self.app.allocations.execute(told.resource, &command, &meta(None)).await?;
+            if fails {
+                continue;
+            }
+            // An agent says at the end which class of service the account has, and that it has looked after it.
+            let (facts, flags) = (&answered.book.facts, answered.book.flags);
+            let qos = {
+                let state = self.app.registry.read();
+                let names = state.offering(facts.offering).map(|o| o.facts.facts.qos.clone()).unwrap_or_default();
+                names.of(QosClass::of(flags.paused, flags.downscaled)).to_owned()
+            };
+            for command in [AllocationCommand::ConfirmQos { qos }, AllocationCommand::NoteSync] {
+                self.app.allocations.execute(told.resource, &command, &meta(None)).await?;
+            }
         }
         Ok(())
     }
@@ -157,12 +193,30 @@ impl Story {
             .iter()
             .filter_map(|(account, slug)| {
                 let amounts = Amounts::from([("node_hours".to_owned(), *accounts.get(*account)?)]);
-                Some((resource(slug), AllocationCommand::ReportUsage { month, amounts }))
+                Some((resource(slug), AllocationCommand::ReportUsage(UsageReport::new(month, amounts))))
             })
             .collect();
         for outcome in self.app.allocations.execute_many(&commands, &meta(None)).await {
             outcome?;
         }
+        Ok(())
+    }
+
+    /// The instant from which the agent fails at what it is told of the held allocation.
+    fn held() -> Result<DateTime<Utc>, DemoError> {
+        Ok(date((HOLD.0, HOLD.1, HOLD.2))?.and_time(NaiveTime::MIN).and_utc())
+    }
+
+    async fn hold(&self) -> Result<(), DemoError> {
+        let command = AllocationCommand::PlaceHold {
+            hold: IdSource.fresh().into(),
+            kind: HoldKind::Pause,
+            reason: HOLD.3.to_owned(),
+            ticket: None,
+            expires_at: Some(self.app.clock.now() + TimeDelta::days(3)),
+            public: false,
+        };
+        self.app.allocations.execute(resource("teaching-hpc1"), &command, &meta(None)).await?;
         Ok(())
     }
 
@@ -175,12 +229,21 @@ impl Story {
     }
 }
 
+fn date((year, month, day): (i32, u32, u32)) -> Result<NaiveDate, DemoError> {
+    NaiveDate::from_ymd_opt(year, month, day).ok_or(DemoError::Calendar)
+}
+
 fn resource(slug: &str) -> ResourceId {
     ResourceId::from(slug_uuid("resource", slug))
 }
 
 fn meta(reason: Option<&str>) -> CommandMeta {
-    CommandMeta { actor: Actor::CLI, correlation_id: Uuid::nil(), causation_id: None, reason: reason.map(Into::into) }
+    CommandMeta {
+        actor: Actor::CLI,
+        correlation_id: IdSource.fresh(),
+        causation_id: None,
+        reason: reason.map(Into::into),
+    }
 }
 
 /// Node-hours by account from the first of the month to the end of `day`.
@@ -189,7 +252,7 @@ fn totals(month: Month, day: NaiveDate) -> Result<BTreeMap<String, Decimal>, Dem
     let mut options = ImportOptions::new(vec![rule], Tz::UTC);
     options.window = Window { from: Some(month.first_day()), to: Some(day) };
     let mut importer = Importer::new(options);
-    for (name, jobs) in ["2026-q1.txt", "2026-q2.txt"].into_iter().zip(JOBS) {
+    for (name, jobs) in JOBS {
         importer.read(name, jobs.as_bytes(), &mut |_| {})?;
     }
     let totals = importer.finish()?;

@@ -1,4 +1,4 @@
-//! What agents log in with at a broker that keeps users of its own: the broker's form of a hash, never the token.
+//! Agents' credentials at a broker with its own users: the broker's form of a hash, never the token.
 
 use chrono::{DateTime, Utc};
 

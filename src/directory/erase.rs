@@ -1,7 +1,7 @@
-//! Erasing a person: the entry, mail addresses that are the person's too, and the tokens.
+//! Erases a person: the entry, mail addresses that are also the person's, the tokens, and every means to sign in.
 //!
-//! The opaque ids stay in the log and stand for nobody then. What the file held of the person is overwritten, also in the
-//! journal as soon as nobody reads from it.
+//! The opaque ids stay in the log, but no longer identify anybody. The person's data in the file is overwritten, also
+//! in the journal as soon as nobody reads from it.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use super::{Directory, DirectoryError};
 use crate::domain::ids::UserId;
 use crate::store::sql::SqlValue;
 
-/// Who is to be erased.
+/// The person to erase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// The entry of this id, a user's or an address's.
@@ -37,6 +37,8 @@ const BY_EMAIL: &str = "SELECT user_id, email FROM directory_entries WHERE lower
 const ADDRESSES: &str = "SELECT user_id FROM directory_entries WHERE kind = 'address' AND lower(email) = lower($1)";
 const DELETE: &str = "DELETE FROM directory_entries WHERE user_id = $1";
 const REVOKE: &str = "UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
+const END_SESSIONS: &str = "DELETE FROM sessions WHERE user_id = $1";
+const END_LINKS: &str = "DELETE FROM login_links WHERE user_id = $1";
 const UNLABEL: &str = "UPDATE tokens SET label = NULL WHERE user_id = $1";
 
 impl Directory {
@@ -64,11 +66,13 @@ impl Directory {
         for id in entries {
             tx.execute(DELETE, &[id.into()]).await?;
             erased.tokens_revoked += tx.execute(REVOKE, &[id.into(), now.into()]).await?;
-            tx.execute(UNLABEL, &[id.into()]).await?;
+            for text in [UNLABEL, END_SESSIONS, END_LINKS] {
+                tx.execute(text, &[id.into()]).await?;
+            }
             erased.entries.push(id.into());
         }
         tx.commit().await?;
-        // Whoever reads just now keeps the journal; then the next checkpoint overwrites it.
+        // A current reader keeps the journal; then the next checkpoint overwrites it.
         if let Err(error) = self.db.overwrite_journal().await {
             tracing::warn!(%error, "the journal still holds what was erased, until it is overwritten");
         }

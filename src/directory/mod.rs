@@ -1,14 +1,16 @@
-//! The directory: users, mail addresses and API tokens, in tables beside the log.
+//! The directory: users, mail addresses, API tokens and sessions, in tables beside the log.
 //!
-//! It is primary data, not a projection, and the only place where personal data stands: events carry opaque ids that are
-//! resolved here, so that a person can be erased without touching the log. Keys are kept as hashes and never logged.
+//! It is primary data, not a projection, and the only place with personal data: events carry opaque ids that are
+//! resolved here, so that a person can be erased without changing the log. Keys are stored as hashes and never logged.
 
 mod broker;
 mod erase;
+mod sessions;
 mod tokens;
 mod users;
 
 pub use erase::{Erased, Subject};
+pub use sessions::{IDLE_MAX, LinkFor, SESSION_MAX, SessionRecord, Way};
 pub use tokens::{KEY_CHARS_MIN, NewToken, Principal, Role, TokenRecord, key_complaint};
 pub use users::{UserDetails, UserRecord};
 
@@ -33,6 +35,9 @@ pub enum DirectoryError {
     /// An agent without an offering, or an offering without an agent.
     #[error("a token has an offering if its role is agent, and only then")]
     OfferingMismatch,
+    /// An agent does not sign in.
+    #[error("an agent has no session: the role has no pages")]
+    NoSession,
     /// A stored row that does not read.
     #[error("a row of the directory is unreadable: {0}")]
     Unreadable(&'static str),

@@ -1,7 +1,7 @@
 //! API tokens: who may call, in which role, until when.
 //!
-//! A key is 160 random bits, shown once when it is made. What is stored is its SHA-256, which is enough against a key that
-//! cannot be guessed, and quick enough to check on each request.
+//! A key is 160 random bits, shown once at its creation. The database stores its SHA-256, which suffices for a key that
+//! cannot be guessed, and is fast enough to check on each request.
 
 use std::fmt;
 
@@ -64,7 +64,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// Whoever a key stands for.
+/// The principal of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     /// The user.
@@ -159,11 +159,13 @@ const ALL: &str = "SELECT t.token_id, t.user_id, coalesce(e.username, ''), t.rol
     FROM tokens t LEFT JOIN directory_entries e USING (user_id) ORDER BY t.created_at, t.token_id";
 const REVOKE: &str = "UPDATE tokens SET revoked_at = $2 WHERE token_id = $1 AND revoked_at IS NULL";
 
-fn hash(key: &str) -> [u8; 32] {
+/// What is kept of a key.
+pub(super) fn hash(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()
 }
 
-fn random_key() -> String {
+/// A key of 160 random bits.
+pub(super) fn random_key() -> String {
     let mut bits = [0_u8; 20];
     rand::rng().fill_bytes(&mut bits);
     bits.iter().fold(String::with_capacity(40), |mut key, byte| {
@@ -228,7 +230,7 @@ impl Directory {
         if bool::from(kept.ct_eq(&wanted[..])) { token(&row).map(Some) } else { Ok(None) }
     }
 
-    /// Whoever this key stands for at `now`; nobody if it is unknown, has expired or was revoked.
+    /// The principal of this key at `now`; none if it is unknown, has expired or was revoked.
     pub async fn authenticate(&self, key: &str, now: DateTime<Utc>) -> Result<Option<Principal>, DirectoryError> {
         let found = self.token_of_key(key).await?.filter(|token| token.is_active(now));
         Ok(found.map(|token| Principal {

@@ -1,7 +1,7 @@
 //! Users and mail addresses: what an opaque id stands for.
 //!
-//! An address is an entry of its own kind, for recipients that are no users. Its id is random: an id derived from the
-//! address would be the address itself to anybody who can guess it.
+//! Recipients who are not users have an address entry. Its id is random: an id derived from the address would reveal
+//! the address to anybody who can guess it.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Puts broker and publisher together.
+//! Assembles broker and publisher.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the publisher needs of a broker, whichever it is.
+//! The operations that the publisher needs from any broker.
 
 use std::sync::Arc;
 

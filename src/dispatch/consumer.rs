@@ -1,4 +1,4 @@
-//! The consumer `outbox`: from events to what agents are owed, and from recorded outcomes to settled rows.
+//! The consumer `outbox`: from events to pending messages, and from recorded outcomes to settled rows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,17 +8,20 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::CONSUMER;
-use super::fold::Fold;
+use super::fold::{Fold, book_about};
 use crate::domain::ids::ResourceId;
 use crate::events::Event;
 use crate::events::envelope::Position;
-use crate::registry::{Follower, Registry, book_of};
+use crate::registry::{Follower, Registry};
 use crate::store::consumer::{Consumer, ConsumerError, Decoded};
-use crate::store::sql::ReadTx;
+use crate::store::sql::{ReadTx, SqlValue};
 
-const INTERESTING: [&str; 11] = [
+const INTERESTING: [&str; 16] = [
     "settings_commanded.v1",
+    "settings_commanded.v2",
     "restriction_changed.v1",
+    "resource_registered.v1",
+    "resource_details_changed.v1",
     "resource_state_changed.v1",
     "stomp_message_sent.v1",
     "stomp_message_failed.v1",
@@ -26,8 +29,10 @@ const INTERESTING: [&str; 11] = [
     "dispatch_resend_requested.v1",
     "restriction_resend_requested.v1",
     "qos_confirmed.v1",
+    "account_freed.v1",
     "command_result_reported.v1",
     "command_result_unmatched.v1",
+    "event_set_aside.v1",
 ];
 
 /// How far the tables are, in the tables themselves: what comes again changes nothing.
@@ -73,7 +78,7 @@ impl Consumer<Event> for OutboxConsumer {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["outbox_mark", "outbox", "outbox_flags", "outbox_resets", "outbox_agents"]
+        &["outbox_mark", "outbox", "outbox_flags", "outbox_resets", "outbox_agents", "outbox_accounts", "outbox_left"]
     }
 
     fn interested(&self, event_type: &str) -> bool {
@@ -86,19 +91,19 @@ impl Consumer<Event> for OutboxConsumer {
             batch.iter().filter(|e| e.recorded.position > after && self.interested(&e.recorded.event_type)).collect();
         let Some(last) = events.last() else { return Ok(()) };
         let touched: BTreeSet<Uuid> =
-            events.iter().filter_map(|e| book_of(e.recorded.stream.as_str())).map(|(id, _)| id.as_uuid()).collect();
+            events.iter().filter_map(|event| book_about(event)).map(|(id, _)| id.as_uuid()).collect();
         let touched: Vec<Uuid> = touched.into_iter().collect();
         self.known(&touched).await?;
-        let mut fold = Fold::load(tx, &touched, &self.registry, self.mark).await?;
+        let mut fold = Fold::load(tx, &touched, &events, &self.registry, self.mark).await?;
         for event in &events {
             fold.take(event);
         }
         self.mark = Mark { position: last.recorded.position, ..fold.save(tx).await? };
-        let (hi, lo) = self.mark.position.parts();
+        let [hi, lo] = SqlValue::position(self.mark.position);
         let save = "INSERT INTO outbox_mark{g} (one, position_hi, position_lo, rows, sent) VALUES (1, $1, $2, $3, $4) \
                     ON CONFLICT (one) DO UPDATE SET position_hi = excluded.position_hi, \
                     position_lo = excluded.position_lo, rows = excluded.rows, sent = excluded.sent";
-        let values = [hi.cast_signed(), lo.cast_signed(), self.mark.rows, self.mark.sent].map(Into::into);
+        let values = [hi, lo, self.mark.rows.into(), self.mark.sent.into()];
         tx.execute(save, &values).await?;
         self.changed = true;
         Ok(())
@@ -108,11 +113,7 @@ impl Consumer<Event> for OutboxConsumer {
         let row = tx.query_one("SELECT position_hi, position_lo, rows, sent FROM outbox_mark{g}", &[]).await?;
         self.mark = match row {
             None => Mark::default(),
-            Some(row) => Mark {
-                position: Position::from_parts(row.i64(0)?.cast_unsigned(), row.i64(1)?.cast_unsigned()),
-                rows: row.i64(2)?,
-                sent: row.i64(3)?,
-            },
+            Some(row) => Mark { position: row.position(0)?, rows: row.i64(2)?, sent: row.i64(3)? },
         };
         Ok(())
     }

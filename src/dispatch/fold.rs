@@ -1,4 +1,5 @@
-//! A batch of events on the outbox: what it has on the touched resources is read, changed in memory and written once.
+//! Applies a batch of events to the outbox: reads the rows of the affected resources, changes them in memory and writes
+//! each once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -6,19 +7,37 @@ use std::sync::LazyLock;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::accounts::{Accounts, Consequences};
 use super::consumer::Mark;
 use super::rows::{self, FlagsRow, FlagsState, Row, RowState};
+use crate::domain::dispatch::{Step, next};
+use crate::domain::evaluate::Flags;
 use crate::domain::ids::ResourceId;
+use crate::domain::period::Month;
 use crate::events::Event;
-use crate::events::allocation::{AllocationEvent, CommandResultReported, RestrictionChanged, SettingsCommanded};
+use crate::events::allocation::{AllocationEvent, CommandResultReported, SettingsCommanded};
 use crate::events::dispatch::StompMessageSent;
 use crate::events::envelope::RecordedEvent;
+use crate::events::site::{EventSetAside, SiteEvent};
 use crate::events::site_answer::QosConfirmed;
 use crate::registry::{Registry, book_of};
 use crate::store::consumer::Decoded;
 use crate::store::sql::{ReadTx, SqlError, SqlValue, execute_in, in_list};
 
 static REMOVE: LazyLock<String> = LazyLock::new(|| in_list("DELETE FROM outbox{g} WHERE no IN", ""));
+
+/// Resource and month of the book that an event is about.
+pub(super) fn book_about(event: &Decoded<Event>) -> Option<(ResourceId, Month)> {
+    match &event.event {
+        Event::Site(SiteEvent::EventSetAside(aside)) => book_of(aside.stream.as_str()),
+        _ => book_of(event.recorded.stream.as_str()),
+    }
+}
+
+/// A month as the outbox keeps it.
+fn book_number(month: Month) -> i64 {
+    i64::from(month.year()) * 100 + i64::from(month.number())
+}
 
 /// An agent's last sign of progress.
 struct Agent {
@@ -36,8 +55,9 @@ pub(super) struct Fold {
     removed: BTreeSet<i64>,
     flags: BTreeMap<Uuid, FlagsRow>,
     flags_changed: BTreeSet<Uuid>,
+    accounts: Accounts,
     agents: BTreeMap<Uuid, Agent>,
-    /// Resets of which nobody knows how they went; none = known again.
+    /// Resets with an unknown outcome; none = known again.
     resets: BTreeMap<Uuid, Option<(Uuid, DateTime<Utc>)>>,
 }
 
@@ -45,6 +65,7 @@ impl Fold {
     pub(super) async fn load(
         tx: &mut ReadTx,
         touched: &[Uuid],
+        events: &[&Decoded<Event>],
         registry: &Registry,
         mark: Mark,
     ) -> Result<Self, SqlError> {
@@ -53,7 +74,10 @@ impl Fold {
             let offering = |id: &Uuid| Some((*id, state.resource(ResourceId::from(*id))?.offering.as_uuid()));
             touched.iter().filter_map(offering).collect()
         };
-        let (rows, flags) = rows::of_resources(tx, touched).await?;
+        let (rows, mut flags) = rows::of_resources(tx, touched).await?;
+        let accounts = Accounts::load(tx, touched, events).await?;
+        let leavers: Vec<Uuid> = accounts.leavers().filter(|id| !touched.contains(id)).collect();
+        flags.extend(rows::flags_of_resources(tx, &leavers).await?);
         let mut agents = BTreeMap::new();
         for row in tx.query("SELECT offering, progress_at, progress_no FROM outbox_agents{g}", &[]).await? {
             agents.insert(row.uuid(0)?, Agent { at: row.time(1)?, no: row.i64(2)?, changed: false });
@@ -66,19 +90,34 @@ impl Fold {
             removed: BTreeSet::new(),
             flags: flags.into_iter().map(|row| (row.resource, row)).collect(),
             flags_changed: BTreeSet::new(),
+            accounts,
             agents,
             resets: BTreeMap::new(),
         })
     }
 
     pub(super) fn take(&mut self, event: &Decoded<Event>) {
+        if let Event::Site(SiteEvent::EventSetAside(aside)) = &event.event {
+            self.set_aside(aside);
+        }
         let Event::Allocation(allocation) = &event.event else { return };
         let Some((resource, _)) = book_of(event.recorded.stream.as_str()) else { return };
         let resource = resource.as_uuid();
         let at = event.recorded.occurred_at;
+        let about_accounts = self.accounts.take(resource, allocation, at);
         match allocation {
-            AllocationEvent::SettingsCommanded(commanded) => self.commanded(&event.recorded, resource, commanded),
-            AllocationEvent::RestrictionChanged(changed) => self.restricted(resource, changed, at),
+            AllocationEvent::SettingsCommanded(commanded) => {
+                self.commanded(&event.recorded, resource, commanded);
+                if commanded.inputs.as_ref().is_some_and(|inputs| inputs.takes_over) {
+                    self.tell(resource, commanded.flags, at);
+                }
+            }
+            // What has ended and was never restricted as far as SLURM knows need not be told that it is free.
+            AllocationEvent::RestrictionChanged(changed)
+                if !self.accounts.has_ended(resource) || self.accounts.may_be_restricted(resource) =>
+            {
+                self.restricted(resource, changed.to, at);
+            }
             AllocationEvent::ResourceStateChanged(changed) => {
                 if changed.to.is_live() {
                     // What waited for another state is looked at again.
@@ -88,30 +127,27 @@ impl Fold {
                     }
                 } else {
                     self.of(resource).into_iter().for_each(|no| self.remove(no));
-                    self.settle_flags(resource);
+                    // The next event reports the lifted restrictions; those that an operator holds stay.
+                    match self.accounts.left_with(resource) {
+                        Some(flags) => self.tell(resource, flags, at),
+                        None => self.settle_flags(resource),
+                    }
                 }
             }
             AllocationEvent::StompMessageSent(sent) => self.sent(resource, sent),
             AllocationEvent::StompMessageFailed(failed) => {
-                if let Some(row) = self.change(failed.dispatch.as_uuid()) {
-                    row.state = RowState::Failed;
-                    row.given_up = true;
+                if let Some(row) = self.moved(allocation) {
                     row.error = Some(failed.error.clone());
                 }
             }
             AllocationEvent::DispatchUnanswered(unanswered) => {
-                if let Some(row) = self.change(unanswered.dispatch.as_uuid())
-                    && row.state == RowState::Sent
-                {
-                    row.state = RowState::NoAnswer;
+                if let Some(row) = self.moved(allocation) {
                     row.given_up = unanswered.given_up;
                 }
             }
-            AllocationEvent::DispatchResendRequested(requested) => {
-                if let Some(row) = self.change(requested.dispatch.as_uuid())
-                    && matches!(row.state, RowState::NoAnswer | RowState::Failed)
-                {
-                    (row.state, row.given_up, row.resends, row.error) = (RowState::Queued, false, 0, None);
+            AllocationEvent::DispatchResendRequested(_) => {
+                if let Some(row) = self.moved(allocation) {
+                    (row.resends, row.error) = (0, None);
                 }
             }
             AllocationEvent::RestrictionResendRequested(requested) => {
@@ -127,6 +163,21 @@ impl Fold {
             AllocationEvent::CommandResultUnmatched(_) => self.progress(resource, 0, at),
             _ => {}
         }
+        let Consequences { tell, settled } = about_accounts;
+        for resource in settled {
+            self.settle_flags(resource);
+        }
+        if let Some(flags) = tell {
+            self.tell(resource, flags, at);
+        }
+    }
+
+    /// The agent must be sent a resource's restrictions, unless they are already on their way.
+    fn tell(&mut self, resource: Uuid, flags: Flags, at: DateTime<Utc>) {
+        let on_its_way = |row: &FlagsRow| row.flags == flags && row.state == FlagsState::Queued;
+        if !self.flags.get(&resource).is_some_and(on_its_way) {
+            self.restricted(resource, flags, at);
+        }
     }
 
     /// Numbers of the rows of a resource.
@@ -140,6 +191,23 @@ impl Fold {
 
     fn change(&mut self, dispatch: Uuid) -> Option<&mut Row> {
         let no = self.find(dispatch)?;
+        self.changed.insert(no);
+        self.rows.get_mut(&no)
+    }
+
+    /// The row of the dispatch that an event is about, if it stands elsewhere after it and is kept.
+    fn moved(&mut self, event: &AllocationEvent) -> Option<&mut Row> {
+        let (dispatch, step) = event.dispatch_step()?;
+        let no = self.find(dispatch.as_uuid())?;
+        let row = self.rows.get_mut(&no)?;
+        let (before, after) = (row.stage(), next(row.stage(), step));
+        if before == after {
+            return None;
+        }
+        if !row.stand(after) {
+            self.remove(no);
+            return None;
+        }
         self.changed.insert(no);
         self.rows.get_mut(&no)
     }
@@ -167,20 +235,21 @@ impl Fold {
             } else if row.reset
                 && commanded.reset.is_none()
                 && inherits.is_none()
-                && row.state != RowState::Failed
+                && row.sent_no > 0
                 && let Some(since) = row.reset_since
             {
                 self.resets.insert(resource, Some((row.dispatch, since)));
             }
-            if matches!(row.state, RowState::Sent | RowState::Superseded) {
-                row.state = RowState::Superseded;
+            // Only what a queue has may still be answered.
+            let may_be_answered = matches!(row.state, RowState::Sent | RowState::Superseded);
+            if may_be_answered && row.stand(next(row.stage(), Step::Supersede)) {
                 self.changed.insert(no);
             } else {
                 self.remove(no);
             }
         }
         if commanded.reset.is_some() {
-            // Decided anew, and with it forgotten how the last one went.
+            // A new decision discards the outcome of the last one.
             self.resets.insert(resource, None);
         }
         self.mark.rows += 1;
@@ -192,7 +261,7 @@ impl Fold {
             offering,
             policy: commanded.policy.as_uuid(),
             state: RowState::Queued,
-            book: i64::from(month.year()) * 100 + i64::from(month.number()),
+            book: book_number(month),
             version: recorded.version.cast_signed(),
             reset: commanded.settings.reset_raw_usage,
             reset_since,
@@ -209,13 +278,24 @@ impl Fold {
         self.rows.insert(row.no, row);
     }
 
-    fn restricted(&mut self, resource: Uuid, changed: &RestrictionChanged, at: DateTime<Utc>) {
+    /// What an event said that was set aside is in force no more: no queue gets it, and nobody waits for an answer to it.
+    fn set_aside(&mut self, aside: &EventSetAside) {
+        let Some((resource, month)) = book_of(aside.stream.as_str()) else { return };
+        let (resource, book, version) = (resource.as_uuid(), book_number(month), aside.version.cast_signed());
+        let said = |row: &&Row| row.resource == resource && row.book == book && row.version == version;
+        let rows: Vec<i64> = self.rows.values().filter(said).map(|row| row.no).collect();
+        for no in rows {
+            self.remove(no);
+        }
+    }
+
+    fn restricted(&mut self, resource: Uuid, flags: Flags, at: DateTime<Utc>) {
         let Some(offering) = self.offerings.get(&resource).copied() else { return };
         self.mark.rows += 1;
         let row = FlagsRow {
             resource,
             offering,
-            flags: changed.to,
+            flags,
             no: self.mark.rows,
             queued_at: at,
             attempts: 0,
@@ -242,16 +322,17 @@ impl Fold {
         }
         let Some(dispatch) = sent.dispatch else { return };
         let Some(row) = self.change(dispatch.as_uuid()) else { return };
+        // An agent may be quicker than the record of the hand-over, and have said that it never came to the reset.
+        let failed_already = row.state == RowState::Failed && row.sent_no == 0;
         row.sent_at = Some(sent.at);
         row.sent_no = number;
         row.resends = sent.resend.into();
-        // An agent may be quicker than the record of the hand-over: what it has failed at already waits for no answer.
-        if !matches!(row.state, RowState::Superseded | RowState::Failed) {
-            row.state = RowState::Sent;
+        let (before, after) = (row.stage(), next(row.stage(), Step::Send));
+        if after != before && row.stand(after) {
             row.error = None;
         }
         let unknown = row.reset_since.filter(|_| row.reset && !sent.reset);
-        if sent.reset {
+        if sent.reset && !failed_already {
             row.reset_since.get_or_insert(sent.at);
         }
         if let Some(since) = unknown {
@@ -279,13 +360,15 @@ impl Fold {
         }
         let Some(no) = no else { return };
         let Some(row) = self.rows.get_mut(&no) else { return };
-        if result.report.success || row.state == RowState::Superseded {
-            self.remove(no);
-        } else {
-            row.state = RowState::Failed;
-            row.error = Some(result.report.error_message.clone());
-            self.changed.insert(no);
+        if !row.stand(next(row.stage(), result.report.step())) {
+            return self.remove(no);
         }
+        row.error = Some(result.report.error_message.clone());
+        if row.resends == 0 && !ran_reset {
+            // It came no further than that: the reset is as good as never sent.
+            row.reset_since = None;
+        }
+        self.changed.insert(no);
     }
 
     /// Notes that the agent got on: it answered the hand-over of this number.
@@ -312,6 +395,7 @@ impl Fold {
             }
         }
         rows::save(tx, rows, flags).await?;
+        self.accounts.save(tx).await?;
         for (resource, unknown) in self.resets {
             let Some((dispatch, since)) = unknown else {
                 tx.execute("DELETE FROM outbox_resets{g} WHERE resource = $1", &[SqlValue::Uuid(resource)]).await?;

@@ -1,30 +1,48 @@
-//! The two messages, as the site agent reads them.
+//! The two kinds of messages, in the site agent's format.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::commands::allocation::Book;
 use crate::domain::evaluate::Flags;
-use crate::events::allocation::{ResourceFacts, SettingsCommanded};
+use crate::domain::ids::{DispatchId, PolicyId};
+use crate::domain::settings::AgentSettings;
+use crate::events::allocation::{Commanded, ResourceFacts, SettingsCommanded};
 use crate::events::dispatch::AgentMessage;
 
 /// The version of the messages' shape.
 const SCHEMA_VERSION: u32 = 1;
 
-/// Settings for an account. `reset` says whether raw usage is to be reset with them: a resend may leave that out.
+/// Settings for an account. `reset` says whether they include a reset of raw usage; a resend may omit it.
 pub fn settings(facts: &ResourceFacts, commanded: &SettingsCommanded, reset: bool) -> Value {
-    let settings =
-        crate::domain::settings::AgentSettings { reset_raw_usage: reset, ..commanded.settings.clone() }.to_wire();
+    let settings = AgentSettings { reset_raw_usage: reset, ..commanded.settings.clone() };
+    apply(facts, commanded.policy, commanded.dispatch, commanded.at, &settings)
+}
+
+/// The last commanded settings, for a caller who asks for the current ones: this resets nothing.
+pub fn settings_now(facts: &ResourceFacts, last: &Commanded, now: DateTime<Utc>) -> Value {
+    let settings = AgentSettings { reset_raw_usage: false, ..last.settings.clone() };
+    apply(facts, last.policy, last.dispatch, now, &settings)
+}
+
+fn apply(
+    facts: &ResourceFacts,
+    policy: PolicyId,
+    dispatch: DispatchId,
+    at: DateTime<Utc>,
+    settings: &AgentSettings,
+) -> Value {
     json!({
         "object_type": AgentMessage::Settings.as_str(),
         "schema_version": SCHEMA_VERSION,
         "resource_uuid": facts.resource,
         "backend_id": facts.account(),
         "offering_uuid": facts.offering,
-        "policy_uuid": commanded.policy,
-        "dispatch_uuid": commanded.dispatch,
+        "policy_uuid": policy,
+        "dispatch_uuid": dispatch,
         "action": "apply_periodic_settings",
-        "timestamp": commanded.at.format("%Y-%m-%dT%H:%M:%S").to_string(),
-        "settings": settings,
+        "timestamp": at.format("%Y-%m-%dT%H:%M:%S").to_string(),
+        "settings": settings.to_wire(),
     })
 }
 

@@ -1,9 +1,10 @@
-//! Telling site agents: what a decision calls for is written to an outbox by a consumer of the log, handed to the agents'
-//! queues by a publisher, and kept until it is answered.
+//! Messages to site agents: a consumer of the log writes the settings that a decision requires to an outbox, a
+//! publisher hands them to the agents' queues, and they stay until they are answered.
 //!
-//! The queues are those of the built-in broker or of a `RabbitMQ`; which is one setting. Nothing leaves while an event is
-//! applied, and what left is recorded in the resource's book before it is forgotten here.
+//! The queues belong to the built-in broker or to a `RabbitMQ`; one setting chooses. Nothing is sent while an event is
+//! being applied, and what was sent is recorded in the resource's book before it is forgotten here.
 
+mod accounts;
 mod assemble;
 pub mod broker;
 pub mod builtin;
@@ -16,11 +17,13 @@ mod queues;
 pub mod rabbitmq;
 mod rows;
 pub mod stomp;
+pub mod webhooks;
 
+pub use accounts::{LeftBecause, LeftRestricted};
 pub use assemble::{Dispatching, Foundation};
 pub use consumer::OutboxConsumer;
 pub use outbox::{DeadLetter, DeadLetterReason, Depth};
-pub use publisher::{DispatchOptions, Publisher, PublisherParts, Swept};
+pub use publisher::{DispatchOptions, Freed, Publisher, PublisherParts, Swept};
 pub use queues::{AgentQueue, AgentQueues, KnownQueues};
 
 use crate::commands::execute::CommandError;

@@ -1,4 +1,4 @@
-//! The outbox as the publisher uses it: what is due, what was handed over, what nobody answered, what was given up.
+//! The publisher's view of the outbox: due, handed-over, unanswered and given-up messages.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -23,7 +23,7 @@ static FORGET: LazyLock<String> = LazyLock::new(|| in_list("DELETE FROM outbox W
 /// How much waits, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Depth {
-    /// Dispatches that no queue has taken yet, or that are to be sent again.
+    /// Dispatches that no queue has accepted yet, or that must be resent.
     pub queued: u64,
     /// When the oldest of them was decided.
     pub oldest_queued_at: Option<DateTime<Utc>>,
@@ -33,9 +33,9 @@ pub struct Depth {
     pub given_up: u64,
     /// Resources whose agent is owed a message about restrictions.
     pub restrictions: u64,
-    /// Resources whose agent was told of restrictions, and whose class of service the site has not confirmed yet.
+    /// Resources whose restrictions were sent, and whose class of service the site has not confirmed yet.
     pub restrictions_unconfirmed: u64,
-    /// Resources whose class of service the site never confirmed, however often its agent was told.
+    /// Resources whose class of service the site never confirmed after all resends.
     pub restrictions_given_up: u64,
 }
 
@@ -110,9 +110,7 @@ impl Outbox {
     pub(super) async fn folded_to(&self) -> Result<Position, SqlError> {
         let select = "SELECT position_hi, position_lo FROM consumers WHERE name = $1 AND building = 0";
         let row = self.db.query_one(select, &[SqlValue::Static(super::CONSUMER)]).await?;
-        row.map_or(Ok(Position::START), |row| {
-            Ok(Position::from_parts(row.i64(0)?.cast_unsigned(), row.i64(1)?.cast_unsigned()))
-        })
+        row.map_or(Ok(Position::START), |row| row.position(0))
     }
 
     /// Whether there is anything to send or to wait for. Who waits for a class of service to be confirmed, the sweep knows.
@@ -170,7 +168,7 @@ impl Outbox {
         Ok(self.db.query_one(select, &[SqlValue::Uuid(resource.as_uuid())]).await?.is_some())
     }
 
-    /// What a resource's agent is to be told of its restrictions.
+    /// The restrictions of a resource that must be sent to its agent.
     pub(super) async fn flags_of(&self, resource: ResourceId) -> Result<Option<FlagsRow>, SqlError> {
         let select = concat!(
             "SELECT ",
@@ -245,8 +243,8 @@ impl Outbox {
         Ok(found)
     }
 
-    /// Dispatches, superseded ones among them, of whose agent nothing was heard since `before` that could mean them: those
-    /// behind the newest answered one wait for what comes next, those before it were passed over.
+    /// Dispatches, including superseded ones, without a relevant sign of their agent since `before`: those behind the
+    /// newest answered one wait for the next sign, those before it were skipped.
     pub(super) async fn unanswered(&self, before: DateTime<Utc>) -> Result<Vec<Row>, SqlError> {
         // In order of a sum, since SQLite would rather walk the whole table in order than take the index.
         let select = concat!(
@@ -330,7 +328,8 @@ impl Outbox {
                       (SELECT count(*) FROM outbox WHERE given_up = 1), \
                       (SELECT count(*) FROM outbox_flags WHERE state = 0), \
                       (SELECT count(*) FROM outbox_flags WHERE state = 1), \
-                      (SELECT count(*) FROM outbox_flags WHERE state = 2)";
+                      (SELECT count(*) FROM outbox_flags f WHERE state = 2 AND NOT EXISTS (SELECT 1 FROM outbox_accounts a \
+                      WHERE a.resource = f.resource AND a.live = 0))";
         let Some(row) = self.db.query_one(select, &[]).await? else { return Ok(Depth::default()) };
         Ok(Depth {
             queued: row.i64(0)?.cast_unsigned(),
@@ -356,14 +355,20 @@ impl Outbox {
         let values = [SqlValue::from(limit), offset.cast_signed().into()];
         let rows = self.db.query(select, &values).await?;
         let mut letters: Vec<DeadLetter> = rows.iter().map(dead_letter).collect::<Result<_, _>>()?;
-        let select =
-            concat!("SELECT ", flags_columns!(), " FROM outbox_flags WHERE state = 2 ORDER BY no LIMIT $1 OFFSET $2");
+        // What has ended is no dead letter: no agent heeds it. What SLURM still has of it is listed on its own.
+        let select = concat!(
+            "SELECT ",
+            flags_columns!(),
+            " FROM outbox_flags f WHERE state = 2 AND NOT EXISTS (SELECT 1 FROM outbox_accounts a \
+             WHERE a.resource = f.resource AND a.live = 0) ORDER BY no LIMIT $1 OFFSET $2"
+        );
         let room = i64::from(limit) - i64::try_from(letters.len()).unwrap_or(i64::MAX);
         let values = [room.into(), (offset.cast_signed() - total).max(0).into()];
         for row in self.db.query(select, &values).await? {
             letters.push(dead_restriction(&FlagsRow::read(&row)?));
         }
-        let count = "SELECT count(*) FROM outbox_flags WHERE state = 2";
+        let count = "SELECT count(*) FROM outbox_flags f WHERE state = 2 AND NOT EXISTS (SELECT 1 FROM outbox_accounts a \
+                     WHERE a.resource = f.resource AND a.live = 0)";
         let restrictions = self.db.query_one(count, &[]).await?.map_or(Ok(0), |row| row.i64(0))?;
         Ok((letters, (total + restrictions).cast_unsigned()))
     }

@@ -1,11 +1,12 @@
-//! The publisher: hands what is owed to the agents' queues, at least once and in order per resource, and records it.
+//! The publisher: hands pending messages to the agents' queues, at least once and in order per resource, and records
+//! it.
 //!
-//! Network retries follow the machine's clock; what counts as unanswered, and how long a reset goes with a resend, the
-//! service's. It waits until every outcome in the log is folded before it takes anything up, so that a restart, or tables
-//! made anew from the log, send nothing that was recorded. One process at a time publishes.
+//! Network retries follow the machine's clock; the service's clock decides what counts as unanswered, and how long a
+//! resend carries a reset. The publisher starts nothing before it has folded every outcome in the log, so that a
+//! restart, or tables rebuilt from the log, resend nothing that was recorded. One process publishes at a time.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -31,13 +32,16 @@ use crate::notify::RetryOptions;
 use crate::projections::account::Told;
 use crate::registry::{Follower, Registry};
 use crate::site_settings::Settings;
-use crate::store::EventStore;
 use crate::store::address::Database;
 use crate::store::sql::ReadDb;
+use crate::store::{EventStore, is_outage, private};
+use crate::supervise::{Worker, chain, isolated};
 
+mod left;
 mod pass;
 mod sweep;
 
+pub use left::Freed;
 pub use sweep::Swept;
 
 /// How long the publisher rests if nobody wakes it: while something is owed, and otherwise.
@@ -105,6 +109,7 @@ pub struct PublisherParts {
 #[derive(Debug, Default)]
 struct Pause {
     failures: u32,
+    reason: String,
     until: Option<Instant>,
 }
 
@@ -130,15 +135,22 @@ impl Publisher {
     }
 
     /// Works until told to stop; a hand-over that has begun is finished first.
-    pub async fn run(&self, stop: CancellationToken) {
+    pub async fn run(&self, stop: CancellationToken, worker: &Worker) {
         while !stop.is_cancelled() {
-            match self.work(&stop).await {
-                Ok(0) => {}
-                Ok(_) => continue,
-                Err(error) => tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "messages to agents could not be worked on and will be tried again"
-                ),
+            match worker.pass(self.work(&stop)).await {
+                Ok(done) => {
+                    match self.unreachable() {
+                        Some(reason) => worker.hindered(&reason),
+                        None => worker.goes_on(),
+                    }
+                    if done > 0 {
+                        continue;
+                    }
+                }
+                Err(pause) => {
+                    tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(pause) => {} }
+                    continue;
+                }
             }
             let rest = if self.outbox.owes().await.unwrap_or(true) { LOOK_AGAIN } else { REST };
             tokio::select! {
@@ -164,7 +176,7 @@ impl Publisher {
         let mut recorded = self.record(self.outbox.unrecorded().await?).await?;
         recorded += self.mark_unanswered().await?;
         if recorded > 0 {
-            // The tables have to know before anything is taken up again.
+            // The tables must reflect this before any more work starts.
             return Ok(recorded);
         }
         let mut offerings: Vec<OfferingId> = self.parts.queues.all().iter().map(|queue| queue.offering).collect();
@@ -174,7 +186,13 @@ impl Publisher {
             if stop.is_cancelled() {
                 break;
             }
-            recorded += self.serve(offering).await?;
+            // What is wrong with one offering's messages keeps no other's back.
+            match isolated(self.serve(offering)).await {
+                Ok(Ok(done)) => recorded += done,
+                Ok(Err(error)) if is_outage(&error) => return Err(error),
+                Ok(Err(error)) => self.failed_offering(offering, &chain(&error)),
+                Err(crashed) => self.failed_offering(offering, &crashed.to_string()),
+            }
         }
         Ok(recorded)
     }
@@ -297,14 +315,27 @@ impl Publisher {
         pauses.get(&offering).and_then(|pause| pause.until).is_some_and(|until| Instant::now() < until)
     }
 
-    /// Notes whether an offering's broker answered; if not, it is left alone for a while.
-    fn note(&self, offering: OfferingId, answered: bool) {
+    /// Why some offering's messages do not get through just now, if that is so.
+    fn unreachable(&self) -> Option<String> {
+        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let (offering, pause) = pauses.iter().min_by_key(|(offering, _)| **offering)?;
+        Some(format!("offering {offering}: {}", pause.reason))
+    }
+
+    fn failed_offering(&self, offering: OfferingId, reason: &str) {
+        tracing::error!(%offering, reason, "an offering's messages could not be worked on; the others go on");
+        self.note(offering, Some(reason));
+    }
+
+    /// Notes why an offering's messages do not get through, and pauses it. None: they do.
+    fn note(&self, offering: OfferingId, failed: Option<&str>) {
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
-        if answered {
+        let Some(reason) = failed else {
             pauses.remove(&offering);
             return;
-        }
+        };
         let pause = pauses.entry(offering).or_default();
+        reason.clone_into(&mut pause.reason);
         pause.failures = pause.failures.saturating_add(1);
         pause.until = Some(Instant::now() + self.jittered(pause.failures));
     }
@@ -324,7 +355,7 @@ impl Publisher {
     }
 }
 
-/// The right to publish. On a server, whoever serves the database has it.
+/// The right to publish. On a server, the process that serves the database has it.
 fn alone(database: &Database) -> Result<Option<Vec<File>>, DispatchError> {
     match database.file() {
         Some(log) => Ok(lock(log)?.map(|file| vec![file])),
@@ -334,9 +365,9 @@ fn alone(database: &Database) -> Result<Option<Vec<File>>, DispatchError> {
 
 /// The right to publish, for as long as the answer is kept; none if another process has it.
 fn lock(log: &Path) -> Result<Option<File>, DispatchError> {
-    let path = log.with_extension("db.dispatching");
+    let path = private::real(log).with_extension("db.dispatching");
     let failed = |source| DispatchError::Lock { path: path.clone(), source };
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let file = private::file(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),

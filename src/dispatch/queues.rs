@@ -1,4 +1,4 @@
-//! The queues that agents have registered, as far as messages are concerned.
+//! The queues that agents have registered, as message targets.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -36,7 +36,7 @@ impl AgentQueue {
     }
 }
 
-/// Who knows the queues.
+/// A source of queues.
 pub trait AgentQueues: Send + Sync {
     /// All of them.
     fn all(&self) -> Vec<AgentQueue>;
@@ -46,9 +46,9 @@ pub trait AgentQueues: Send + Sync {
         self.all().into_iter().filter(|queue| queue.offering == offering).collect()
     }
 
-    /// Those that a login opens.
-    fn of_login(&self, vhost: &str, login: &str) -> Vec<AgentQueue> {
-        self.all().into_iter().filter(|queue| queue.vhost == vhost && queue.login == login).collect()
+    /// Those in a virtual host, which is one user's.
+    fn of_vhost(&self, vhost: &str) -> Vec<AgentQueue> {
+        self.all().into_iter().filter(|queue| queue.vhost == vhost).collect()
     }
 }
 

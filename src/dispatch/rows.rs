@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::DispatchError;
+use crate::domain::dispatch::Stage;
 use crate::domain::evaluate::Flags;
 use crate::store::sql::{ReadTx, SqlError, SqlRow, SqlValue, in_list, query_in};
 
@@ -37,9 +38,21 @@ impl RowState {
         }
     }
 
-    pub(super) fn of(code: i64) -> Result<Self, SqlError> {
+    fn read(code: i64) -> Result<Self, SqlError> {
         let known = usize::try_from(code).ok().and_then(|code| Self::ALL.get(code)).copied();
         known.ok_or(SqlError::Column { index: 5, expected: "a state of the outbox" })
+    }
+
+    /// How the outbox has a stage; none: what has come to its end needs no row.
+    fn of(stage: Stage) -> Option<Self> {
+        match stage {
+            Stage::Queued => Some(Self::Queued),
+            Stage::Sent => Some(Self::Sent),
+            Stage::NoAnswer => Some(Self::NoAnswer),
+            Stage::Refused | Stage::Failed => Some(Self::Failed),
+            Stage::Superseded => Some(Self::Superseded),
+            Stage::Confirmed | Stage::RefusedAndSuperseded | Stage::FailedAndSuperseded => None,
+        }
     }
 }
 
@@ -73,7 +86,7 @@ pub(super) enum FlagsState {
     Queued,
     /// A queue has it, and the site has not said that the account has its class of service.
     Sent,
-    /// The site never said so, however often it was told.
+    /// The site never confirmed after all resends.
     GivenUp,
 }
 
@@ -138,7 +151,7 @@ pub(super) use flags_columns;
 
 const INSERT: &str = "INSERT INTO outbox{g} AS t (no, dispatch, resource, offering, policy, state, book, version, reset, reset_since, queued_at, \
                       sent_at, sent_no, resends, given_up, error)";
-/// What changes its state is looked at anew by the publisher.
+/// The publisher examines a row again when its state changes.
 const UPDATE: &str = "ON CONFLICT (no) DO UPDATE SET reset_since = excluded.reset_since, sent_at = excluded.sent_at, \
                       sent_no = excluded.sent_no, resends = excluded.resends, given_up = excluded.given_up, error = excluded.error, \
                       attempts = CASE WHEN t.state = excluded.state THEN t.attempts ELSE 0 END, \
@@ -162,11 +175,30 @@ pub(super) fn flag_bits(flags: Flags) -> i64 {
     i64::from(flags.paused) | i64::from(flags.downscaled) << 1
 }
 
-fn flags_of(bits: i64) -> Flags {
+pub(super) fn flags_of(bits: i64) -> Flags {
     Flags { paused: bits & 1 != 0, downscaled: bits & 2 != 0 }
 }
 
 impl Row {
+    /// Where the dispatch stands. One that the sweep has queued again goes on like one that was never sent.
+    pub(super) fn stage(&self) -> Stage {
+        match self.state {
+            RowState::Queued => Stage::Queued,
+            RowState::Sent => Stage::Sent,
+            RowState::NoAnswer => Stage::NoAnswer,
+            RowState::Failed if self.given_up => Stage::Refused,
+            RowState::Failed => Stage::Failed,
+            RowState::Superseded => Stage::Superseded,
+        }
+    }
+
+    /// Has it stand there; false: it is to be removed.
+    pub(super) fn stand(&mut self, at: Stage) -> bool {
+        let Some(state) = RowState::of(at) else { return false };
+        (self.state, self.given_up) = (state, at == Stage::Refused);
+        true
+    }
+
     pub(super) fn read(row: &SqlRow) -> Result<Self, SqlError> {
         Ok(Self {
             no: row.i64(0)?,
@@ -174,7 +206,7 @@ impl Row {
             resource: row.uuid(2)?,
             offering: row.uuid(3)?,
             policy: row.uuid(4)?,
-            state: RowState::of(row.i64(5)?)?,
+            state: RowState::read(row.i64(5)?)?,
             book: row.i64(6)?,
             version: row.i64(7)?,
             reset: row.bool(8)?,
@@ -253,6 +285,12 @@ pub(super) async fn of_resources(tx: &mut ReadTx, resources: &[Uuid]) -> Result<
         rows.iter().map(Row::read).collect::<Result<_, _>>()?,
         flags.iter().map(FlagsRow::read).collect::<Result<_, _>>()?,
     ))
+}
+
+/// What the outbox has on the restrictions of these resources.
+pub(super) async fn flags_of_resources(tx: &mut ReadTx, resources: &[Uuid]) -> Result<Vec<FlagsRow>, SqlError> {
+    let keys: Vec<SqlValue> = resources.iter().map(|id| SqlValue::Uuid(*id)).collect();
+    query_in(tx, &FLAGS_BY_RESOURCE, &keys).await?.iter().map(FlagsRow::read).collect()
 }
 
 /// Writes changed rows.

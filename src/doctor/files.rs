@@ -1,12 +1,12 @@
-//! Database files: there, readable, writable, private, whole, of this version, with room to grow.
+//! Database files: existing, readable, writable, private, undamaged, of this version, with disk space.
 
 use std::fs::OpenOptions;
 use std::path::Path;
 
 use super::{Finding, State, chain};
 use crate::limits::Limits;
-use crate::store::StoreError;
 use crate::store::sqlite::{DatabaseFiles, Inspection, inspect_log, inspect_read};
+use crate::store::{StoreError, private};
 
 /// Less room than this is trouble, bytes.
 const FREE_MIN: u64 = 100 << 20;
@@ -20,8 +20,7 @@ const JOURNAL_MAX: u64 = 256 << 20;
 const LOST: &str =
     "stop the server and keep the files; restore the newest backup (Backup and restore in docs/OPERATIONS.md)";
 
-const REMAKE: &str = "stop the server, remove sluice-read.db and the files whose names begin with it, and start again: it is made \
-                      anew from the log";
+const REMAKE: &str = "restart the server: it moves sluice-read.db aside and makes the read models again from the log";
 
 /// Looks at the files of a database, without changing them. Says also whether they may be opened: they are whole, and of this
 /// version, so that opening changes nothing.
@@ -73,18 +72,8 @@ fn permissions(files: &DatabaseFiles) -> Vec<Finding> {
             "let the server's user write in the folder",
         ));
     }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(&files.log).map(|file| file.permissions().mode() & 0o777).unwrap_or_default();
-        if mode & 0o077 != 0 {
-            found.push(Finding::warning(
-                "database",
-                format!("others may read {} (mode {mode:03o}): it holds names and mail addresses", files.log.display()),
-                format!("chmod 600 {}", files.log.display()),
-            ));
-        }
-    }
+    let exposed = private::exposed(files.owned());
+    found.extend(private::remarks(&exposed).into_iter().map(|(what, fix)| Finding::warning("database", what, fix)));
     found
 }
 

@@ -1,9 +1,10 @@
-//! The doctor: looks at everything that Sluice needs, says what is wrong, and what to do about it.
+//! The doctor: checks everything that Sluice needs, and says what is wrong and what to do about it.
 //!
-//! It changes nothing, upgrades no database and sends no mail, and works beside a running server and without one. A check
-//! that cannot be made because an earlier one failed is left out, not guessed.
+//! It changes nothing, upgrades no database and sends no mail, and works beside a running server and without one. If an
+//! earlier failure makes a check impossible, it omits the check rather than guess.
 
 mod files;
+mod log;
 mod reach;
 mod server;
 mod service;
@@ -39,7 +40,8 @@ impl State {
 /// What was found about one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is about: configuration, database, disk, clock, server, consumers, agents, notices, mail, webhooks, tokens.
+    /// What it is about: configuration, database, log, disk, clock, server, consumers, agents, accounts, notices, mail,
+    /// webhooks, tokens.
     pub area: &'static str,
     /// How it stands.
     pub state: State,
@@ -72,6 +74,8 @@ impl Finding {
 pub struct DoctorOptions {
     /// Read every page of the database files.
     pub integrity: bool,
+    /// Read every event of the log.
+    pub deep: bool,
     /// Connect to the mail server, the endpoints of webhooks and the running server.
     pub network: bool,
 }
@@ -95,18 +99,22 @@ pub async fn examine(config: &Config, options: DoctorOptions) -> Vec<Finding> {
     if usable {
         match config.app_options() {
             Err(error) => found.push(Finding::trouble("configuration", error.to_string(), "correct the configuration")),
-            Ok(app_options) => match App::open(app_options).await {
-                Ok(app) => found.extend(service::examine(&app, config, options).await),
-                Err(error) => found.push(Finding::trouble(
-                    match error {
-                        AppError::Notify(_) => "notices",
-                        AppError::ClockKind { .. } | AppError::Backwards { .. } => "clock",
-                        _ => "database",
-                    },
-                    chain(&error),
-                    "correct what the message names; `sluice serve` does not start before",
-                )),
-            },
+            Ok(mut app_options) => {
+                app_options.repairs = false;
+                found.extend(log::examine(&app_options, options).await);
+                match App::open(app_options).await {
+                    Ok(app) => found.extend(service::examine(&app, config, options).await),
+                    Err(error) => found.push(Finding::trouble(
+                        match error {
+                            AppError::Notify(_) => "notices",
+                            AppError::ClockKind { .. } | AppError::Backwards { .. } => "clock",
+                            _ => "database",
+                        },
+                        chain(&error),
+                        "correct what the message names; `sluice serve` does not start before",
+                    )),
+                }
+            }
         }
     }
     if options.network {

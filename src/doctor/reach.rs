@@ -1,9 +1,12 @@
-//! What lies outside: the mail server, which is greeted and left again without a mail, and the endpoints of webhooks.
+//! External services: the mail server, which it greets without sending a mail, and the endpoints of webhooks.
 
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+
 use super::{Finding, chain};
 use crate::config::{Config, MailTransport};
+use crate::egress::{Denied, Egress};
 use crate::notify::{MailTransportOptions, greet};
 
 /// How long a connection to an endpoint may take.
@@ -13,7 +16,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     let mut found = vec![mail(config).await];
     for endpoint in &config.webhooks.endpoints {
-        found.push(webhook(&endpoint.name, &endpoint.url).await);
+        found.push(webhook(&endpoint.name, &endpoint.url, &config.webhooks.egress()).await);
     }
     found
 }
@@ -41,7 +44,7 @@ async fn mail(config: &Config) -> Finding {
     }
 }
 
-async fn webhook(name: &str, url: &str) -> Finding {
+async fn webhook(name: &str, url: &str, egress: &Egress) -> Finding {
     const AREA: &str = "webhooks";
     let fix = "check the address, the name server and the firewall; calls wait and are made later";
     let address = reqwest::Url::parse(url).ok().and_then(|url| {
@@ -56,9 +59,19 @@ async fn webhook(name: &str, url: &str) -> Finding {
             "write an http:// or https:// address",
         );
     };
-    let connected = tokio::time::timeout(CONNECT_WITHIN, tokio::net::TcpStream::connect((host.as_str(), port))).await;
+    let connected = tokio::time::timeout(CONNECT_WITHIN, async {
+        TcpStream::connect(egress.resolve(&host, port).await?.as_slice()).await
+    })
+    .await;
     match connected {
         Ok(Ok(_)) => Finding::ok(AREA, format!("{name} can be reached at {host}:{port}; nothing was sent")),
+        Ok(Err(error)) if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Denied>) => {
+            Finding::trouble(
+                AREA,
+                format!("{name} at {host}:{port} may not be called: {error}"),
+                "correct its address, or webhooks.allow and webhooks.deny; calls wait and are made later",
+            )
+        }
         Ok(Err(error)) => Finding::trouble(AREA, format!("{name} at {host}:{port}: {}", chain(&error)), fix),
         Err(_) => Finding::trouble(AREA, format!("{name} at {host}:{port} does not answer within 5 s"), fix),
     }

@@ -1,4 +1,4 @@
-//! A database on a server: it answers, takes writes, and its tables are of this version.
+//! A database on a server: it answers, accepts writes, and its tables are of this version.
 
 use super::{Finding, chain};
 use crate::clock::IdSource;

@@ -1,19 +1,23 @@
-//! What a database says of the service: the clock it lives by, how far its read models are, what waits and for how long.
+//! The state of the service according to its database: the kind of clock, the progress of read models, waiting work and
+//! its age.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
 use super::{DoctorOptions, Finding, chain};
-use crate::app::{App, AppClock};
+use crate::app::{App, AppClock, reached};
 use crate::clock::real_now;
 use crate::config::Config;
 use crate::directory::Role;
+use crate::dispatch::{LeftBecause, LeftRestricted};
+use crate::domain::ids::OfferingId;
 use crate::events::envelope::Position;
 use crate::projections::status_summary;
 use crate::scheduler::RunState;
+use crate::store::Distance;
 
 /// How much newer than the clock the newest event may be.
 const SKEW_MAX: TimeDelta = TimeDelta::seconds(5);
@@ -30,6 +34,9 @@ const QUEUED_MAX: TimeDelta = TimeDelta::minutes(30);
 /// A job that is later than this does not run.
 const OVERDUE_MAX: TimeDelta = TimeDelta::minutes(30);
 
+/// Accounts left restricted that are named.
+const LEFT_MAX: u32 = 20;
+
 /// A token that ends within this time is worth a look.
 const ENDS_SOON: TimeDelta = TimeDelta::days(14);
 
@@ -37,11 +44,12 @@ const ENDS_SOON: TimeDelta = TimeDelta::days(14);
 pub(super) async fn examine(app: &Arc<App>, config: &Config, options: DoctorOptions) -> Vec<Finding> {
     let served = App::is_served(&app.options.database).await;
     let mut found = clock(app, config).await;
-    found.extend(server(config, served, options.network).await);
+    found.extend(server(app, config, served, options.network).await);
     found.extend(consumers(app, served).await);
     found.extend(outbox(app).await);
     found.extend(schedule(app, served).await);
     found.extend(agents(app).await);
+    found.extend(accounts(app).await);
     found.extend(notices(app).await);
     found.extend(tokens(app).await);
     found
@@ -55,12 +63,8 @@ async fn clock(app: &App, config: &Config) -> Vec<Finding> {
     let now = app.clock.now();
     let local = now.with_timezone(&config.time_zone).format("%Y-%m-%d %H:%M:%S %Z");
     let mut found = Vec::new();
-    let newest = match app.store.head().await {
-        Ok(head) => app.store.read_all(Position::seq(head.as_seq().saturating_sub(1)), 1).await,
-        Err(error) => Err(error),
-    };
-    let newest = match newest {
-        Ok(events) => events.first().map(|event| event.recorded_at),
+    let newest = match app.store.newest().await {
+        Ok(newest) => newest.map(|event| event.recorded_at),
         Err(error) => return unreadable("database", &error),
     };
     match (&app.clock_kind, newest) {
@@ -79,19 +83,20 @@ async fn clock(app: &App, config: &Config) -> Vec<Finding> {
     found
 }
 
-async fn server(config: &Config, served: bool, network: bool) -> Vec<Finding> {
+async fn server(app: &App, config: &Config, served: bool, network: bool) -> Vec<Finding> {
     const AREA: &str = "server";
     if !served {
         let fix = "start it: sluice serve; until then nothing is scheduled, sent or answered";
         return vec![Finding::warning(AREA, "no server runs on this database", fix)];
     }
-    if !network || config.listen.port() == 0 {
+    // Where it says that it listens; a server of another machine, or of an older version, is where the configuration says.
+    let address = match app.listened_at().await {
+        Ok(kept) => kept.unwrap_or_else(|| reached(config.listen)),
+        Err(error) => return unreadable(AREA, &error),
+    };
+    if !network || address.port() == 0 {
         return vec![Finding::ok(AREA, "a server runs on this database")];
     }
-    let address = match config.listen {
-        all if all.ip().is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, all.port())),
-        one => one,
-    };
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build();
     let answer = match client {
         Ok(client) => client.get(format!("http://{address}/health/ready")).send().await,
@@ -101,24 +106,26 @@ async fn server(config: &Config, served: bool, network: bool) -> Vec<Finding> {
         Err(error) => Finding::warning(
             AREA,
             format!("one runs on this database and does not answer at {address}: {}", chain(&error.without_url())),
-            "if it was started with another --listen, give this command the same",
+            "its log says where it listens and what it is doing; a restart makes up for what was missed",
         ),
-        Ok(answer) if answer.status().is_success() => Finding::ok(AREA, format!("runs and is ready at {address}")),
         Ok(answer) => {
-            let said = answer.text().await.unwrap_or_default();
-            let stalled = stalled(&said);
-            let what = format!("runs at {address} and is not ready{stalled}");
+            let said: serde_json::Value = answer.json().await.unwrap_or_default();
+            let word = match said["status"].as_str() {
+                Some("ready") => return vec![Finding::ok(AREA, format!("runs and is ready at {address}"))],
+                Some("degraded") => "degraded",
+                _ => "not ready",
+            };
+            let what = format!("runs at {address} and is {word}{}", stalled(&said));
             Finding::trouble(AREA, what, "its log says why; it tries again by itself")
         }
     }]
 }
 
-/// The consumers that stand still, by what the server says of itself.
-fn stalled(said: &str) -> String {
-    let said: serde_json::Value = serde_json::from_str(said).unwrap_or_default();
-    let all = said["consumers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let still = all.iter().filter(|consumer| consumer["stalled"] == true);
-    let names: Vec<&str> = still.filter_map(|consumer| consumer["name"].as_str()).collect();
+/// The stalled consumers and workers, according to the server.
+fn stalled(said: &serde_json::Value) -> String {
+    let all = ["consumers", "workers"].into_iter().filter_map(|kind| said[kind].as_array()).flatten();
+    let still = all.filter(|part| part["stalled"] == true);
+    let names: Vec<&str> = still.filter_map(|part| part["name"].as_str()).collect();
     if names.is_empty() { String::new() } else { format!(": {} cannot go on", names.join(", ")) }
 }
 
@@ -131,8 +138,12 @@ async fn consumers(app: &App, served: bool) -> Vec<Finding> {
     if behind.is_empty() {
         return vec![Finding::ok(AREA, "all read models are at the head of the log")];
     }
-    let describe = |behind: &[(String, u64)]| {
-        behind.iter().map(|(name, lag)| format!("{name} by {lag}")).collect::<Vec<_>>().join(", ")
+    let describe = |behind: &[Behind]| {
+        let one = |behind: &Behind| match behind.lag {
+            Distance::Unknown => format!("{} (nobody knows how far)", behind.name),
+            lag => format!("{} by {lag}", behind.name),
+        };
+        behind.iter().map(one).collect::<Vec<_>>().join(", ")
     };
     if !served {
         let what = format!("read models are behind the log: {}", describe(&behind));
@@ -152,7 +163,7 @@ async fn consumers(app: &App, served: bool) -> Vec<Finding> {
         if now.is_empty() {
             return vec![Finding::ok(AREA, "all read models are at the head of the log, or moments behind")];
         }
-        let moves = now.iter().any(|(name, lag)| behind.iter().any(|(known, was)| known == name && lag < was));
+        let moves = now.iter().any(|now| behind.iter().any(|was| was.name == now.name && was.at < now.at));
         if moves {
             let what = format!("read models catch up: {} to go", describe(&now));
             return vec![Finding::warning(AREA, what, "wait; a start on a large log and a rebuild take minutes")];
@@ -164,11 +175,21 @@ async fn consumers(app: &App, served: bool) -> Vec<Finding> {
     }
 }
 
-async fn behind(app: &App) -> Result<Vec<(String, u64)>, Vec<Finding>> {
+/// A consumer that is not at the head of the log.
+struct Behind {
+    name: String,
+    at: Position,
+    lag: Distance,
+}
+
+async fn behind(app: &App) -> Result<Vec<Behind>, Vec<Finding>> {
     let head = app.store.head().await.map_err(|error| unreadable("database", &error))?;
     let places = app.consumers.checkpoints().await.map_err(|error| unreadable("consumers", &error))?;
-    let lag = |at: Position| head.as_seq().saturating_sub(at.as_seq());
-    Ok(places.into_iter().map(|(name, at)| (name, lag(at))).filter(|(_, lag)| *lag > 0).collect())
+    let mut behind = Vec::new();
+    for (name, at) in places.into_iter().filter(|(_, at)| *at < head) {
+        behind.push(Behind { lag: app.store.distance(at, head).await, name, at });
+    }
+    Ok(behind)
 }
 
 async fn outbox(app: &App) -> Vec<Finding> {
@@ -249,6 +270,7 @@ async fn agents(app: &App) -> Vec<Finding> {
             "is the site agent running, and is its queue registered? See docs/TROUBLESHOOTING.md",
         ));
     }
+    found.extend(unseen(app));
     if found.is_empty() {
         let waiting = count("agent:queued") + count("agent:sent");
         found.push(Finding::ok(
@@ -257,6 +279,71 @@ async fn agents(app: &App) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// Offerings with resources that no agent has registered for: nobody carries out what is decided there.
+fn unseen(app: &App) -> Option<Finding> {
+    const NAMED_MAX: usize = 5;
+    let state = app.registry.read();
+    let seen: HashSet<OfferingId> = state.agents().identities().map(|agent| agent.facts.offering).collect();
+    let live = state.resources().filter(|(_, entry)| entry.state.is_live()).map(|(_, entry)| entry.offering);
+    let waiting: BTreeSet<OfferingId> = live.filter(|offering| !seen.contains(offering)).collect();
+    let name = |id: &OfferingId| state.offering(*id).map(|o| o.facts.facts.slug.clone());
+    let mut names: Vec<String> = waiting.iter().filter_map(name).collect();
+    names.sort_unstable();
+    let first = names.first().cloned();
+    let fix = |offering: &str| {
+        format!("`sluice agent-config --offering {offering}` prints a configuration; docs/AGENT.md says how to go on")
+    };
+    match first {
+        Some(first) => {
+            let more = names.len().saturating_sub(NAMED_MAX);
+            names.truncate(NAMED_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let what =
+                format!("no agent has been seen of {}{more}: nobody carries out what is decided", names.join(", "));
+            Some(Finding::warning("agents", what, fix(&first)))
+        }
+        None if seen.is_empty() => {
+            Some(Finding::warning("agents", "no agent has been seen, and no resource waits for one", fix("SLUG")))
+        }
+        None => None,
+    }
+}
+
+/// Accounts that SLURM may still restrict although nobody should be restricted there.
+async fn accounts(app: &App) -> Vec<Finding> {
+    const AREA: &str = "accounts";
+    let (left, total) = match app.publisher.left_restricted(None, LEFT_MAX, 0).await {
+        Ok(left) => left,
+        Err(error) => return unreadable(AREA, &error),
+    };
+    if left.is_empty() {
+        return vec![Finding::ok(AREA, "none was left restricted by a resource that ended or was renamed")];
+    }
+    let mut found: Vec<Finding> = left.iter().map(left_restricted).collect();
+    let more = total.saturating_sub(left.len() as u64);
+    if more > 0 {
+        found.push(Finding::warning(
+            AREA,
+            format!("{more} more were left restricted"),
+            "`sluice agent left-restricted` lists them",
+        ));
+    }
+    found
+}
+
+fn left_restricted(left: &LeftRestricted) -> Finding {
+    let because = match left.because {
+        LeftBecause::Ended => "its resource ended",
+        LeftBecause::Renamed => "its resource has another account",
+    };
+    let what = format!("SLURM may still restrict {}: {because} at {}", left.account, left.since);
+    let fix = match left.taken_by {
+        None => format!("{}; then `sluice agent freed {}`", left.command, left.account),
+        Some(_) => "nothing: a live resource has the account, and its agent is told how it is to be".to_owned(),
+    };
+    Finding::warning("accounts", what, fix)
 }
 
 async fn notices(app: &App) -> Vec<Finding> {

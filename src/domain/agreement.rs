@@ -1,7 +1,7 @@
-//! Whether what the agent says it ran is what it was told: intended settings against reported commands, side by side.
+//! Compares the settings intended for the agent with the commands that it reports.
 //!
-//! The agent leaves out what SLURM has already, so that a command that was not run says nothing. A value that differs, an
-//! account that differs, a reset that ran unasked or not at all: those are differences.
+//! The agent omits settings that SLURM already has, so a missing command means nothing. Differences are a different
+//! value, a different account, and a reset that ran unasked or not at all.
 
 use std::collections::BTreeMap;
 

@@ -1,13 +1,15 @@
 //! Carryover: how much of the last period's allocation a resource may still use in this one.
 //!
-//! Two formulas, each with an id that is recorded beside every number it gave, so that a later formula never changes
-//! what an earlier one decided. Both look at one period back and at the *current* base, component by component.
+//! There are two formulas, each with an id recorded beside every number it produced, so that a later formula never
+//! changes what an earlier one decided. Both look one period back, component by component: in their second form at the
+//! allocation when that period ended, in their first at the current allocation.
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::decimal::{HUNDRED, number, rounded};
+pub use super::formula::{CarryoverBase, Formula};
 use super::period::{Period, PeriodKind};
 use super::small_map::SmallMap;
 use super::tres::Amounts;
@@ -19,55 +21,14 @@ const HALVINGS_TO_NOTHING: u32 = 51;
 /// The natural logarithm of two.
 const LN_2: Decimal = Decimal::from_parts(0xAA7A_65BF, 0x81F5_2F01, 0x1665_943F, false, 28);
 
-/// A carryover formula with its parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "id")]
-pub enum Formula {
-    /// Past usage is discounted by its age; the base less what remains of it is carried over.
-    #[serde(rename = "decayed_usage/1")]
-    DecayedUsage {
-        /// Days in which past usage loses half its weight, above 0.
-        half_life_days: Decimal,
-    },
-    /// What was not used is carried over, up to a part of the base.
-    #[serde(rename = "capped_unused/1")]
-    CappedUnused {
-        /// That part, 0 to 100 percent.
-        factor_percent: Decimal,
-    },
-}
-
-impl Formula {
-    /// The id under which its numbers are recorded.
-    pub fn id(&self) -> &'static str {
-        match self {
-            Self::DecayedUsage { .. } => "decayed_usage/1",
-            Self::CappedUnused { .. } => "capped_unused/1",
-        }
-    }
-
-    /// The half-life in days, where the formula has one.
-    pub fn half_life_days(&self) -> Option<Decimal> {
-        match self {
-            Self::DecayedUsage { half_life_days } => Some(*half_life_days),
-            Self::CappedUnused { .. } => None,
-        }
-    }
-
-    /// The cap in percent of the base, where the formula has one.
-    pub fn factor_percent(&self) -> Option<Decimal> {
-        match self {
-            Self::DecayedUsage { .. } => None,
-            Self::CappedUnused { factor_percent } => Some(*factor_percent),
-        }
-    }
-}
-
 /// Every term of one component's carryover, in the component's unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentCarryover {
     /// The allocation of one period, without carryover.
     pub base: Decimal,
+    /// What it was in the previous period, where the formula looks at that; 0 if there was no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_base: Option<Decimal>,
     /// What was used in the previous period.
     pub previous_usage: Decimal,
     /// 2^(-days / half-life), of the decay formula.
@@ -76,7 +37,7 @@ pub struct ComponentCarryover {
     /// The previous usage times that factor, of the decay formula.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective_previous_usage: Option<Decimal>,
-    /// What was left of the base, of the capped formula.
+    /// What was left of the base that counts, of the capped formula.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unused: Option<Decimal>,
     /// The most that may be carried over, of the capped formula.
@@ -89,15 +50,21 @@ pub struct ComponentCarryover {
 }
 
 impl ComponentCarryover {
+    /// The base that past usage is compared with.
+    pub fn compared(&self) -> Decimal {
+        self.previous_base.unwrap_or(self.base)
+    }
+
     /// Whether something is carried over although more than the base was used.
     pub fn granted_after_overuse(&self) -> bool {
-        self.previous_usage > self.base && self.carryover > Decimal::ZERO
+        self.previous_usage > self.compared() && self.carryover > Decimal::ZERO
     }
 
     /// The terms as JSON numbers, under the names of the wire contract.
     pub fn to_wire(&self) -> Value {
         let terms = [
             ("base", Some(self.base)),
+            ("previous_base", self.previous_base),
             ("previous_usage", Some(self.previous_usage)),
             ("decay_factor", self.decay_factor),
             ("effective_previous_usage", self.effective_previous_usage),
@@ -112,42 +79,60 @@ impl ComponentCarryover {
     }
 }
 
+/// What one component's carryover is worked out from, besides the formula.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ComponentInputs {
+    /// The base of now.
+    pub base: Decimal,
+    /// The base of the previous period, which the second form of a formula looks at.
+    pub previous_base: Decimal,
+    /// What was used in the previous period.
+    pub previous_usage: Decimal,
+}
+
+impl ComponentInputs {
+    /// A component whose base has not changed since.
+    pub fn steady(base: Decimal, previous_usage: Decimal) -> Self {
+        Self { base, previous_base: base, previous_usage }
+    }
+}
+
 /// The carryover of one component by a formula; `days` is the nominal length of the period, the age of past usage.
 ///
 /// Rounding happens at the 15th digit behind the point only.
-pub fn component(formula: &Formula, days: u32, base: Decimal, previous_usage: Decimal) -> ComponentCarryover {
+pub fn component(formula: &Formula, days: u32, inputs: ComponentInputs) -> ComponentCarryover {
+    let ComponentInputs { base, previous_base, previous_usage } = inputs;
+    let previous_base = (formula.base() == CarryoverBase::Previous).then_some(previous_base);
+    let compared = previous_base.unwrap_or(base);
+    let mut terms = ComponentCarryover {
+        base,
+        previous_base,
+        previous_usage,
+        decay_factor: None,
+        effective_previous_usage: None,
+        unused: None,
+        carryover_cap: None,
+        carryover: Decimal::ZERO,
+        total: base,
+    };
     match formula {
-        Formula::DecayedUsage { half_life_days } => {
+        Formula::DecayedUsage { half_life_days } | Formula::DecayedUsageOfPrevious { half_life_days } => {
             let factor = decay_factor(days, *half_life_days);
             let remembered = previous_usage.saturating_mul(factor).round_dp(FACTOR_DECIMALS).normalize();
-            let carryover = (base - remembered).max(Decimal::ZERO).normalize();
-            ComponentCarryover {
-                base,
-                previous_usage,
-                decay_factor: Some(factor),
-                effective_previous_usage: Some(remembered),
-                unused: None,
-                carryover_cap: None,
-                carryover,
-                total: (base + carryover).normalize(),
-            }
+            terms.decay_factor = Some(factor);
+            terms.effective_previous_usage = Some(remembered);
+            terms.carryover = (compared - remembered).max(Decimal::ZERO).normalize();
         }
-        Formula::CappedUnused { factor_percent } => {
-            let unused = (base - previous_usage).max(Decimal::ZERO).normalize();
-            let cap = (base.saturating_mul(*factor_percent) / HUNDRED).normalize();
-            let carryover = unused.min(cap);
-            ComponentCarryover {
-                base,
-                previous_usage,
-                decay_factor: None,
-                effective_previous_usage: None,
-                unused: Some(unused),
-                carryover_cap: Some(cap),
-                carryover,
-                total: (base + carryover).normalize(),
-            }
+        Formula::CappedUnused { factor_percent } | Formula::CappedUnusedOfPrevious { factor_percent } => {
+            let unused = (compared - previous_usage).max(Decimal::ZERO).normalize();
+            let cap = (compared.saturating_mul(*factor_percent) / HUNDRED).normalize();
+            terms.unused = Some(unused);
+            terms.carryover_cap = Some(cap);
+            terms.carryover = unused.min(cap);
         }
     }
+    terms.total = (base + terms.carryover).normalize();
+    terms
 }
 
 /// 2^(-days / half-life): exact for a whole number of half-lives as far as 28 digits go, else rounded to 15 digits.
@@ -210,6 +195,15 @@ impl CarryoverReason {
     }
 }
 
+/// The base of the previous period, as far as it is known.
+#[derive(Debug, Clone, Copy)]
+pub struct PreviousBase<'a> {
+    /// By component; one that is absent had no limit.
+    pub amounts: &'a Amounts,
+    /// The record begins after that period: these are the first amounts known.
+    pub first_known: bool,
+}
+
 /// What the carryover of one evaluation is worked out from.
 #[derive(Debug, Clone, Copy)]
 pub struct CarryoverInputs<'a> {
@@ -223,6 +217,8 @@ pub struct CarryoverInputs<'a> {
     pub existed_before: bool,
     /// The current base allocation of each component that has one.
     pub base: &'a Amounts,
+    /// The base of the period before, of each component that had one.
+    pub previous_base: PreviousBase<'a>,
     /// The usage of the period before.
     pub previous_usage: &'a Amounts,
 }
@@ -252,7 +248,7 @@ pub struct CarryoverDetails {
     /// The terms of each component.
     #[serde(default, skip_serializing_if = "SmallMap::is_empty")]
     pub per_component: SmallMap<String, ComponentCarryover>,
-    /// Words for people, where the numbers alone would surprise them.
+    /// A note for people, if the numbers alone would surprise them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -293,9 +289,18 @@ impl CarryoverDetails {
         let per_component: SmallMap<_, _> = inputs
             .base
             .iter()
-            .map(|(name, base)| (name.clone(), component(inputs.formula, days, *base, used(name))))
+            .map(|(name, base)| {
+                let previous_base = inputs.previous_base.amounts.get(name).copied().unwrap_or_default();
+                let inputs_of = ComponentInputs { base: *base, previous_base, previous_usage: used(name) };
+                (name.clone(), component(inputs.formula, days, inputs_of))
+            })
             .collect();
         let half_life_days = inputs.formula.half_life_days();
+        let notes = [
+            half_life_days.and_then(|half_life| overuse_note(half_life, &per_component, previous)),
+            base_note(inputs, &per_component, previous),
+        ];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
         Self {
             carryover_applied: true,
             reason: None,
@@ -304,7 +309,7 @@ impl CarryoverDetails {
             carryover_factor: inputs.formula.factor_percent(),
             half_life_days,
             days: half_life_days.map(|_| days),
-            note: half_life_days.and_then(|half_life| overuse_note(half_life, &per_component, previous)),
+            note: (!notes.is_empty()).then(|| notes.join(" ")),
             per_component,
         }
     }
@@ -347,7 +352,7 @@ fn overuse_note(
         .filter(|(_, terms)| terms.granted_after_overuse())
         .map(|(name, terms)| {
             let [used, base, carried] =
-                [terms.previous_usage, terms.base, terms.carryover].map(|term| rounded(term, 2));
+                [terms.previous_usage, terms.compared(), terms.carryover].map(|term| rounded(term, 2));
             format!("{name} used {used} of {base} and still carries over {carried}")
         })
         .collect();
@@ -361,145 +366,62 @@ fn overuse_note(
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn dec(text: &str) -> Decimal {
-        text.parse().unwrap()
+/// Says where the base of the previous period is another than that of now, and where it is not known as it stood.
+fn base_note(
+    inputs: &CarryoverInputs<'_>,
+    components: &SmallMap<String, ComponentCarryover>,
+    previous: Period,
+) -> Option<String> {
+    if inputs.formula.base() == CarryoverBase::Current {
+        return None;
     }
-
-    fn decayed(half_life: &str) -> Formula {
-        Formula::DecayedUsage { half_life_days: dec(half_life) }
-    }
-
-    fn capped(factor: &str) -> Formula {
-        Formula::CappedUnused { factor_percent: dec(factor) }
-    }
-
-    fn amounts(entries: &[(&str, &str)]) -> Amounts {
-        entries.iter().map(|(component, amount)| ((*component).to_owned(), dec(amount))).collect()
-    }
-
-    fn inputs<'a>(formula: &'a Formula, base: &'a Amounts, previous_usage: &'a Amounts) -> CarryoverInputs<'a> {
-        let period = "2026-Q2".parse().unwrap();
-        CarryoverInputs { formula, enabled: true, period, existed_before: true, base, previous_usage }
-    }
-
-    #[test]
-    fn the_logarithm_is_right_to_its_last_digit() {
-        assert_eq!(LN_2.to_string(), "0.6931471805599453094172321215");
-    }
-
-    #[test]
-    fn decay_is_exact_for_whole_half_lives_and_rounded_otherwise() {
-        // The irrational ones were computed with Python's decimal module at 50 digits.
-        for (days, half_life, expected) in [
-            (90, "15", "0.015625"),
-            (15, "15", "0.5"),
-            (30, "15", "0.25"),
-            (0, "15", "1"),
-            (24, "1", "0.000000059604644775390625"),
-            (365, "15", "0.000000047308238"),
-            (90, "100", "0.535886731268147"),
-            (30, "0.7", "0.000000000000126"),
-            (365, "1", "0"),
-            (90, "0.000000000001", "0"),
-            (30, "0", "0"),
-            (30, "1000000000000", "0.999999999979206"),
-        ] {
-            assert_eq!(decay_factor(days, dec(half_life)).to_string(), expected, "{days} days at {half_life}");
-        }
-    }
-
-    #[test]
-    fn the_decay_formula_carries_the_base_less_what_is_remembered() {
-        for (base, previous, effective, carryover, total) in [
-            ("1000", "500", "7.8125", "992.1875", "1992.1875"),
-            ("1000", "0", "0", "1000", "2000"),
-            ("1000", "64000", "1000", "0", "1000"),
-            ("1000", "100000", "1562.5", "0", "1000"),
-            ("0", "10", "0.15625", "0", "0"),
-        ] {
-            let terms = component(&decayed("15"), 90, dec(base), dec(previous));
-            assert_eq!(terms.decay_factor, Some(dec("0.015625")));
-            assert_eq!(
-                (terms.effective_previous_usage, terms.carryover, terms.total),
-                (Some(dec(effective)), dec(carryover), dec(total))
-            );
-            assert_eq!((terms.unused, terms.carryover_cap), (None, None));
-        }
-    }
-
-    #[test]
-    fn the_capped_formula_carries_what_was_left_up_to_the_cap() {
-        for (factor, previous, unused, cap, carryover, total) in [
-            ("50", "400", "600", "500", "500", "1500"),
-            ("50", "700", "300", "500", "300", "1300"),
-            ("15", "600", "400", "150", "150", "1150"),
-            ("0", "0", "1000", "0", "0", "1000"),
-            ("100", "0", "1000", "1000", "1000", "2000"),
-            ("50", "1200", "0", "500", "0", "1000"),
-        ] {
-            let terms = component(&capped(factor), 30, dec("1000"), dec(previous));
-            assert_eq!((terms.unused, terms.carryover_cap), (Some(dec(unused)), Some(dec(cap))));
-            assert_eq!((terms.carryover, terms.total), (dec(carryover), dec(total)));
-        }
-    }
-
-    #[test]
-    fn details_give_the_first_reason_against_carryover() {
-        let (formula, base, none) = (decayed("15"), amounts(&[("node", "10")]), Amounts::new());
-        let given = inputs(&formula, &base, &none);
-        for (inputs, reason) in [
-            (CarryoverInputs { enabled: false, period: Period::Total, ..given }, CarryoverReason::Disabled),
-            (CarryoverInputs { period: Period::Total, existed_before: false, ..given }, CarryoverReason::TotalPeriod),
-            (CarryoverInputs { existed_before: false, base: &none, ..given }, CarryoverReason::NotInPreviousPeriod),
-            (CarryoverInputs { base: &none, ..given }, CarryoverReason::NoAllocation),
-        ] {
-            let details = CarryoverDetails::of(&inputs);
-            assert_eq!((details.carryover_applied, details.reason), (false, Some(reason)));
-            assert_eq!(details.effective(&base), base);
-            assert_eq!(details.to_wire(), json!({"carryover_applied": false, "reason": reason.word()}));
-        }
-    }
-
-    #[test]
-    fn details_hold_every_term_and_survive_json() {
-        let (formula, base) = (decayed("15"), amounts(&[("cpu", "1000"), ("node", "10")]));
-        let previous = amounts(&[("cpu", "500"), ("gone", "7")]);
-        let details = CarryoverDetails::of(&inputs(&formula, &base, &previous));
-        assert_eq!(details.previous_period.unwrap().to_string(), "2026-Q1");
-        assert_eq!(details.effective(&base), amounts(&[("cpu", "1992.1875"), ("node", "20")]));
-        assert_eq!(details.note, None);
-        let wire = details.to_wire();
-        assert_eq!((&wire["half_life_days"], &wire["days"]), (&json!(15), &json!(90)));
-        assert_eq!(wire["per_component"]["cpu"]["effective_previous_usage"], json!(7.8125));
-        let text = serde_json::to_string(&details).unwrap();
-        assert!(text.contains("\"carryover\":\"992.1875\""), "{text}");
-        assert_eq!(serde_json::from_str::<CarryoverDetails>(&text).unwrap(), details);
-    }
-
-    #[test]
-    fn a_grant_after_overuse_is_put_into_words() {
-        let (base, previous) = (amounts(&[("node_hours", "1000")]), amounts(&[("node_hours", "1500")]));
-        let (decaying, capping) = (decayed("15"), capped("50"));
-        let note = CarryoverDetails::of(&inputs(&decaying, &base, &previous)).note.unwrap();
-        for part in ["node_hours used 1500 of 1000", "carries over 976.56", "2026-Q1", "15 days"] {
-            assert!(note.contains(part), "{part} is missing in: {note}");
-        }
-        assert_eq!(CarryoverDetails::of(&inputs(&capping, &base, &previous)).note, None);
-    }
-
-    #[test]
-    fn formulas_are_recorded_under_their_ids() {
-        for (formula, expected) in [
-            (decayed("15"), json!({"id": "decayed_usage/1", "half_life_days": "15"})),
-            (capped("50"), json!({"id": "capped_unused/1", "factor_percent": "50"})),
-        ] {
-            assert_eq!(serde_json::to_value(&formula).unwrap(), expected);
-            assert_eq!(expected["id"], formula.id());
-            assert_eq!(serde_json::from_value::<Formula>(expected).unwrap(), formula);
-        }
+    let differing: Vec<String> = components
+        .iter()
+        .filter(|(_, terms)| terms.compared() != terms.base)
+        .map(|(name, terms)| {
+            let now = rounded(terms.base, 2);
+            match inputs.previous_base.amounts.get(name) {
+                Some(was) => format!("{name} had {} (now {now})", rounded(*was, 2)),
+                None => format!("{name} had no limit (now {now}), so nothing of it was left over"),
+            }
+        })
+        .collect();
+    let known = if inputs.previous_base.first_known {
+        format!("{previous} is older than the record, so the first allocation known stands for it")
+    } else {
+        format!("carryover rests on the allocation at the end of {previous}")
+    };
+    match (differing.is_empty(), inputs.previous_base.first_known) {
+        (true, false) => None,
+        (true, true) => Some(format!("{known}.")),
+        (false, _) => Some(format!("{}: {}.", capital(&known), differing.join(", "))),
     }
 }
+
+/// What a policy that says nothing of the base carries over after a raise, and what it would if it looked at the previous
+/// period's; none if that is the same.
+pub fn without_a_choice(formula: &Formula, days: u32) -> Option<String> {
+    let [was, used, now] = [1000, 900, 1500].map(Decimal::from);
+    let carried = |base| {
+        let inputs = ComponentInputs { base: now, previous_base: was, previous_usage: used };
+        rounded(component(&formula.on(base), days, inputs).carryover, 2)
+    };
+    let (today, then) = (carried(CarryoverBase::Current), carried(CarryoverBase::Previous));
+    (today != then).then(|| {
+        format!(
+            "carryover_base is not set, so carryover is worked out from the allocation of now, as it was before there was \
+             a choice: after a period with {was} of which {used} were used, a raise to {now} carries {today} over. With \
+             carryover_base previous it would carry {then}. Nothing changes until you set it to previous or current."
+        )
+    })
+}
+
+/// The text with its first letter in upper case.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "carryover_tests.rs"]
+mod tests;

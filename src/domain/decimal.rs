@@ -1,7 +1,7 @@
-//! Bounds and conversions of decimals: what may enter as an amount, and how it leaves as a JSON number.
+//! Bounds and conversions of decimals: which amounts are accepted, and how they become JSON numbers.
 //!
-//! The bounds are what keeps every later product and sum inside the 28 digits of a `Decimal`; nothing here is a float
-//! until the moment a number is written to JSON.
+//! The bounds keep every later product and sum within the 28 digits of a `Decimal`; no value is a float until it is
+//! written to JSON.
 
 use rust_decimal::prelude::ToPrimitive;
 use rust_decimal::{Decimal, RoundingStrategy};

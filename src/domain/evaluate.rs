@@ -1,15 +1,16 @@
-//! One evaluation: usage against an effective allocation, thresholds reached, verbs and holds that follow.
+//! One evaluation: usage against an effective allocation, thresholds reached, and the resulting verbs and holds.
 //!
-//! [`evaluate`] is a pure function of [`EvaluationInputs`]; the inputs are what an evaluation event records, so that the
-//! same function repeats any recorded decision. Comparison never divides: `usage × 100 >= percent × allocation` is exact,
-//! the percentage shown is the quotient rounded down, so that it never shows a threshold that was not reached.
+//! [`evaluate`] is a pure function of [`EvaluationInputs`]; an evaluation event records the inputs, so that the same
+//! function repeats any recorded decision. Comparison never divides: `usage × 100 >= percent × allocation` is exact.
+//! The percentage shown is the quotient rounded down, so that it never shows a threshold that was not reached.
 
 use std::fmt;
 
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 
-use super::carryover::{CarryoverDetails, CarryoverInputs, Formula};
+use super::carryover::{CarryoverDetails, CarryoverInputs, Formula, PreviousBase};
+use super::decimal::HUNDRED;
 use super::explain;
 use super::ids::EventId;
 use super::period::{Month, Period, PeriodKind};
@@ -74,6 +75,8 @@ pub enum Trigger {
     Scheduled,
     /// A period began.
     PeriodBoundary,
+    /// A month ended without a report, and what the last one says of such months was recorded.
+    MissingUsage,
 }
 
 impl Trigger {
@@ -90,6 +93,7 @@ impl Trigger {
             Trigger::ForcedPeriodReset => "forced_period_reset",
             Trigger::Scheduled => "scheduled",
             Trigger::PeriodBoundary => "period_boundary",
+            Trigger::MissingUsage => "missing_usage",
         }
     }
 }
@@ -204,6 +208,11 @@ impl EvaluationTerms {
             pause_percent: terms.grace_limit_percent(),
         }
     }
+
+    /// How much more than the allocation the hard limit allows, as a part of it.
+    pub fn grace_ratio(&self) -> Decimal {
+        self.pause_percent / HUNDRED - Decimal::ONE
+    }
 }
 
 /// The terms that seldom change between two evaluations of a resource: recorded once and referred to afterwards.
@@ -223,6 +232,12 @@ pub struct Basis {
     /// The resource existed in the previous period.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub existed: bool,
+    /// Base allocation by component at the end of the previous period, where the formula looks at it.
+    #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
+    pub previous_base: SmallMap<String, BaseTerm>,
+    /// The record begins after the previous period: that base is the first one known.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub first_known: bool,
     /// Usage of the earlier months of the period.
     #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
     pub earlier: UsageByMonth,
@@ -352,7 +367,10 @@ pub struct ArithmeticError {
 impl Basis {
     /// Base plus carryover for every component with a base, and the weighted sum.
     pub fn allocate(&self) -> Result<Allocation, ArithmeticError> {
-        let base: Amounts = self.base.iter().map(|(c, t)| (c.clone(), t.amount)).collect();
+        let amounts = |base: &SmallMap<String, BaseTerm>| -> Amounts {
+            base.iter().map(|(component, term)| (component.clone(), term.amount)).collect()
+        };
+        let (base, previous_base) = (amounts(&self.base), amounts(&self.previous_base));
         let used = sum_months(&self.previous).ok_or(ArithmeticError { what: "the usage of the previous period" })?;
         let carryover = CarryoverDetails::of(&CarryoverInputs {
             formula: &self.terms.formula,
@@ -360,6 +378,7 @@ impl Basis {
             period: self.period,
             existed_before: self.existed,
             base: &base,
+            previous_base: PreviousBase { amounts: &previous_base, first_known: self.first_known },
             previous_usage: &used,
         });
         let effective = carryover.effective(&base);

@@ -1,5 +1,7 @@
-//! The sentence that explains an evaluation, with the numbers it rests on.
+//! The sentence that explains an evaluation, with its numbers.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -53,13 +55,22 @@ fn arithmetic(text: &mut String, inputs: &EvaluationInputs<'_>, outcome: &Outcom
     }
 }
 
-/// The component's name where just one counts and counts once, else "billing units".
-fn unit<'a>(inputs: &'a EvaluationInputs<'_>) -> &'a str {
+/// The names of components that stand for what is counted; of more than these it says "units".
+const NAMED_MAX: usize = 3;
+
+/// The component's name where just one counts and counts once. Of several: "billing units" where those are counted, else
+/// their names, since their amounts are added up as they are.
+fn unit<'a>(inputs: &'a EvaluationInputs<'_>) -> Cow<'a, str> {
     let basis = inputs.basis;
     let names = basis.base.keys().chain(inputs.usage.keys()).chain(basis.earlier.values().flat_map(|m| m.keys()));
-    let mut counted = names.filter(|c| !basis.terms.weights.of(c).is_zero());
-    let Some(first) = counted.next() else { return "units" };
-    if counted.all(|c| c == first) && basis.terms.weights.of(first) == Decimal::ONE { first } else { "billing units" }
+    let counted: BTreeSet<&str> = names.filter(|c| !basis.terms.weights.of(c).is_zero()).map(AsRef::as_ref).collect();
+    match counted.first() {
+        None => "units".into(),
+        Some(one) if counted.len() == 1 && basis.terms.weights.of(one) == Decimal::ONE => (*one).into(),
+        Some(_) if !basis.terms.weights.are_none() => "billing units".into(),
+        Some(_) if counted.len() > NAMED_MAX => "units".into(),
+        Some(_) => counted.into_iter().collect::<Vec<_>>().join(" + ").into(),
+    }
 }
 
 fn consequence(text: &mut String, inputs: &EvaluationInputs<'_>, outcome: &Outcome) {

@@ -1,7 +1,7 @@
-//! Opaque identities: one newtype over a UUID per kind of thing, so that a policy's id never goes where a resource's belongs.
+//! Opaque identities: one newtype over a UUID per kind of object, so that a policy's id cannot be used as a resource's.
 //!
-//! Printed as 32 hex digits without dashes; read with or without them. Identities of things that are named in a site
-//! file derive from their slug, so that the same file gives the same ids on every machine.
+//! They are printed as 32 hex digits without dashes, and read with or without them. Ids of objects named in a site file
+//! derive from their slug, so that the same file gives the same ids on every machine.
 
 use std::fmt;
 use std::str::FromStr;

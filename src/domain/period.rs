@@ -1,7 +1,7 @@
-//! Calendar months and the periods built of them: month, quarter, year and `total`.
+//! Calendar months and the periods built from them: month, quarter, year and `total`.
 //!
-//! Periods are calendar dates, first to last day inclusive, in the site's time zone; an instant belongs to the period of
-//! its local date. Only the edges are instants, and those are where daylight saving has to be thought of.
+//! Periods are calendar dates, first to last day inclusive, in the site's time zone; an instant belongs to the period
+//! of its local date. Only the edges are instants, and only they are affected by daylight saving.
 
 use std::fmt;
 use std::str::FromStr;
@@ -57,7 +57,37 @@ fn first_instant_past(local: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
     local.and_utc() + TimeDelta::seconds(after)
 }
 
+/// The first day that may be entered, and the last; beyond them lie slips of the pen, and months that no four digits name.
+const FIRST_DAY: NaiveDate = NaiveDate::from_ymd_opt(1970, 1, 1).expect("the calendar has it");
+const LAST_DAY: NaiveDate = NaiveDate::from_ymd_opt(9998, 12, 31).expect("the calendar has it");
+
+/// Says in words what is wrong with an entered day, or nothing when Sluice counts it: 1970-01-01 to 9998-12-31.
+pub fn day_complaint(day: NaiveDate) -> Option<String> {
+    (!(FIRST_DAY..=LAST_DAY).contains(&day))
+        .then(|| format!("{day} is out of range: a date from {FIRST_DAY} to {LAST_DAY} is allowed."))
+}
+
+/// The same of an entered instant, by its date in its own zone and in UTC.
+pub fn instant_complaint<Z: TimeZone>(instant: &DateTime<Z>) -> Option<String> {
+    day_complaint(instant.date_naive()).or_else(|| day_complaint(instant.to_utc().date_naive()))
+}
+
+/// The instant that lies a span of time after another.
+///
+/// # Errors
+/// What is wrong with it, in words: Sluice does not count that day.
+pub fn counted(from: DateTime<Utc>, span: TimeDelta) -> Result<DateTime<Utc>, String> {
+    let days = span.num_days();
+    let then = from.checked_add_signed(span);
+    let then =
+        then.ok_or_else(|| format!("{days} days from now is beyond the last day that is allowed, {LAST_DAY}."))?;
+    instant_complaint(&then).map_or(Ok(then), Err)
+}
+
 /// One calendar month, printed as `2026-03`.
+///
+/// What is entered is a month of 1970 to 9998 ([`Month::new`], and reading text). What stands in a log is read whatever its
+/// year ([`Month::recorded`], and deserializing): older versions let any year in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Month {
     year: i32,
@@ -65,9 +95,20 @@ pub struct Month {
 }
 
 impl Month {
-    /// The month of a year; nothing when the year is not 1 to 9999 or the month not 1 to 12.
+    /// The month of a year, as it is entered; nothing when the year is not 1970 to 9998 or the month not 1 to 12.
     pub fn new(year: i32, month: u32) -> Option<Self> {
-        ((1..=9999).contains(&year) && (1..=12).contains(&month)).then_some(Self { year, month })
+        Self::recorded(year, month).filter(|_| (1970..=9998).contains(&year))
+    }
+
+    /// The month of a year, as it is stored; nothing when the year is not 0 to 9999 or the month not 1 to 12.
+    pub fn recorded(year: i32, month: u32) -> Option<Self> {
+        ((0..=9999).contains(&year) && (1..=12).contains(&month)).then_some(Self { year, month })
+    }
+
+    /// Reads the name of a month as it is stored.
+    pub fn read_recorded(text: &str) -> Option<Self> {
+        let (year, month) = text.split_once('-')?;
+        Self::recorded(digits(year, 4)?, digits(month, 2)?)
     }
 
     /// The month a date falls into.
@@ -105,6 +146,12 @@ impl Month {
         if self.month == 1 { Self { year: self.year - 1, month: 12 } } else { Self { month: self.month - 1, ..self } }
     }
 
+    /// The month so many months before; nothing before the year 1.
+    pub fn minus(self, months: u32) -> Option<Self> {
+        let index = i64::from(self.year) * 12 + i64::from(self.month) - 1 - i64::from(months);
+        Self::new(i32::try_from(index.div_euclid(12)).ok()?, u32::try_from(index.rem_euclid(12) + 1).ok()?)
+    }
+
     /// The year.
     pub fn year(self) -> i32 {
         self.year
@@ -136,8 +183,8 @@ impl FromStr for Month {
     type Err = PeriodError;
 
     fn from_str(text: &str) -> Result<Self, PeriodError> {
-        let parsed = text.split_once('-').and_then(|(year, month)| Self::new(digits(year, 4)?, digits(month, 2)?));
-        parsed.ok_or_else(|| PeriodError::new(text, "a month such as 2026-03"))
+        let entered = Self::read_recorded(text).and_then(|month| Self::new(month.year, month.month));
+        entered.ok_or_else(|| PeriodError::new(text, "a month such as 2026-03, of 1970 to 9998"))
     }
 }
 
@@ -340,7 +387,7 @@ impl FromStr for Period {
     type Err = PeriodError;
 
     fn from_str(text: &str) -> Result<Self, PeriodError> {
-        let year = |text: &str| digits::<i32>(text, 4).filter(|year| *year >= 1);
+        let year = |text: &str| digits::<i32>(text, 4);
         let quarter =
             |text: &str| digits::<u32>(text.strip_prefix('Q')?, 1).filter(|quarter| (1..=4).contains(quarter));
         let parsed = match text.split_once('-') {
@@ -349,14 +396,14 @@ impl FromStr for Period {
             Some((left, right)) if right.starts_with('Q') => {
                 year(left).zip(quarter(right)).map(|(year, quarter)| Self::Quarter { year, quarter })
             }
-            Some(_) => text.parse().ok().map(Self::Month),
+            Some(_) => Month::read_recorded(text).map(Self::Month),
         };
         parsed.ok_or_else(|| PeriodError::new(text, "a period such as 2026-03, 2026-Q1, 2026 or total"))
     }
 }
 
 macro_rules! serde_as_text {
-    ($($name:ty),+) => {$(
+    ($($name:ty: $read:expr),+) => {$(
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -366,13 +413,16 @@ macro_rules! serde_as_text {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                $read(&text).map_err(serde::de::Error::custom)
             }
         }
     )+};
 }
 
-serde_as_text!(Month, Period);
+serde_as_text!(
+    Month: |text: &str| Month::read_recorded(text).ok_or_else(|| PeriodError::new(text, "a month such as 2026-03")),
+    Period: str::parse::<Period>
+);
 
 #[cfg(test)]
 mod tests {
@@ -408,7 +458,7 @@ mod tests {
 
     #[test]
     fn names_of_periods_are_read_and_written_alike() {
-        for name in ["2026-03", "2026-Q1", "2026", "total", "0001-12", "9999-Q4"] {
+        for name in ["2026-03", "2026-Q1", "2026", "total", "0001-12", "9999-Q4", "0000", "0000-01"] {
             let period: Period = name.parse().unwrap();
             assert_eq!(period.to_string(), name);
             assert_eq!(serde_json::to_string(&period).unwrap(), format!("\"{name}\""));
@@ -425,11 +475,33 @@ mod tests {
             "Total",
             "+026-01",
             "2026-Q",
-            "0000",
             "2026-03-01",
         ] {
             assert!(text.parse::<Period>().is_err(), "{text:?} was read as a period");
         }
+    }
+
+    #[test]
+    fn bounds_hold_for_what_is_entered_and_not_for_what_is_stored() {
+        for (text, may_enter) in [
+            ("1970-01", true),
+            ("9998-12", true),
+            ("1969-12", false),
+            ("9999-01", false),
+            ("0001-01", false),
+            ("0000-01", false),
+        ] {
+            assert_eq!(text.parse::<Month>().is_ok(), may_enter, "{text}");
+            let stored: Month = serde_json::from_str(&format!("\"{text}\"")).unwrap();
+            assert_eq!(stored.to_string(), text);
+            assert_eq!(Month::new(stored.year(), stored.number()).is_some(), may_enter, "{text}");
+            assert_eq!(day_complaint(stored.first_day()).is_none(), may_enter, "{text}");
+        }
+        let complaint = day_complaint(day("0000-01-01")).unwrap();
+        assert_eq!(complaint, "0000-01-01 is out of range: a date from 1970-01-01 to 9998-12-31 is allowed.");
+        // Within bounds in its own zone, and not in UTC.
+        let edge = DateTime::parse_from_rfc3339("1970-01-01T00:30:00+02:00").unwrap();
+        assert!(instant_complaint(&edge).is_some_and(|text| text.starts_with("1969-12-31")));
     }
 
     #[test]

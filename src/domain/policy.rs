@@ -1,13 +1,13 @@
-//! The terms of a periodic usage policy: its parameters, their defaults, what is allowed and what deserves a warning.
+//! The terms of a periodic usage policy: its parameters, their defaults, valid values, and warnings.
 //!
-//! Terms that came through [`PolicyTerms::validate`] keep every later computation within the range of a `Decimal`.
+//! Terms accepted by [`PolicyTerms::validate`] keep every later computation within the range of a `Decimal`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::carryover::Formula;
+use super::carryover::{CarryoverBase, Formula, without_a_choice};
 use super::decimal::{HUNDRED, MAX_AMOUNT, MAX_DECIMALS, MAX_WEIGHT, complaint};
 use super::period::PeriodKind;
 use super::qos::{QosClass, QosNames};
@@ -208,9 +208,12 @@ pub struct PolicyTerms {
     pub carryover_enabled: bool,
     /// The cap of the capped formula in percent; unset for the decay formula.
     pub carryover_factor: Option<Decimal>,
+    /// Which allocation past usage is compared with; none in policies older than the choice, which stay with the base of now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub carryover_base: Option<CarryoverBase>,
     /// How far above 100 % the pause limit lies, 0 to 1.
     pub grace_ratio: Decimal,
-    /// The percents at which people are told, ascending and distinct.
+    /// The notification percentages, ascending and distinct.
     pub notification_thresholds: Vec<Decimal>,
     /// Whether SLURM's raw usage is reset at a period boundary.
     pub raw_usage_reset: bool,
@@ -235,6 +238,7 @@ impl Default for PolicyTerms {
             fairshare_decay_half_life: Decimal::from(15),
             carryover_enabled: true,
             carryover_factor: None,
+            carryover_base: Some(CarryoverBase::Previous),
             grace_ratio: Decimal::new(2, 1),
             notification_thresholds: vec![Decimal::from(80)],
             raw_usage_reset: true,
@@ -265,9 +269,14 @@ impl PolicyTerms {
     /// The carryover formula with its parameter: capped where a factor is set, else decaying.
     pub fn carryover_formula(&self) -> Formula {
         match self.carryover_factor {
-            Some(factor_percent) => Formula::CappedUnused { factor_percent },
-            None => Formula::DecayedUsage { half_life_days: self.fairshare_decay_half_life },
+            Some(factor_percent) => Formula::capped(self.base_of_carryover(), factor_percent),
+            None => Formula::decayed(self.base_of_carryover(), self.fairshare_decay_half_life),
         }
+    }
+
+    /// Which allocation past usage is compared with.
+    pub fn base_of_carryover(&self) -> CarryoverBase {
+        self.carryover_base.unwrap_or(CarryoverBase::Current)
     }
 
     /// The terms with their lists in order.
@@ -352,6 +361,12 @@ impl PolicyTerms {
                 _ => {}
             }
         }
+    }
+
+    /// What would change if a policy that is older than the choice of a base, counted in `period`, looked at the previous one.
+    pub fn base_warning(&self, period: PeriodKind) -> Option<String> {
+        let chosen = self.carryover_base.is_some() || !self.carryover_enabled;
+        if chosen { None } else { without_a_choice(&self.carryover_formula(), period.nominal_days()?) }
     }
 
     /// What is allowed but probably not meant, given how the offering's components and classes of service appear in SLURM.

@@ -1,4 +1,4 @@
-//! What policies may say, what they mean and what they are warned about.
+//! Valid and invalid policies, their meaning, and their warnings.
 
 use serde_json::json;
 
@@ -54,7 +54,7 @@ fn defaults_need_only_an_action() {
     assert_eq!(defaults.validate().unwrap_err().0.into_keys().collect::<Vec<_>>(), ["actions"]);
     assert_eq!(terms().validate(), Ok(()));
     assert_eq!(defaults.grace_limit_percent(), dec("120"));
-    assert_eq!(defaults.carryover_formula(), Formula::DecayedUsage { half_life_days: dec("15") });
+    assert_eq!(defaults.carryover_formula(), Formula::DecayedUsageOfPrevious { half_life_days: dec("15") });
     assert_eq!((defaults.period, defaults.limit_type), (PeriodKind::Quarter, LimitType::GrpTresMins));
 }
 
@@ -182,7 +182,9 @@ fn percents_follow_from_actions_and_grace() {
 #[test]
 fn a_factor_chooses_the_capped_formula() {
     let terms = PolicyTerms { carryover_factor: Some(dec("0")), ..terms() };
-    assert_eq!(terms.carryover_formula(), Formula::CappedUnused { factor_percent: dec("0") });
+    assert_eq!(terms.carryover_formula(), Formula::CappedUnusedOfPrevious { factor_percent: dec("0") });
+    let current = PolicyTerms { carryover_base: Some(CarryoverBase::Current), ..terms };
+    assert_eq!(current.carryover_formula(), Formula::CappedUnused { factor_percent: dec("0") });
 }
 
 #[test]

@@ -1,12 +1,12 @@
-//! What a policy would mean in numbers: thresholds in hours, the status now, and when each threshold will be reached.
+//! A policy in numbers: thresholds in hours, the current status, and when usage will reach each threshold.
 //!
-//! Everything is computed unrounded; [`PreviewNumbers::rounded`] gives what is shown.
+//! Everything is computed unrounded; [`PreviewNumbers::rounded`] gives the displayed values.
 
 use chrono::{Datelike, Days, NaiveDate};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use super::carryover::{ComponentCarryover, Formula, component};
+use super::carryover::{ComponentCarryover, ComponentInputs, Formula, component};
 use super::decimal::{HUNDRED, rounded, whole};
 use super::tres::{OVER_NOTHING_PERCENT, percentage};
 
@@ -22,7 +22,7 @@ pub struct Thresholds {
     pub allocation: Decimal,
     /// The grace, 0 to 1.
     pub grace_ratio: Decimal,
-    /// The part at which people are told, 0 to 1.
+    /// The notification threshold, 0 to 1.
     pub notification_ratio: Decimal,
     /// That part of the allocation.
     pub notification_threshold: Decimal,
@@ -71,7 +71,7 @@ pub struct Projection {
 /// When each of the three thresholds will be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DateProjections {
-    /// People are told.
+    /// Usage reached the notification threshold.
     pub notification: Projection,
     /// The account is slowed down.
     pub slowdown: Projection,
@@ -160,8 +160,10 @@ pub struct PreviewInputs {
     pub allocation: Decimal,
     /// The grace, 0 to 1.
     pub grace_ratio: Decimal,
-    /// The percent at which people are told.
+    /// The notification threshold in percent.
     pub notification_percent: Decimal,
+    /// What it was in the previous period.
+    pub previous_allocation: Decimal,
     /// What was used in the period before; nothing or zero means that there is no carryover.
     pub previous_usage: Decimal,
     /// Whether anything is carried over.
@@ -201,12 +203,18 @@ pub struct PreviewNumbers {
     pub date_projections: DateProjections,
 }
 
+impl PreviewInputs {
+    fn component(&self) -> ComponentInputs {
+        let (base, previous_usage) = (self.allocation, self.previous_usage);
+        ComponentInputs { base, previous_base: self.previous_allocation, previous_usage }
+    }
+}
+
 impl PreviewNumbers {
     /// Works out the numbers, unrounded.
     pub fn of(inputs: &PreviewInputs) -> Self {
         let carries = inputs.carryover_enabled && inputs.previous_usage > Decimal::ZERO;
-        let carryover =
-            carries.then(|| component(&inputs.formula, inputs.days, inputs.allocation, inputs.previous_usage));
+        let carryover = carries.then(|| component(&inputs.formula, inputs.days, inputs.component()));
         let effective = carryover.as_ref().map_or(inputs.allocation, |terms| terms.total);
         let thresholds = thresholds(effective, inputs.grace_ratio, inputs.notification_percent);
         let usage_percentage = percentage(inputs.current_usage, Some(effective));
@@ -248,7 +256,8 @@ impl PreviewNumbers {
             for amount in [&mut terms.base, &mut terms.previous_usage, &mut terms.carryover, &mut terms.total] {
                 round(amount);
             }
-            for amount in [&mut terms.effective_previous_usage, &mut terms.unused, &mut terms.carryover_cap] {
+            let some = [&mut terms.previous_base, &mut terms.effective_previous_usage];
+            for amount in some.into_iter().chain([&mut terms.unused, &mut terms.carryover_cap]) {
                 amount.as_mut().map(round);
             }
         }
@@ -273,6 +282,7 @@ mod tests {
             allocation: dec("1000"),
             grace_ratio: dec("0.2"),
             notification_percent: dec("80"),
+            previous_allocation: dec("1000"),
             previous_usage: Decimal::ZERO,
             carryover_enabled: true,
             formula: Formula::CappedUnused { factor_percent: dec("50") },

@@ -1,4 +1,4 @@
-//! Classes of service: what the site agent understands, and what a site calls them in SLURM.
+//! Classes of service: those that the site agent understands, and their names in the site's SLURM.
 
 use serde::{Deserialize, Serialize};
 

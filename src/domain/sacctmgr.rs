@@ -1,6 +1,6 @@
-//! The `sacctmgr` commands that settings amount to, as text: what the site agent is expected to run.
+//! The `sacctmgr` commands for given settings, as text: what the site agent should run.
 //!
-//! They are recorded and shown, and compared with what the agent reports; Sluice never runs them itself.
+//! Sluice records and shows them, and compares them with the agent's report; it never runs them itself.
 
 use std::borrow::Cow;
 
@@ -98,6 +98,11 @@ pub fn commands(account: &str, settings: &AgentSettings, qos: Option<(&str, &str
         ));
     }
     commands
+}
+
+/// The command that gives an account a class of service.
+pub fn set_qos(account: &str, qos: &str) -> String {
+    modify(account, &format!("qos={qos}"))
 }
 
 fn modify(account: &str, assignment: &str) -> String {

@@ -1,7 +1,7 @@
-//! The settings a site agent is to apply to an account: fairshare, TRES limits and whether raw usage starts again.
+//! The settings that a site agent applies to an account: fairshare, TRES limits and a reset of raw usage.
 //!
-//! The hard limit in SLURM is the grace limit, so that slowing down at 100 % comes before it. Everything is truncated to
-//! whole minutes (or counts) the way SLURM holds them.
+//! The hard limit in SLURM is the grace limit, so that the slow-down at 100 % comes first. Everything is truncated to
+//! whole minutes (or counts), as SLURM stores them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::carryover::CarryoverDetails;
 use super::decimal::whole;
-use super::policy::{LimitType, PolicyTerms};
+use super::policy::LimitType;
 use super::small_map::SmallMap;
 use super::tres::{Amounts, MINUTES_PER_HOUR, TresMapping, Weights};
 
@@ -26,8 +26,12 @@ const NODE: &str = "node";
 /// What the settings of one policy on one resource are worked out from.
 #[derive(Debug, Clone, Copy)]
 pub struct SettingsInputs<'a> {
-    /// The terms of the policy: weights, grace, type of limit.
-    pub terms: &'a PolicyTerms,
+    /// Which limit the numbers are for.
+    pub limit_type: LimitType,
+    /// The weights in force.
+    pub weights: &'a Weights,
+    /// How much more than the allocation the hard limit allows, as a part of it.
+    pub grace_ratio: Decimal,
     /// The effective allocation of each component that has one, in the component's unit.
     pub effective: &'a Amounts,
     /// How the components appear in SLURM; one that is missing goes under its own type, in hours.
@@ -36,7 +40,7 @@ pub struct SettingsInputs<'a> {
     pub baseline_minutes: &'a Amounts,
     /// By what the sum of the effective hours is divided to give the fairshare, above 0.
     pub fairshare_divisor: Decimal,
-    /// Whether raw usage is to be reset with these settings.
+    /// Whether these settings include a reset of raw usage.
     pub reset_raw_usage: bool,
     /// How the carryover in the effective allocation came about.
     pub carryover: &'a CarryoverDetails,
@@ -64,13 +68,11 @@ pub struct AgentSettings {
 impl AgentSettings {
     /// Works out the settings of one policy.
     pub fn of(inputs: &SettingsInputs<'_>) -> Self {
-        let terms = inputs.terms;
-        let weights = Weights::effective(terms.tres_billing_enabled, &terms.tres_billing_weights);
-        let billed = weights.matched_sum(inputs.effective);
-        let (qos_threshold, grace_limit) = informational(inputs, &weights, billed);
+        let billed = inputs.weights.matched_sum(inputs.effective);
+        let (qos_threshold, grace_limit) = informational(inputs, billed);
         Self {
             fairshare: fairshare(inputs.effective, inputs.fairshare_divisor),
-            limit_type: terms.limit_type,
+            limit_type: inputs.limit_type,
             limits: limits(inputs, billed),
             reset_raw_usage: inputs.reset_raw_usage,
             qos_threshold,
@@ -133,7 +135,6 @@ fn fairshare(effective: &Amounts, divisor: Decimal) -> i64 {
 
 /// The limit of each TRES: components of the same TRES are added up, billing units come on top.
 fn limits(inputs: &SettingsInputs<'_>, billed: Option<Decimal>) -> SmallMap<String, i64> {
-    let terms = inputs.terms;
     let mut sums: SmallMap<String, i64> = SmallMap::new();
     let mut add = |tres: &str, amount: i64| {
         let sum = sums.entry(tres.to_owned()).or_default();
@@ -145,19 +146,19 @@ fn limits(inputs: &SettingsInputs<'_>, billed: Option<Decimal>) -> SmallMap<Stri
         let per_unit = mapping.map_or(MINUTES_PER_HOUR, |mapping| mapping.minutes_per_unit);
         add(
             tres,
-            if terms.limit_type == LimitType::GrpTres {
+            if inputs.limit_type == LimitType::GrpTres {
                 whole(*amount)
             } else {
-                with_grace(*amount, per_unit, terms.grace_ratio)
+                with_grace(*amount, per_unit, inputs.grace_ratio)
             },
         );
     }
-    if let Some(billed) = billed.filter(|_| terms.limit_type != LimitType::GrpTres) {
-        // A component that goes to SLURM as `billing` itself gives way: the weighted sum contains it.
-        sums.insert(BILLING.to_owned(), with_grace(billed, MINUTES_PER_HOUR, terms.grace_ratio));
+    if let Some(billed) = billed.filter(|_| inputs.limit_type != LimitType::GrpTres) {
+        // A component that itself goes to SLURM as `billing` is omitted: the weighted sum contains it.
+        sums.insert(BILLING.to_owned(), with_grace(billed, MINUTES_PER_HOUR, inputs.grace_ratio));
     }
     // Only the group limit is compared with the account's raw usage; a job's own limit and a count know no counter.
-    if terms.limit_type == LimitType::GrpTresMins {
+    if inputs.limit_type == LimitType::GrpTresMins {
         for (tres, minutes) in sums.iter_mut() {
             let counted = inputs.baseline_minutes.get(tres).copied().unwrap_or_default();
             *minutes = whole(Decimal::from(*minutes).saturating_sub(counted)).max(0);
@@ -169,18 +170,33 @@ fn limits(inputs: &SettingsInputs<'_>, billed: Option<Decimal>) -> SmallMap<Stri
 /// The minutes at 100 % and at the grace limit, of billing units where those count and of everything together otherwise.
 fn informational(
     inputs: &SettingsInputs<'_>,
-    weights: &Weights,
     billed: Option<Decimal>,
 ) -> (SmallMap<String, i64>, SmallMap<String, i64>) {
     if inputs.effective.is_empty() {
         return (SmallMap::new(), SmallMap::new());
     }
-    let (key, hours) = billed.map_or_else(|| (NODE, weights.sum(inputs.effective)), |billed| (BILLING, billed));
+    let (key, hours) = billed.map_or_else(|| (NODE, inputs.weights.sum(inputs.effective)), |billed| (BILLING, billed));
     let map = |minutes| SmallMap::from([(key.to_owned(), minutes)]);
     (
         map(with_grace(hours, MINUTES_PER_HOUR, Decimal::ZERO)),
-        map(with_grace(hours, MINUTES_PER_HOUR, inputs.terms.grace_ratio)),
+        map(with_grace(hours, MINUTES_PER_HOUR, inputs.grace_ratio)),
     )
+}
+
+/// Minutes per TRES key that these amounts of components are: what a period had counted when SLURM's counter was last reset.
+pub fn baseline_minutes(counted: &Amounts, components: &BTreeMap<String, TresMapping>, weights: &Weights) -> Amounts {
+    let mut minutes = Amounts::new();
+    for (component, amount) in counted {
+        let mapping = components.get(component);
+        let tres = mapping.map_or(component.as_str(), |m| m.tres.as_str());
+        let per_unit = mapping.map_or(MINUTES_PER_HOUR, |m| m.minutes_per_unit);
+        let sum = minutes.entry(tres.to_owned()).or_insert(Decimal::ZERO);
+        *sum = sum.saturating_add(amount.saturating_mul(per_unit).trunc());
+    }
+    if let Some(billed) = weights.matched_sum(counted) {
+        minutes.insert(BILLING.to_owned(), billed.saturating_mul(MINUTES_PER_HOUR).trunc());
+    }
+    minutes
 }
 
 /// trunc(trunc(amount x minutes per unit) x (1 + grace)).
@@ -193,6 +209,7 @@ pub fn with_grace(amount: Decimal, minutes_per_unit: Decimal, grace_ratio: Decim
 mod tests {
     use super::*;
     use crate::domain::carryover::CarryoverReason;
+    use crate::domain::policy::PolicyTerms;
 
     fn dec(text: &str) -> Decimal {
         text.parse().unwrap()
@@ -234,7 +251,9 @@ mod tests {
 
         fn settings(&self) -> AgentSettings {
             AgentSettings::of(&SettingsInputs {
-                terms: &self.terms,
+                limit_type: self.terms.limit_type,
+                weights: &Weights::effective(self.terms.tres_billing_enabled, &self.terms.tres_billing_weights),
+                grace_ratio: self.terms.grace_ratio,
                 effective: &self.effective,
                 components: &self.components,
                 baseline_minutes: &self.baseline,

@@ -1,7 +1,9 @@
-//! Maps of a few entries, as there are many of them: components of an allocation, months of a quarter, policies of a resource.
+//! Maps with few entries, of which there are many: components of an allocation, months of a quarter, policies of a
+//! resource.
 //!
-//! A tree takes a node with room for eleven entries for each, which makes folded books large and slow to copy; a sorted list
-//! takes what it holds. In JSON it is an object like any other map, in the order of the keys.
+//! A tree allocates a node with space for eleven entries for each, which makes folded books large and slow to copy; a
+//! sorted list takes only the space of its entries. In JSON it is an object like any other map, in the order of the
+//! keys.
 
 use std::borrow::Borrow;
 use std::fmt;

@@ -1,6 +1,6 @@
-//! The ladder of thresholds a percentage climbs: at which percent a policy notifies, slows down or pauses.
+//! The ladder of thresholds: the percentages at which a policy notifies, slows down or pauses.
 //!
-//! A rung is reached at its percent and left below it.
+//! Usage reaches a rung at its percentage and leaves it below.
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use super::policy::{Action, PolicyTerms, QosStrategy};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
-    /// People are told.
+    /// A notice is sent.
     Notify,
     /// The account is slowed down.
     Downscale,

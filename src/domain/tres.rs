@@ -1,7 +1,7 @@
-//! Trackable resources: amounts per component, the weights that make billing units of them, and the percentage used.
+//! Trackable resources: amounts per component, the weights that turn them into billing units, and the percentage used.
 //!
-//! Amounts are hours, or whatever else the component is counted in; sums saturate instead of overflowing, so that no
-//! report can stop an evaluation.
+//! Amounts are hours, or whatever else the component counts; sums saturate instead of overflowing, so that no report
+//! can stop an evaluation.
 
 use std::collections::BTreeMap;
 
@@ -79,6 +79,11 @@ impl Weights {
                 .collect(),
         };
         Self { configured }
+    }
+
+    /// True if nothing is weighted, as with billing off: amounts are added up as they are.
+    pub fn are_none(&self) -> bool {
+        self.configured.is_empty()
     }
 
     /// The weight of a component; 1 without an entry, and 0 where the entry says so.

@@ -1,4 +1,4 @@
-//! Complaints about input, collected per field: the shape in which Django REST reports a refused request.
+//! Input errors, collected per field, in the format in which Django REST reports a refused request.
 
 use std::collections::BTreeMap;
 
@@ -39,6 +39,32 @@ impl FieldErrors {
     pub fn into_result(self) -> Result<(), Self> {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
+}
+
+/// Letters to insert, remove or replace to get from one word to the other.
+pub fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// Of some words those that are nearest to one, at most so many, the nearest first.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
+    // A word that contains the other is nearer than its length says.
+    let within = |other: &str| other.contains(word) || word.contains(other);
+    let mut known: Vec<(usize, &str)> =
+        known.map(|other| (if within(other) { 1 } else { distance(word, other) }, other)).collect();
+    known.sort_unstable();
+    known.dedup();
+    known.into_iter().take(most).map(|(_, other)| other).collect()
 }
 
 #[cfg(test)]

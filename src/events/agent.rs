@@ -1,7 +1,7 @@
-//! Events of site agents: one stream per agent, `agent-{uuid}`: what it is, what it runs, which queue it listens to.
+//! Events of site agents: one stream per agent, `agent-{uuid}`, with its identity, its services and its queue.
 //!
-//! No key is here, and nothing of the agent's configuration file: both may hold secrets. Whose token an agent uses is an
-//! opaque id of the directory.
+//! They contain no key and nothing of the agent's configuration file, since both may be secret. The owner of an agent's
+//! token is an opaque id of the directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 

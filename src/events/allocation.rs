@@ -1,6 +1,6 @@
 //! Events of allocation books: one stream per resource and calendar month, `allocation-{resource}-{YYYY-MM}`.
 //!
-//! They store results, not recipes: folding them never recomputes a decision. Amounts are decimal strings.
+//! They store results: folding them never recomputes a decision. Amounts are decimal strings.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,74 +10,24 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::evaluate::{Flags, MonthUsage, NoticeTerms, Outcome, Trigger, UsageByMonth, flag_words};
-use crate::domain::ids::{CustomerId, DispatchId, HoldId, OfferingId, PolicyId, ProjectId, ResourceId, UserId};
-use crate::domain::period::{Month, Period, PeriodKind};
-use crate::domain::qos::QosClass;
-use crate::domain::sacctmgr::Command;
-use crate::domain::settings::AgentSettings;
+use crate::domain::ids::{CustomerId, HoldId, OfferingId, PolicyId, ProjectId, ResourceId, UserId};
+use crate::domain::limit_history::LimitHistory;
+use crate::domain::period::{Month, Period};
 use crate::domain::small_map::SmallMap;
 use crate::domain::tres::Amounts;
 use crate::event_family;
+use crate::events::chain::Chains;
 use crate::events::dispatch::{
-    DispatchResendRequested, DispatchUnanswered, RestrictionResendRequested, StompMessageFailed, StompMessageSent,
+    AccountFreed, DispatchResendRequested, DispatchUnanswered, RestrictionResendRequested, StompMessageFailed,
+    StompMessageSent,
 };
 use crate::events::notice::{NoticeFailed, NoticeResent, NoticeSent};
 use crate::events::site_answer::{LimitsEchoed, QosConfirmed, ResourceSynced, SiteAnswers};
 
+pub use super::commanded::{Commanded, CounterReset, DispatchState, OpenDispatch, SettingsCommanded};
 pub use super::dispatch::{CommandReport, CommandResultReported, CommandResultUnmatched, ExecutionMode};
 pub use super::recorded::{Recorded, RecordedBasis};
-
-/// State of a resource, spelled as on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
-pub enum ResourceState {
-    /// Being created at the site.
-    Creating,
-    /// In use.
-    #[default]
-    #[serde(rename = "OK")]
-    Ok,
-    /// The site reported a failure.
-    Erred,
-    /// Being changed at the site.
-    Updating,
-    /// Being removed.
-    Terminating,
-    /// Gone.
-    Terminated,
-}
-
-impl ResourceState {
-    /// All states.
-    pub const ALL: [Self; 6] =
-        [Self::Creating, Self::Ok, Self::Erred, Self::Updating, Self::Terminating, Self::Terminated];
-
-    /// The spelling on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Creating => "Creating",
-            Self::Ok => "OK",
-            Self::Erred => "Erred",
-            Self::Updating => "Updating",
-            Self::Terminating => "Terminating",
-            Self::Terminated => "Terminated",
-        }
-    }
-
-    /// Reads the spelling on the wire.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|s| s.as_str() == text)
-    }
-
-    /// True while policies apply.
-    pub fn is_live(self) -> bool {
-        !matches!(self, Self::Terminating | Self::Terminated)
-    }
-
-    /// True in the states in which the agent takes settings.
-    pub fn takes_settings(self) -> bool {
-        matches!(self, Self::Ok | Self::Updating)
-    }
-}
+pub use super::resource_state::ResourceState;
 
 /// What a resource is, as far as decisions need it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +106,65 @@ pub struct ReportedAmount {
     pub previous: Option<Decimal>,
 }
 
+/// What becomes of a later month that ends without a report on a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingUsage {
+    /// It stays without a total.
+    #[default]
+    None,
+    /// It gets the total of the last report.
+    Reuse,
+    /// It gets a total of zero.
+    Zero,
+}
+
+impl MissingUsage {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Reuse, Self::Zero];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Reuse => "reuse",
+            Self::Zero => "zero",
+        }
+    }
+
+    /// The meaning of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.as_str() == word)
+    }
+}
+
+/// What a report says of later months without one, and of which month it is the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingTerm {
+    /// The last month with a total.
+    pub month: Month,
+    /// What becomes of those after it.
+    pub policy: MissingUsage,
+}
+
+/// A total that nobody reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilledAmount {
+    /// The total, in the component's unit.
+    pub amount: Decimal,
+    /// What the last report said of such months.
+    pub policy: MissingUsage,
+}
+
+/// A month ended without a report on some components, and got the totals that their last reports ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingUsageFilled {
+    /// The calendar month.
+    pub month: Month,
+    /// Totals by component.
+    pub amounts: SmallMap<String, FilledAmount>,
+}
+
 /// Month-to-date totals; components that are absent keep theirs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UsageReported {
@@ -166,6 +175,47 @@ pub struct UsageReported {
     /// A decrease, or a change of a past month.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub restated: bool,
+    /// When the totals were read from the accounting; unknown of reports from before this was recorded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub measured_at: Option<DateTime<Utc>>,
+    /// What becomes of later months without a report, by component; nothing where nothing is said.
+    #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
+    pub missing_usage: SmallMap<String, MissingUsage>,
+}
+
+/// One component of a late report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateAmount {
+    /// The total that was reported, in the component's unit.
+    pub amount: Decimal,
+    /// The total that stands, since it was measured later.
+    pub stands: Decimal,
+    /// When that one was measured.
+    pub stands_since: DateTime<Utc>,
+}
+
+/// Totals that were measured before those already known: they change nothing, and are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateUsageReported {
+    /// The calendar month they belong to.
+    pub month: Month,
+    /// Totals by component that differ from the known ones, beside the ones that stand.
+    pub amounts: SmallMap<String, LateAmount>,
+    /// When they were read from the accounting.
+    pub measured_at: DateTime<Utc>,
+}
+
+/// A late total, as far as it has to be recognised when it comes again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateTotal {
+    /// Calendar month.
+    pub month: Month,
+    /// Component type.
+    pub component: String,
+    /// The total that was reported.
+    pub amount: Decimal,
+    /// When it was measured.
+    pub measured_at: DateTime<Utc>,
 }
 
 /// One user's share of a component in a month. The user's name is in the directory.
@@ -310,6 +360,9 @@ pub struct HoldPlaced {
     pub expires_at: Option<DateTime<Utc>>,
     /// When it was placed.
     pub placed_at: DateTime<Utc>,
+    /// The people of the resource may read the reason and the ticket.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub public: bool,
 }
 
 /// A manual hold ended.
@@ -333,53 +386,6 @@ pub struct RestrictionChanged {
     pub policies: Vec<PolicyId>,
 }
 
-/// The agent was told (or is to be told) what `sacctmgr` must do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SettingsCommanded {
-    /// The dispatch.
-    pub dispatch: DispatchId,
-    /// The policy whose decision caused it.
-    pub policy: PolicyId,
-    /// Other policies evaluated with it, that refer to this dispatch.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub others: Vec<PolicyId>,
-    /// The period of the causing policy.
-    pub period: Period,
-    /// The settings.
-    pub settings: AgentSettings,
-    /// Class of service.
-    pub qos: QosClass,
-    /// The QoS name that goes with it: the rung's own, else the site's.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub qos_name: Option<String>,
-    /// Restrictions the resource has with it.
-    pub flags: Flags,
-    /// The intended commands, in order.
-    pub commands: Vec<Command>,
-    /// The unanswered dispatch whose reset it inherits.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub inherits_reset: Option<DispatchId>,
-    /// When it was decided.
-    pub at: DateTime<Utc>,
-    /// Usage counted when the raw-usage counter is reset by this dispatch.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub reset: Option<CounterReset>,
-}
-
-/// The moment from which SLURM's raw-usage counter counts, and what was counted before it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CounterReset {
-    /// When it was decided.
-    pub at: DateTime<Utc>,
-    /// The current period of each kind for which a reset is thereby done.
-    pub periods: SmallMap<PeriodKind, Period>,
-    /// Usage by month then, months of the running calendar year.
-    pub usage: SmallMap<Month, Amounts>,
-    /// Usage of all months before them.
-    #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
-    pub before: Amounts,
-}
-
 /// The month's book is sealed; the next one continues it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BooksClosed {
@@ -396,14 +402,32 @@ pub struct BooksOpened {
     pub carried: Carried,
 }
 
+/// Instants of measurement by calendar month and component.
+pub type MeasuredAt = SmallMap<Month, SmallMap<String, DateTime<Utc>>>;
+
 /// What one book hands to the next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Carried {
     /// What the resource is.
     pub facts: ResourceFacts,
+    /// What its limits were before; older versions of Sluice kept none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit_history: Option<LimitHistory>,
     /// Usage by month.
     #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
     pub usage: UsageByMonth,
+    /// When the totals of a month and component were measured, where that is known.
+    #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
+    pub measured: MeasuredAt,
+    /// Late totals, the newest ones, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub late: Vec<LateTotal>,
+    /// What becomes of months without a report, by component.
+    #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
+    pub missing_usage: SmallMap<String, MissingTerm>,
+    /// The month in which the resource ended, if it has.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ended: Option<Month>,
     /// What each policy left.
     #[serde(skip_serializing_if = "SmallMap::is_empty", default)]
     pub policies: SmallMap<PolicyId, CarriedPolicy>,
@@ -419,12 +443,18 @@ pub struct Carried {
     /// The last reset of the raw-usage counter.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reset: Option<CounterReset>,
+    /// The same as the agent was handed it last, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub handed_reset: Option<CounterReset>,
     /// Dispatches that may still be answered, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub dispatches: Vec<OpenDispatch>,
     /// What the site said last of class of service and limits.
     #[serde(skip_serializing_if = "SiteAnswers::is_empty", default)]
     pub answers: SiteAnswers,
+    /// Events that later ones come of.
+    #[serde(skip_serializing_if = "Chains::is_empty", default)]
+    pub chains: Chains,
 }
 
 /// What a policy leaves for the next book.
@@ -451,57 +481,6 @@ pub struct CarriedPolicy {
     pub withdrawn: bool,
 }
 
-/// What the agent was told last.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Commanded {
-    /// In which dispatch.
-    pub dispatch: DispatchId,
-    /// By which policy.
-    pub policy: PolicyId,
-    /// The settings.
-    pub settings: AgentSettings,
-    /// Class of service.
-    pub qos: QosClass,
-    /// Site's or rung's QoS name.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub qos_name: Option<String>,
-}
-
-/// How a dispatch stands, as far as matching a report needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DispatchState {
-    /// Not answered.
-    Open,
-    /// Answered: failed.
-    Failed,
-}
-
-/// A dispatch that may still be answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenDispatch {
-    /// The dispatch.
-    pub dispatch: DispatchId,
-    /// Its policy.
-    pub policy: PolicyId,
-    /// It resets raw usage.
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
-    pub reset: bool,
-    /// The dispatch for which that reset was decided, until it is known to be done: who supersedes this one inherits it.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub reset_of: Option<DispatchId>,
-    /// When a queue first took a message that carried this reset.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub reset_since: Option<DateTime<Utc>>,
-    /// It was sent again without the reset; the report may be on either.
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
-    pub reset_dropped: bool,
-    /// How it stands.
-    pub state: DispatchState,
-    /// When it was commanded.
-    pub at: DateTime<Utc>,
-}
-
 event_family! {
     /// The events of allocation books.
     AllocationEvent {
@@ -519,6 +498,10 @@ event_family! {
         ResourceStateChanged(ResourceStateChanged) = "resource_state_changed.v1",
         /// Usage was reported.
         UsageReported(UsageReported) = "usage_reported.v1",
+        /// Usage was reported that was measured before what is known.
+        LateUsageReported(LateUsageReported) = "late_usage_reported.v1",
+        /// A month ended without a report, and got a total all the same.
+        MissingUsageFilled(MissingUsageFilled) = "missing_usage_filled.v1",
         /// Per-user usage was reported.
         UserUsageReported(UserUsageReported) = "user_usage_reported.v1",
         /// A policy was evaluated.
@@ -534,7 +517,7 @@ event_family! {
         /// Restrictions changed.
         RestrictionChanged(RestrictionChanged) = "restriction_changed.v1",
         /// The agent is to be told.
-        SettingsCommanded(Box<SettingsCommanded>) = "settings_commanded.v1",
+        SettingsCommanded(Box<SettingsCommanded>) = "settings_commanded.v2" | "settings_commanded.v1",
         /// A queue took messages to the agent.
         StompMessageSent(StompMessageSent) = "stomp_message_sent.v1",
         /// No queue took them.
@@ -545,6 +528,8 @@ event_family! {
         DispatchResendRequested(DispatchResendRequested) = "dispatch_resend_requested.v1",
         /// An operator has the message about restrictions sent again.
         RestrictionResendRequested(RestrictionResendRequested) = "restriction_resend_requested.v1",
+        /// Somebody freed an account that the resource had left restricted.
+        AccountFreed(AccountFreed) = "account_freed.v1",
         /// The agent reported on a dispatch.
         CommandResultReported(CommandResultReported) = "command_result_reported.v1",
         /// The agent reported on nothing known.

@@ -1,12 +1,29 @@
-//! What the book of a resource keeps of messages to the site agent: that a queue took them, that none did, that nobody
-//! answered, that an operator has one sent again, and what the agent reported.
+//! A resource's book about messages to the site agent: accepted by a queue, accepted by none, unanswered, resent by an
+//! operator, and reported by the agent.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::allocation::AllocationEvent;
+use crate::domain::dispatch::Step;
 use crate::domain::evaluate::Flags;
 use crate::domain::ids::{DispatchId, PolicyId};
+
+impl AllocationEvent {
+    /// The dispatch that the event is about, and what happened to it. That another dispatch supersedes it is not among it:
+    /// that is what `SettingsCommanded` says to all of the resource before it.
+    pub fn dispatch_step(&self) -> Option<(DispatchId, Step)> {
+        Some(match self {
+            Self::StompMessageSent(sent) => (sent.dispatch?, Step::Send),
+            Self::StompMessageFailed(failed) => (failed.dispatch, Step::Refuse),
+            Self::DispatchUnanswered(unanswered) => (unanswered.dispatch, Step::Miss),
+            Self::DispatchResendRequested(requested) => (requested.dispatch, Step::Resend),
+            Self::CommandResultReported(result) => (result.dispatch, result.report.step()),
+            _ => return None,
+        })
+    }
+}
 
 /// What a message to the agent is about, in its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -95,6 +112,13 @@ pub struct RestrictionResendRequested {
     pub flags: Flags,
 }
 
+/// Somebody freed an account at the cluster that its resource had left restricted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountFreed {
+    /// The SLURM account.
+    pub account: String,
+}
+
 /// How the agent executed commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -129,6 +153,13 @@ pub struct CommandReport {
     /// The commands it ran, its own reads included.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub commands_executed: Vec<String>,
+}
+
+impl CommandReport {
+    /// What it says of the dispatch that it answers.
+    pub fn step(&self) -> Step {
+        if self.success { Step::Succeed } else { Step::Fail }
+    }
 }
 
 /// The agent reported on a dispatch.

@@ -1,7 +1,7 @@
-//! The envelope of an event: where it stands, who caused it, when, and the commitment to what it says.
+//! The envelope of an event: its position, actor, cause and time, and the commitment to its payload.
 //!
-//! A payload is JSON text that only the event families read. Its commitment covers a random salt and the text, so that
-//! both can be disposed of later while the envelope, and every proof over it, stays valid.
+//! A payload is JSON text that only the event families decode. Its commitment covers a random salt and the text, so
+//! that both can be disposed of later while the envelope, and every proof over it, stays valid.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -14,8 +14,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+pub use super::position::{Position, PositionError};
+
 /// The longest stream name, in bytes.
 pub const STREAM_NAME_BYTES_MAX: usize = 200;
+
+/// The type under which an event that was set aside is read: nobody folds it. It is never stored.
+pub const SET_ASIDE: &str = "set_aside";
 
 /// How many events a stream holds: the first event is version 1, 0 means that the stream does not exist.
 pub type Version = u64;
@@ -79,76 +84,6 @@ impl<'de> Deserialize<'de> for StreamName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::new(text).map_err(serde::de::Error::custom)
-    }
-}
-
-/// Where an event stands in the whole log. Opaque: positions of one log can be compared, and nothing else.
-///
-/// The SQL engines and memory use (sequence number, 0), `EventStoreDB` (commit, prepare). Written as `hi-lo` in hex.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    hi: u64,
-    lo: u64,
-}
-
-/// A text that is no position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a position is two groups of up to 16 hex digits with a dash between them")]
-pub struct PositionError;
-
-impl Position {
-    /// Before the first event.
-    pub const START: Self = Self { hi: 0, lo: 0 };
-
-    /// The position of the event with this sequence number; numbers start at 1.
-    pub const fn seq(number: u64) -> Self {
-        Self { hi: number, lo: 0 }
-    }
-
-    /// The sequence number, in a log that counts.
-    pub const fn as_seq(self) -> u64 {
-        self.hi
-    }
-
-    /// Puts a position together from the two halves that a store keeps.
-    pub const fn from_parts(hi: u64, lo: u64) -> Self {
-        Self { hi, lo }
-    }
-
-    /// The two halves, for a store to keep.
-    pub const fn parts(self) -> (u64, u64) {
-        (self.hi, self.lo)
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:x}", self.hi, self.lo)
-    }
-}
-
-impl FromStr for Position {
-    type Err = PositionError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let half = |digits: &str| {
-            let hex = (1..=16).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if hex { u64::from_str_radix(digits, 16).map_err(|_| PositionError) } else { Err(PositionError) }
-        };
-        let (hi, lo) = text.split_once('-').ok_or(PositionError)?;
-        Ok(Self { hi: half(hi)?, lo: half(lo)? })
-    }
-}
-
-impl Serialize for Position {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Position {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -241,6 +176,39 @@ pub struct Metadata {
     pub reason: Option<Arc<str>>,
 }
 
+/// What led to an event: the event before it, if there is one, and what binds everything that came of the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The event that led to it; none if it is the first.
+    pub event: Option<Uuid>,
+    /// The correlation id of the first.
+    pub correlation: Uuid,
+}
+
+/// An event as the cause of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The event.
+    #[serde(with = "uuid::serde::simple")]
+    pub event: Uuid,
+    /// Its correlation id.
+    #[serde(with = "uuid::serde::simple")]
+    pub correlation: Uuid,
+}
+
+impl Link {
+    /// An event that comes of nothing but itself.
+    pub fn alone(event: Uuid) -> Self {
+        Self { event, correlation: event }
+    }
+}
+
+impl From<Link> for Cause {
+    fn from(link: Link) -> Self {
+        Self { event: Some(link.event), correlation: link.correlation }
+    }
+}
+
 /// An event that nobody has stored yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
@@ -252,14 +220,62 @@ pub struct NewEvent {
     pub occurred_at: DateTime<Utc>,
     /// Who and why.
     pub metadata: Metadata,
-    /// JSON text, never empty.
-    pub payload: String,
+    /// What it says, never empty.
+    pub payload: Payload,
+}
+
+/// The text of a payload that was read back and says what was meant: what nobody could read must not get into a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload(String);
+
+/// A payload that does not say what it was made to say. Nothing was stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{event_type} would not be read back as it was meant: {problem}")]
+pub struct NotReadBack {
+    /// The type of the event.
+    pub event_type: &'static str,
+    /// What came of reading it.
+    pub problem: String,
+}
+
+impl Payload {
+    /// Takes the text of an event if reading it gives what was meant.
+    pub fn read_back<E: PartialEq>(
+        event_type: &'static str,
+        text: String,
+        meant: &E,
+        read: impl FnOnce(&str) -> Option<Result<E, serde_json::Error>>,
+    ) -> Result<Self, NotReadBack> {
+        let problem = match read(&text) {
+            Some(Ok(found)) if found == *meant => return Ok(Self(text)),
+            Some(Ok(_)) => "it says something else".to_owned(),
+            Some(Err(error)) => error.to_string(),
+            None => "the type belongs to another family".to_owned(),
+        };
+        Err(NotReadBack { event_type, problem })
+    }
+
+    /// Any text, of events that no family declares: for tests and measurements of the stores themselves.
+    pub fn of_no_family(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Payload> for Arc<str> {
+    fn from(payload: Payload) -> Self {
+        payload.0.into()
+    }
 }
 
 /// An event of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// Where it stands in the log.
+    /// Its position in the log.
     pub position: Position,
     /// The stream it belongs to.
     pub stream: StreamName,
@@ -283,7 +299,20 @@ pub struct RecordedEvent {
     pub commitment: [u8; 32],
 }
 
+/// What stands before the words that say why a stored event makes no sense, in the place of its payload; no JSON begins so.
+const DAMAGE: char = '\u{fffd}';
+
+/// What a store gives for the payload of an event that it finds damaged: no family reads it.
+pub fn damaged(problem: &str) -> Arc<str> {
+    format!("{DAMAGE}{problem}").into()
+}
+
 impl RecordedEvent {
+    /// Why the stored event makes no sense, if the store found that.
+    pub fn damage(&self) -> Option<&str> {
+        self.payload.strip_prefix(DAMAGE)
+    }
+
     /// Whether payload and salt were disposed of; the envelope stays.
     pub fn is_disposed(&self) -> bool {
         self.payload.is_empty()
@@ -302,10 +331,35 @@ pub struct StreamEvent {
     pub version: Version,
     /// Identifies the fact.
     pub event_id: Uuid,
+    /// What binds everything that one request led to.
+    pub correlation_id: Uuid,
     /// Type and version of the shape.
     pub event_type: Arc<str>,
     /// JSON text; empty once disposed of.
     pub payload: Arc<str>,
+}
+
+/// Events of a stream from its first one on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamStart {
+    /// In order, from version 1.
+    pub events: Vec<StreamEvent>,
+    /// Whether that is all of it; else the rest is read page by page.
+    pub whole: bool,
+}
+
+impl StreamEvent {
+    /// The event as the cause of others.
+    pub fn link(&self) -> Link {
+        Link { event: self.event_id, correlation: self.correlation_id }
+    }
+}
+
+impl RecordedEvent {
+    /// The event as the cause of others.
+    pub fn link(&self) -> Link {
+        Link { event: self.event_id, correlation: self.metadata.correlation_id }
+    }
 }
 
 impl From<&RecordedEvent> for StreamEvent {
@@ -313,29 +367,53 @@ impl From<&RecordedEvent> for StreamEvent {
         Self {
             version: event.version,
             event_id: event.event_id,
+            correlation_id: event.metadata.correlation_id,
             event_type: Arc::clone(&event.event_type),
             payload: Arc::clone(&event.payload),
         }
     }
 }
 
-/// An event of the log whose payload this program cannot read.
-#[derive(Debug, thiserror::Error)]
-#[error("event {event_type} at position {position} cannot be read")]
+/// An event of the log that cannot be taken for what somebody recorded: it cannot be read, or it is another than was
+/// committed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("event {version} of the stream {stream} ({event_type}, position {}) cannot be relied on: {problem}", .position.plain())]
 pub struct DecodeError {
+    /// Its position in the log.
+    pub position: Position,
+    /// Its stream.
+    pub stream: StreamName,
+    /// Where it stands in its stream.
+    pub version: Version,
     /// Its type.
     pub event_type: Arc<str>,
-    /// Where it stands.
-    pub position: Position,
     /// What is wrong with it.
-    pub source: Box<dyn std::error::Error + Send + Sync>,
+    pub problem: String,
 }
 
 impl DecodeError {
     /// What is wrong with this event.
-    pub fn new(event: &RecordedEvent, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { event_type: Arc::clone(&event.event_type), position: event.position, source: source.into() }
+    pub fn new(event: &RecordedEvent, problem: impl fmt::Display) -> Self {
+        let problem = event.damage().map_or_else(|| problem.to_string(), str::to_owned);
+        Self {
+            position: event.position,
+            stream: event.stream.clone(),
+            version: event.version,
+            event_type: Arc::clone(&event.event_type),
+            problem,
+        }
     }
+}
+
+/// An error with all that lies behind it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
 }
 
 /// SHA-256 over the salt and the bytes of the payload.

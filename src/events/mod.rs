@@ -1,22 +1,27 @@
-//! The vocabulary that the writing and the reading side share: the envelope and one file per family of events.
+//! The vocabulary of the write side and the read side: the envelope and one file per family of events.
 //!
 //! Type names are never renamed; every name ever written stays decodable.
 
 pub mod agent;
 pub mod allocation;
+pub mod chain;
+pub mod checkpoint;
+pub mod commanded;
 pub mod dispatch;
 pub mod envelope;
 mod family;
 pub mod notice;
+mod position;
 mod recorded;
 pub mod registry;
 pub mod resolve;
+mod resource_state;
 pub mod site;
 pub mod site_answer;
 
 use agent::AgentEvent;
 use allocation::AllocationEvent;
-use envelope::{DecodeError, RecordedEvent};
+use envelope::{DecodeError, NotReadBack, Payload, RecordedEvent};
 use registry::RegistryEvent;
 use site::SiteEvent;
 
@@ -44,15 +49,29 @@ impl Event {
             .copied()
     }
 
-    /// Decodes a recorded event.
-    pub fn decode(recorded: &RecordedEvent) -> Result<Self, DecodeError> {
-        let (event_type, payload) = (&*recorded.event_type, &*recorded.payload);
-        let decoded = AllocationEvent::decode(event_type, payload)
+    /// Reads a stored event of whichever family; `None` if this release knows no such type.
+    pub fn read(event_type: &str, payload: &str) -> Option<Result<Self, serde_json::Error>> {
+        AllocationEvent::decode(event_type, payload)
             .map(|r| r.map(Self::Allocation))
             .or_else(|| RegistryEvent::decode(event_type, payload).map(|r| r.map(Self::Registry)))
             .or_else(|| AgentEvent::decode(event_type, payload).map(|r| r.map(Self::Agent)))
-            .or_else(|| SiteEvent::decode(event_type, payload).map(|r| r.map(Self::Site)));
-        match decoded {
+            .or_else(|| SiteEvent::decode(event_type, payload).map(|r| r.map(Self::Site)))
+    }
+
+    /// The payload as it may be appended.
+    pub fn to_append(&self) -> Result<Payload, NotReadBack> {
+        match self {
+            Self::Allocation(event) => event.to_append(),
+            Self::Registry(event) => event.to_append(),
+            Self::Agent(event) => event.to_append(),
+            Self::Site(event) => event.to_append(),
+        }
+    }
+
+    /// Decodes a recorded event.
+    pub fn decode(recorded: &RecordedEvent) -> Result<Self, DecodeError> {
+        match Self::read(&recorded.event_type, &recorded.payload) {
+            _ if recorded.is_disposed() => Err(DecodeError::new(recorded, "its payload was disposed of")),
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => Err(DecodeError::new(recorded, error)),
             None => Err(DecodeError::new(recorded, "the type is unknown to this release")),

@@ -1,11 +1,12 @@
-//! What the book of a resource keeps of notices: to whom one went, or why it did not.
+//! A resource's book about notices: to whom each was sent, or why it was not.
 //!
-//! Recipients are ids of the directory (persons and addresses) or of webhook endpoints. No address stands here, in an
-//! error neither.
+//! Recipients are ids of the directory (people and addresses) or of webhook endpoints. No event contains an address,
+//! not even in an error.
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::evaluate::Flags;
 use crate::domain::ids::{EventId, NoticeId, PolicyId, UserId};
 
 /// How a notice travels.
@@ -72,6 +73,19 @@ impl NoticeTemplate {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|template| template.as_str() == text)
     }
+
+    /// What a change of restrictions means to those it concerns: the strictest one that is new, or that the last one ended.
+    pub fn of_restriction(from: Flags, to: Flags) -> Option<Self> {
+        if to.paused && !from.paused {
+            Some(Self::Paused)
+        } else if !to.any() {
+            from.any().then_some(Self::Restored)
+        } else if to.downscaled && !to.paused && (from.paused || !from.downscaled) {
+            Some(Self::SlowedDown)
+        } else {
+            None
+        }
+    }
 }
 
 /// A notice as far as it concerns one resource and one policy. A digest is one notice that several books know of.
@@ -122,4 +136,28 @@ pub struct NoticeFailed {
     pub notice: Notice,
     /// What went wrong, free of addresses.
     pub error: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_restrictions_is_told_by_what_is_new() {
+        let flags = |text: &str| Flags { paused: text.contains('p'), downscaled: text.contains('d') };
+        for (from, to, template) in [
+            ("", "d", Some(NoticeTemplate::SlowedDown)),
+            ("", "p", Some(NoticeTemplate::Paused)),
+            ("", "pd", Some(NoticeTemplate::Paused)),
+            ("d", "pd", Some(NoticeTemplate::Paused)),
+            ("pd", "d", Some(NoticeTemplate::SlowedDown)),
+            ("p", "d", Some(NoticeTemplate::SlowedDown)),
+            ("pd", "p", None),
+            ("p", "pd", None),
+            ("d", "", Some(NoticeTemplate::Restored)),
+            ("pd", "", Some(NoticeTemplate::Restored)),
+        ] {
+            assert_eq!(NoticeTemplate::of_restriction(flags(from), flags(to)), template, "{from:?} to {to:?}");
+        }
+    }
 }

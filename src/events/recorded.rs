@@ -1,7 +1,7 @@
-//! Terms of an evaluation that stand in full once and are referred to afterwards.
+//! Terms of an evaluation that are recorded in full once and referred to afterwards.
 //!
-//! Read more often than anything else, and so by hand: what serde derives for an untagged or flattened form reads every
-//! value into a general one first, which costs as much as the rest of the event.
+//! They are read more often than anything else, so the decoder is written by hand: what serde derives for an untagged
+//! or flattened form first reads every value into a generic one, which costs as much as the rest of the event.
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -73,6 +73,10 @@ struct Flat {
     #[serde(default)]
     existed: bool,
     #[serde(default)]
+    previous_base: SmallMap<String, BaseTerm>,
+    #[serde(default)]
+    first_known: bool,
+    #[serde(default)]
     earlier: UsageByMonth,
     allocation: Allocation,
 }
@@ -101,8 +105,21 @@ fn terms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<EvaluationTer
 
 impl From<Flat> for RecordedBasis {
     fn from(flat: Flat) -> Self {
-        let Flat { policy_version, terms, period, base, previous, existed, earlier, allocation } = flat;
-        Self { basis: Basis { policy_version, terms, period, base, previous, existed, earlier }, allocation }
+        let Flat {
+            policy_version,
+            terms,
+            period,
+            base,
+            previous,
+            existed,
+            previous_base,
+            first_known,
+            earlier,
+            allocation,
+        } = flat;
+        let basis =
+            Basis { policy_version, terms, period, base, previous, existed, previous_base, first_known, earlier };
+        Self { basis, allocation }
     }
 }
 

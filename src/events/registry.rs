@@ -1,7 +1,7 @@
 //! Events of the registry: customers, organisation groups, projects, offerings and policies.
 //!
-//! A registration or change carries the whole new set of facts, so that the newest event of a stream says what is.
-//! Names of persons and mail addresses are not here: opaque ids, which the directory resolves.
+//! A registration or change carries the complete new set of facts, so that the newest event of a stream holds the
+//! current ones. Events contain opaque ids instead of people's names and mail addresses; the directory resolves them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +42,9 @@ pub struct CustomerFacts {
     /// Its owners.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub owners: BTreeSet<UserId>,
+    /// Named as owners by somebody who may not see them, and not confirmed.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub pending: BTreeSet<UserId>,
     /// No longer in use.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub retired: bool,
@@ -61,6 +64,9 @@ pub struct ProjectFacts {
     /// Its members.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub members: BTreeSet<UserId>,
+    /// Named as members by somebody who may not see them, and not confirmed.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub pending: BTreeSet<UserId>,
     /// No longer in use.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub retired: bool,
@@ -129,6 +135,9 @@ pub struct Component {
     pub slurm_tres: Option<String>,
     /// TRES minutes in one unit; 60 for hours.
     pub minutes_per_unit: Decimal,
+    /// Decimal places that a limit of it may have; any if nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit_decimal_places: Option<u32>,
 }
 
 impl Component {
@@ -154,6 +163,9 @@ pub struct OfferingFacts {
     /// The site's QoS names.
     #[serde(default)]
     pub qos: QosNames,
+    /// The SLURM clusters whose accounting counts; empty if it is the only one that is asked.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub slurm_clusters: Vec<String>,
     /// No longer in use.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub retired: bool,

@@ -1,6 +1,6 @@
-//! What the site says of itself, through its agent: the class of service that an account has, the limits that it reads back.
+//! The site's statements, through its agent: the class of service of an account, the limits read back.
 //!
-//! These are evidence. They never change an allocation.
+//! They are evidence, and never change an allocation.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,11 @@
-//! `/rmqws-stomp`: the built-in broker's door, where site agents look for one.
+//! `/rmqws-stomp`: the built-in broker's endpoint, at the address where site agents look for one.
 //!
-//! Whoever knocks says who they are in the first frame: a STOMP login with an API token, checked like any other.
+//! The first frame authenticates the client: a STOMP login with an API token, checked like any other.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use utoipa_axum::routes;
@@ -12,6 +13,7 @@ use utoipa_axum::routes;
 use super::access::{Access, Routes};
 use super::error::ApiError;
 use super::state::ApiState;
+use crate::admission::Peer;
 use crate::dispatch::builtin;
 
 /// The longest message of the WebSocket, bytes.
@@ -29,9 +31,11 @@ pub fn routes(routes: Routes) -> Routes {
 #[utoipa::path(get, path = "/rmqws-stomp", tag = "Agents",
     responses((status = 101, description = "The connection speaks STOMP 1.2"),
         (status = 200, body = std::collections::BTreeMap<String, serde_json::Value>, description = "No upgrade was asked for"),
-        (status = 404, description = "The site has a broker of its own")))]
+        (status = 404, description = "The site has its own broker")))]
 async fn connect(
     State(state): State<ApiState>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let Some(broker) = state.app.builtin_broker.clone() else { return ApiError::NotFound.into_response() };
@@ -44,10 +48,17 @@ async fn connect(
         return ApiError::from(error).into_response();
     }
     let stopping = state.app.stopping.clone();
+    // Behind a proxy the connection is anonymous too, whoever else uses the same proxy.
+    let peer = peer.map(|Extension(peer)| peer);
+    if let Some((peer, from)) = peer.as_ref().and_then(|peer| Some((peer, state.allowances.address(peer, &headers)?))) {
+        peer.place.give_up(from);
+    }
+    // The broker counts what a token holds of its own places.
+    let greeted = move || peer.iter().for_each(|peer: &Peer| peer.place.keep(None));
     upgrade
         .protocols(["v12.stomp"])
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .on_upgrade(move |socket| builtin::serve(broker, socket, stopping))
+        .on_upgrade(move |socket| builtin::serve(broker, socket, greeted, stopping))
 }

@@ -1,4 +1,4 @@
-//! `/api/simulation/clock/`: the simulated clock, which moves only when it is told.
+//! `/api/simulation/clock/`: the simulated clock, which moves only on request.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -10,6 +10,7 @@ use super::access::{Access, Routes};
 use super::context::{Body, Context};
 use super::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use super::fields;
+use super::taken::InstantInput;
 use crate::app::{AppClock, AppError};
 
 /// The routes.
@@ -17,7 +18,7 @@ pub fn routes(routes: Routes) -> Routes {
     routes.add(Access::Staff, routes!(show, set))
 }
 
-/// Where the clock stands.
+/// The time of the clock.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SimulationClock {
     /// Now.
@@ -28,8 +29,8 @@ pub struct SimulationClock {
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct SimulationClockRequest {
-    /// The time it is to show; not earlier than what it shows.
-    now: DateTime<Utc>,
+    /// The new time; not earlier than the current one.
+    now: InstantInput,
 }
 
 fn simulated(ctx: &Context) -> Result<(), ApiError> {
@@ -39,7 +40,7 @@ fn simulated(ctx: &Context) -> Result<(), ApiError> {
     }
 }
 
-/// Where the simulated clock stands.
+/// The time of the simulated clock.
 #[utoipa::path(get, path = "/api/simulation/clock/", tag = "Service",
     responses((status = 200, body = SimulationClock), (status = 404, body = ErrorDetail)))]
 async fn show(ctx: Context) -> ApiResult {

@@ -1,4 +1,4 @@
-//! What a handler knows of the request: who calls, what the query says, under which address the service was reached.
+//! The context of a request for its handler: caller, query, and the address under which the caller reached the service.
 
 use std::sync::Arc;
 
@@ -9,20 +9,24 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::declared::Declared;
 use super::error::ApiError;
 use super::fields::{Fields, maybe_words};
 use super::json::{Json, JsonError};
 use super::layers::RequestId;
 use super::query::Query;
-use super::sight::Sight;
+use super::shorten::shortened;
 use super::state::ApiState;
+use super::visibility::Visibility;
 use crate::app::App;
 use crate::commands::execute::CommandMeta;
 use crate::directory::{Principal, Role};
 use crate::domain::validation::FieldErrors;
 use crate::events::envelope::{Actor, ActorKind, Position};
+use crate::projections::registry::VisibilityFilter;
 use crate::registry::RegistryState;
 
 /// The longest reason for a change, in characters.
@@ -51,16 +55,23 @@ impl FromRequestParts<ApiState> for Context {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Self::Rejection> {
         let caller = parts.extensions.get::<Principal>().cloned().ok_or(ApiError::NotAuthenticated)?;
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        query.check()?;
         Ok(Self {
             app: Arc::clone(&state.app),
             caller,
-            base: base(&parts.headers, parts.uri.authority().map(axum::http::uri::Authority::as_str)),
+            base: base_of(parts),
             path: parts.uri.path().to_owned(),
-            query: Query::parse(parts.uri.query().unwrap_or_default()),
+            query,
             correlation_id: RequestId::of(parts).correlation_id,
             limits: Arc::clone(&state.limits),
         })
     }
+}
+
+/// The same of a request whose handler is not called yet.
+pub fn base_of(parts: &Parts) -> String {
+    base(&parts.headers, parts.uri.authority().map(axum::http::uri::Authority::as_str))
 }
 
 /// The address under which the caller reached the service; behind a proxy the scheme is the one that it names.
@@ -79,13 +90,19 @@ fn base(headers: &HeaderMap, authority: Option<&str>) -> String {
 
 impl Context {
     /// What the caller may see.
-    pub fn sight(&self) -> Sight {
-        Sight::of(&self.caller, &self.app.registry.read())
+    pub fn visibility(&self) -> Visibility {
+        Visibility::of(&self.caller, &self.app.registry.read())
     }
 
     /// The same, in a registry that is being read.
-    pub fn sight_in(&self, state: &RegistryState) -> Sight {
-        Sight::of(&self.caller, state)
+    pub fn visibility_in(&self, state: &RegistryState) -> Visibility {
+        Visibility::of(&self.caller, state)
+    }
+
+    /// The resources that the caller may see; none: all.
+    pub fn visibility_filter(&self) -> Option<VisibilityFilter> {
+        let state = self.app.registry.read();
+        self.visibility_in(&state).filter(&state)
     }
 
     /// Whether the caller may do everything.
@@ -144,29 +161,104 @@ impl Context {
     }
 }
 
-/// The body of a request: an object, of which nothing is read yet. No body is an empty object.
+/// The body of a request: an object, of which nothing is read yet but the names of its fields; those that the operation does
+/// not have are complaints already. No body is an empty object.
 pub struct Body(pub Fields);
 
 impl FromRequest<ApiState> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Self::Rejection> {
-        let media = request.headers().get(header::CONTENT_TYPE).and_then(|m| m.to_str().ok()).map(str::to_owned);
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                ApiError::TooLarge
-            } else {
-                ApiError::Malformed("The request body could not be read.".to_owned())
-            }
-        })?;
-        if bytes.is_empty() {
-            return Ok(Self(Fields::default()));
-        }
-        if let Some(media) = media.filter(|m| !is_json(m)) {
-            return Err(ApiError::UnsupportedMediaType(media));
-        }
-        parse(&bytes).map(Self)
+        let declared = request.extensions().get::<Arc<Declared>>().cloned();
+        object_of(json_body(request, state).await?, declared).map(Self)
     }
+}
+
+/// The fields of a body that is an object, those that the operation does not have complained about.
+fn object_of(body: Option<Json>, declared: Option<Arc<Declared>>) -> Result<Fields, ApiError> {
+    match body {
+        None => Ok(Fields::default()),
+        Some(Json::Object(object)) => {
+            let mut fields = Fields::new(object);
+            if let Some(declared) = declared {
+                fields.errors = declared.unknown_fields(fields.names());
+            }
+            Ok(fields)
+        }
+        Some(other) => Err(unexpected("dictionary", &other)),
+    }
+}
+
+/// The body of a request that is never refused for its length: what is too long in it is cut to about `BYTES` in all, and
+/// `ITEMS` of each list; see [`super::shorten`].
+pub struct AnyLength<const BYTES: usize, const ITEMS: usize>(pub Fields);
+
+impl<const BYTES: usize, const ITEMS: usize> FromRequest<ApiState> for AnyLength<BYTES, ITEMS> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &ApiState) -> Result<Self, Self::Rejection> {
+        let (parts, body) = request.into_parts();
+        let kept = shortened(body, BYTES, ITEMS).await?;
+        let declared = parts.extensions.get::<Arc<Declared>>().cloned();
+        object_of(json_in(&parts.headers, &kept)?, declared).map(Self)
+    }
+}
+
+/// The body of a request whose fields the handler looks at one by one itself, unknown ones too.
+pub struct EveryField(pub Fields);
+
+impl FromRequest<ApiState> for EveryField {
+    type Rejection = ApiError;
+
+    async fn from_request(mut request: Request, state: &ApiState) -> Result<Self, Self::Rejection> {
+        request.extensions_mut().remove::<Arc<Declared>>();
+        Body::from_request(request, state).await.map(|Body(fields)| Self(fields))
+    }
+}
+
+/// The body of a request that is a list of objects, of which nothing is read yet.
+pub struct Items(pub Vec<Fields>);
+
+impl FromRequest<ApiState> for Items {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Self::Rejection> {
+        let items = match json_body(request, state).await? {
+            None => Vec::new(),
+            Some(Json::List(items)) => items,
+            Some(other) => return Err(unexpected("list of dictionaries", &other)),
+        };
+        let object = |item| match item {
+            Json::Object(object) => Ok(Fields::new(object)),
+            other => Err(unexpected("list of dictionaries", &other)),
+        };
+        items.into_iter().map(object).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// The body of a request, read as JSON; none if it is empty.
+async fn json_body(request: Request, state: &ApiState) -> Result<Option<Json>, ApiError> {
+    let headers = request.headers().clone();
+    let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            ApiError::TooLarge
+        } else {
+            ApiError::Malformed("The request body could not be read.".to_owned())
+        }
+    })?;
+    json_in(&headers, &bytes)
+}
+
+/// The JSON of a body that has come in; none if it is empty.
+fn json_in(headers: &HeaderMap, bytes: &[u8]) -> Result<Option<Json>, ApiError> {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|m| m.to_str().ok());
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    if let Some(media) = media.filter(|m| !is_json(m)) {
+        return Err(ApiError::UnsupportedMediaType(media.to_owned()));
+    }
+    parse(bytes).map(Some)
 }
 
 fn is_json(media: &str) -> bool {
@@ -174,17 +266,24 @@ fn is_json(media: &str) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-fn parse(bytes: &[u8]) -> Result<Fields, ApiError> {
+fn unexpected(wanted: &str, given: &Json) -> ApiError {
+    let message = format!("Invalid data. Expected a {wanted}, but got {}.", given.kind());
+    ApiError::Invalid(FieldErrors::one("non_field_errors", message))
+}
+
+fn parse(bytes: &[u8]) -> Result<Json, ApiError> {
     let unreadable = |why: &dyn std::fmt::Display| ApiError::Malformed(format!("JSON parse error - {why}"));
     let text = std::str::from_utf8(bytes).map_err(|error| unreadable(&error))?;
-    match Json::parse(text) {
-        Ok(Json::Object(object)) => Ok(Fields::new(object)),
-        Ok(other) => {
-            let message = format!("Invalid data. Expected a dictionary, but got {}.", other.kind());
-            Err(ApiError::Invalid(FieldErrors::one("non_field_errors", message)))
-        }
-        Err(error @ (JsonError::Syntax(_) | JsonError::TooDeep)) => Err(unreadable(&error)),
-    }
+    Json::parse(text).map_err(|error @ (JsonError::Syntax(_) | JsonError::TooDeep)| unreadable(&error))
+}
+
+/// A body that says why, and nothing else.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct ReasonRequest {
+    /// Reason, recorded with the change.
+    #[schema(max_length = 2_000)]
+    reason: Option<String>,
 }
 
 /// The reason that a change may give.

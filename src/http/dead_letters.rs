@@ -1,5 +1,5 @@
-//! `/api/dead-letters/`: messages to agents that are not sent again by themselves, and a way to have them sent again;
-//! `/api/dead-messages/`: what lay in a queue of the built-in broker until it was too late.
+//! `/api/dead-letters/`: messages to agents that Sluice does not resend automatically, and a way to resend them;
+//! `/api/dead-messages/`: messages that expired in a queue of the built-in broker.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -23,7 +23,7 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::Support, routes!(dead_messages))
 }
 
-/// A message that is not sent again by itself.
+/// A message that Sluice does not resend automatically.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DeadLetter)]
 struct Shown {
@@ -88,10 +88,19 @@ async fn list(ctx: Context) -> ApiResult {
     listed(&ctx, page, total, &list)
 }
 
+/// Why a message is sent again.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct ResendRequest {
+    /// Reason, recorded with the change.
+    #[schema(max_length = 2_000)]
+    reason: Option<String>,
+}
+
 /// Have a message sent again that was given up, failed or unanswered: settings by their dispatch, restrictions by their
 /// resource.
 #[utoipa::path(post, path = "/api/dead-letters/{uuid}/resend/", tag = "Agents", params(("uuid" = String, Path)),
-    request_body = std::collections::BTreeMap<String, String>,
+    request_body = ResendRequest,
     responses((status = 202, body = ErrorDetail), (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail),
         (status = 404, body = ErrorDetail)))]
 async fn resend(ctx: Context, Id(id): Id<Uuid>, Body(mut fields): Body) -> ApiResult {
@@ -124,8 +133,8 @@ impl From<builtin::DeadMessage> for DeadMessage {
     }
 }
 
-/// Messages that nobody read in time or that an agent refused, newest first, as far as the built-in broker is in use: what they
-/// said is sent again by itself as long as it matters. 404 where the site has a broker of its own.
+/// Messages that nobody read in time or that an agent refused, newest first, with the built-in broker: Sluice resends
+/// their content automatically as long as it matters. 404 if the site has its own broker.
 #[utoipa::path(get, path = "/api/dead-messages/", tag = "Agents", params(PageParams),
     responses((status = 200, body = [DeadMessage]), (status = 403, body = ErrorDetail), (status = 404, body = ErrorDetail)))]
 async fn dead_messages(ctx: Context) -> ApiResult {

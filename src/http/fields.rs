@@ -1,6 +1,7 @@
-//! Reads the fields of a request body one by one and gathers every complaint, so that one answer names all of them.
+//! Reads the fields of a request body one by one and collects all errors, so that one answer names all of them.
 //!
-//! Unknown fields are ignored, as Django REST framework does. A message says what was given and what is allowed.
+//! A message names the given value and what is allowed. Unknown fields are refused where the body is read, see
+//! [`super::declared`].
 
 use std::collections::BTreeMap;
 
@@ -8,16 +9,17 @@ use chrono::{DateTime, FixedOffset, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
+use super::declared::unknown;
 use super::error::ApiError;
 use super::json::{Json, decimal};
+use crate::domain::period::instant_complaint;
+use crate::domain::text::{Address, NAME, TextRule};
 use crate::domain::validation::FieldErrors;
 
 /// The message for a required field that is absent.
 pub const REQUIRED: &str = "This field is required.";
 /// The message for `null` where a value belongs.
 pub const NOT_NULL: &str = "This field may not be null.";
-/// The message for an empty string where words belong.
-pub const NOT_BLANK: &str = "This field may not be blank.";
 
 /// The fields of a body and what is wrong with them so far.
 #[derive(Debug, Default)]
@@ -82,31 +84,42 @@ impl Fields {
         }
     }
 
+    /// Refuses where something is wrong with one item of several; every message begins with which it is.
+    pub fn check_as(&mut self, which: &str) -> Result<(), ApiError> {
+        for message in self.errors.0.values_mut().flatten() {
+            message.insert_str(0, which);
+        }
+        self.check()
+    }
+
     /// Refuses where something is wrong.
     pub fn check(&mut self) -> Result<(), ApiError> {
         std::mem::take(&mut self.errors).into_result().map_err(ApiError::Invalid)
     }
 }
 
-/// A string of any length up to what a body may hold.
-pub fn text(value: &Json) -> Result<String, String> {
+/// A string as it was sent, for what is compared only, or cleaned rather than refused.
+pub fn raw_text(value: &Json) -> Result<String, String> {
     match value {
-        Json::Text(text) | Json::Number(text) => Ok(text.clone()),
+        Json::Text(text) => Ok(text.clone()),
         other => Err(format!("Not a valid string: {} was given.", other.kind())),
     }
 }
 
+/// A string that follows a rule of texts.
+pub fn text(rule: TextRule) -> impl Fn(&Json) -> Result<String, String> {
+    move |value| rule.read(&raw_text(value)?).map_err(|problem| problem.to_string())
+}
+
 /// A string with something in it, of at most `max` characters.
 pub fn words(max: usize) -> impl Fn(&Json) -> Result<String, String> {
-    move |value| {
-        let text = text(value)?.trim().to_owned();
-        match text.chars().count() {
-            0 => Err(NOT_BLANK.to_owned()),
-            n if n > max => Err(format!("Ensure this field has no more than {max} characters: {n} were given.")),
-            _ if text.chars().any(char::is_control) => Err("Control characters are not allowed.".to_owned()),
-            _ => Ok(text),
-        }
-    }
+    text(TextRule::of(max))
+}
+
+/// A mail address.
+pub fn address(value: &Json) -> Result<String, String> {
+    let address = Address::parse(&raw_text(value)?).map_err(|problem| problem.to_string())?;
+    Ok(address.as_written().to_owned())
 }
 
 /// A string of at most `max` characters, possibly empty.
@@ -144,9 +157,10 @@ pub fn uuid(value: &Json) -> Result<Uuid, String> {
     super::reference::uuid_in(text).ok_or_else(|| format!("Must be a valid UUID: {} was given.", value.shown()))
 }
 
-/// A list, each item read on its own; the message of a bad item says which it is.
-pub fn list<T>(read: impl Fn(&Json) -> Result<T, String>) -> impl Fn(&Json) -> Result<Vec<T>, String> {
+/// A list of at most so many items, each read on its own; the message of a bad item says which it is.
+pub fn list<T>(max: usize, read: impl Fn(&Json) -> Result<T, String>) -> impl Fn(&Json) -> Result<Vec<T>, String> {
     move |value| match value {
+        Json::List(items) if items.len() > max => Err(too_many(items.len(), max)),
         Json::List(items) => items
             .iter()
             .enumerate()
@@ -156,12 +170,25 @@ pub fn list<T>(read: impl Fn(&Json) -> Result<T, String>) -> impl Fn(&Json) -> R
     }
 }
 
-/// An object with a number under each key.
+/// What is wrong with a list, or an object, that holds more than it may.
+pub fn too_many(given: usize, max: usize) -> String {
+    format!("{given} items are given: at most {max} are allowed.")
+}
+
+/// Types of components, and what else has a number, in one object at most.
+pub const NAMES_MAX: usize = 100;
+
+/// An object with a number under each key, the name of a component.
 pub fn numbers_by_name(value: &Json) -> Result<BTreeMap<String, Decimal>, String> {
     match value {
+        Json::Object(object) if object.len() > NAMES_MAX => Err(too_many(object.len(), NAMES_MAX)),
         Json::Object(object) => object
             .iter()
-            .map(|(name, value)| Ok((name.clone(), number(value).map_err(|message| format!("{name}: {message}"))?)))
+            .map(|(name, value)| {
+                let shown = || name.chars().take(60).collect::<String>();
+                NAME.read(name).map_err(|problem| format!("{:?}: {problem}", shown()))?;
+                Ok((name.clone(), number(value).map_err(|message| format!("{name}: {message}"))?))
+            })
             .collect(),
         other => Err(format!("Expected an object of numbers but got {}.", other.kind())),
     }
@@ -172,6 +199,14 @@ pub fn object(value: &Json) -> Result<BTreeMap<String, Json>, String> {
     match value {
         Json::Object(object) => Ok(object.clone()),
         other => Err(format!("Expected a dictionary of items but got {}.", other.kind())),
+    }
+}
+
+/// Refuses names in an object that stands in a body which are not among the known ones.
+pub fn only(object: &BTreeMap<String, Json>, known: &[&str]) -> Result<(), String> {
+    match object.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(format!("{name}: {}", unknown("field", name, known.iter().copied()))),
+        None => Ok(()),
     }
 }
 
@@ -200,11 +235,16 @@ pub fn offset_instant(value: &Json) -> Result<DateTime<FixedOffset>, String> {
         )
     };
     let Json::Text(text) = value else { return Err(wrong()) };
-    parse_instant(text.trim()).ok_or_else(wrong)
+    let instant = spelled(text.trim()).ok_or_else(wrong)?;
+    instant_complaint(&instant).map_or(Ok(instant), Err)
 }
 
-/// Reads an instant; see [`offset_instant`].
+/// Reads an instant that Sluice counts; see [`offset_instant`].
 pub fn parse_instant(text: &str) -> Option<DateTime<FixedOffset>> {
+    spelled(text).filter(|instant| instant_complaint(instant).is_none())
+}
+
+fn spelled(text: &str) -> Option<DateTime<FixedOffset>> {
     const SPELLINGS: [&str; 4] =
         ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z"];
     const LOCAL: [&str; 4] = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"];
@@ -228,11 +268,11 @@ mod tests {
     #[test]
     fn every_complaint_is_gathered_under_its_field() {
         let mut fields = fields(r#"{"a": null, "b": "x", "d": ["1", true]}"#);
-        assert_eq!(fields.required("missing", text), None);
-        assert_eq!(fields.optional("a", text), None);
-        assert_eq!(fields.nullable("a", text), Some(None));
+        assert_eq!(fields.required("missing", raw_text), None);
+        assert_eq!(fields.optional("a", raw_text), None);
+        assert_eq!(fields.nullable("a", raw_text), Some(None));
         assert_eq!(fields.optional("b", boolean), None);
-        assert_eq!(fields.optional("d", list(number)), None);
+        assert_eq!(fields.optional("d", list(2, number)), None);
         assert_eq!(
             fields.errors.0,
             BTreeMap::from([
@@ -243,6 +283,18 @@ mod tests {
             ])
         );
         assert!(fields.check().is_err());
+    }
+
+    #[test]
+    fn lists_and_objects_have_an_end() {
+        let read = |text: &str| Json::parse(text).unwrap();
+        let refused = list(2, raw_text)(&read("[1, 2, 3]")).unwrap_err();
+        assert_eq!(refused, "3 items are given: at most 2 are allowed.");
+        let many: Vec<String> = (0..=NAMES_MAX).map(|n| format!("\"c{n}\": 1")).collect();
+        let refused = numbers_by_name(&read(&format!("{{{}}}", many.join(",")))).unwrap_err();
+        assert_eq!(refused, "101 items are given: at most 100 are allowed.");
+        let refused = numbers_by_name(&read(&format!("{{\"{}\": 1}}", "k".repeat(9_400)))).unwrap_err();
+        assert!(refused.ends_with("no more than 255 characters: 9400 were given."), "{refused}");
     }
 
     #[test]

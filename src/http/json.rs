@@ -105,8 +105,11 @@ impl Json {
 
 /// Reads a decimal: plain or with an exponent, exactly; more digits than a decimal holds are refused.
 pub fn decimal(text: &str) -> Option<Decimal> {
+    if text.len() > 64 {
+        return None;
+    }
     let text = text.trim();
-    if text.len() > 64 || !text.bytes().any(|b| b.is_ascii_digit()) || text.contains('_') {
+    if !text.bytes().any(|b| b.is_ascii_digit()) || text.contains('_') {
         return None;
     }
     if text.contains(['e', 'E']) { Decimal::from_scientific(text).ok() } else { Decimal::from_str_exact(text).ok() }

@@ -1,5 +1,5 @@
-//! What surrounds every request: its id, a trace without secrets, bounds on time and size, headers, and JSON for what
-//! goes wrong outside the handlers.
+//! Layers around every request: its id, a trace without secrets, limits on time and size, headers, and JSON for errors
+//! outside the handlers.
 
 use std::any::Any;
 
@@ -13,6 +13,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::error::ApiError;
+use super::query;
 use super::state::ApiState;
 use crate::clock::IdSource;
 
@@ -74,14 +75,25 @@ pub async fn envelop(State(state): State<ApiState>, mut request: Request, next: 
     let method = method(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let begun = tokio::time::Instant::now();
-    let answered =
-        tokio::time::timeout(state.limits.request_time_max, next.run(request)).instrument(span.clone()).await;
-    let mut response = answered.unwrap_or_else(|elapsed| ApiError::Unavailable(Box::new(elapsed)).into_response());
+    let answer = async {
+        // A caller without a token is known only by address.
+        if !request.headers().contains_key(header::AUTHORIZATION)
+            && let Err(refused) = state.allowances.stranger(&request)
+        {
+            return refused.into_response();
+        }
+        if !request.uri().query().is_none_or(query::fits) {
+            return ApiError::QueryTooLong.into_response();
+        }
+        let answered = tokio::time::timeout(state.limits.request_time_max, next.run(request)).await;
+        answered.unwrap_or_else(|elapsed| ApiError::Unavailable(Box::new(elapsed)).into_response())
+    };
+    let mut response = answer.instrument(span.clone()).await;
     let status = response.status().as_u16();
     span.record("status", status);
     crate::telemetry::metrics::request(method, route, status, begun.elapsed());
-    let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    span.in_scope(|| tracing::debug!(millis, "answered"));
+    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    span.in_scope(|| tracing::debug!(duration_ms, "answered"));
     if let Ok(value) = HeaderValue::from_str(&id.text) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
@@ -133,9 +145,23 @@ pub async fn with_slash(mut request: Request) -> Request {
     request
 }
 
+/// Counts a request for which no token is checked: a caller who sends one along still counts as a stranger.
+pub async fn unguarded(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    match unchecked(&state, &request) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
 /// There is nothing at this address.
-pub async fn not_found() -> ApiError {
-    ApiError::NotFound
+pub async fn not_found(State(state): State<ApiState>, request: Request) -> ApiError {
+    unchecked(&state, &request).err().unwrap_or(ApiError::NotFound)
+}
+
+/// Without a token the request was counted before the route was looked up.
+fn unchecked(state: &ApiState, request: &Request) -> Result<(), ApiError> {
+    let sends_one = request.headers().contains_key(header::AUTHORIZATION);
+    if sends_one { state.allowances.stranger(request) } else { Ok(()) }
 }
 
 /// The address has other methods.

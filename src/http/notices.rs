@@ -1,4 +1,4 @@
-//! `/api/notices/`: what people and other programs were told, or are to be told, and what could not be delivered.
+//! `/api/notices/`: notices to people and other programs: pending, sent and undeliverable.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -23,10 +23,10 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::Staff, routes!(resend))
 }
 
-/// One thing that one recipient is told.
+/// One notice to one recipient.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NoticeEntry {
-    /// The message that it goes in, once that is made up; what is resent by.
+    /// The id of its message, once assembled; use it to resend.
     uuid: Option<String>,
     /// `owed`, `sent` or `failed`.
     state: &'static str,

@@ -16,9 +16,9 @@ pub fn description() -> OpenApi {
         .title("Sluice")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
-            "Periodic usage policies on SLURM allocations: decided, enforced, proved. Compatible with Waldur's \
+            "Periodic usage policies on SLURM allocations: decided, enforced, explained. Compatible with Waldur's \
              endpoints. Ids are 32 hex digits, read with and without dashes; lists are pages with their total in \
-             X-Result-Count; `x-access` says who may call.",
+             X-Result-Count; texts are on one line and hold nothing that cannot be seen; `x-access` says who may call.",
         ))
         .build();
     let token = ApiKey::Header(ApiKeyValue::with_description("Authorization", "`Token <key>`, or `Bearer <key>`"));
@@ -27,8 +27,8 @@ pub fn description() -> OpenApi {
 }
 
 /// The description and the pages, which are the same for everybody.
-pub fn routes(description: &OpenApi) -> Router {
-    let text: Arc<str> = description.to_pretty_json().unwrap_or_else(|_| "{}".to_owned()).into();
+pub fn routes(description: &serde_json::Value) -> Router {
+    let text: Arc<str> = format!("{description:#}").into();
     let schema =
         get(move || async move { ([(header::CONTENT_TYPE, "application/json")], text.to_string()).into_response() });
     let pages = SwaggerUi::new("/api/docs/").config(Config::from("/api/schema/"));

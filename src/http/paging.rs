@@ -1,17 +1,18 @@
-//! Pages of lists: which one is asked for, and the headers that say how many there are.
+//! Pages of lists: the requested page, and the headers with the total.
 //!
-//! `page` counts from 1, `page_size` is 10 unless said otherwise and 100 at most. The total stands in `X-Result-Count`, so
-//! that a `HEAD` on a list is its count; `Link` names the first, previous, next and last page.
+//! `page` counts from 1; `page_size` is 10 by default and 100 at most. `X-Result-Count` holds the total, so that a
+//! `HEAD` on a list returns its count; `Link` names the first, previous, next and last page.
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::IntoParams;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use super::context::Context;
 use super::error::ApiError;
-use super::query::Query;
+use super::query::{Query, complaint};
 
 /// The total number of rows of a list.
 pub const RESULT_COUNT: HeaderName = HeaderName::from_static("x-result-count");
@@ -29,11 +30,15 @@ pub struct PageParams {
     /// The page, from 1.
     #[param(minimum = 1)]
     page: Option<u64>,
-    /// Rows per page, 10 unless given.
-    #[param(minimum = 1, maximum = 100)]
-    page_size: Option<u64>,
+    /// Rows per page: 10 unless given; a number out of 1 to 100 is brought into these bounds.
+    #[param(schema_with = any_whole_number)]
+    page_size: Option<i64>,
     /// Only these fields of each row; may be repeated.
     field: Option<Vec<String>>,
+}
+
+fn any_whole_number() -> Object {
+    ObjectBuilder::new().schema_type(Type::Integer).build()
 }
 
 /// The page that is asked for.
@@ -46,13 +51,17 @@ pub struct Page {
 }
 
 impl Page {
-    /// Reads `page` and `page_size`. A size out of bounds is brought into them, as Waldur does.
+    /// Reads `page` and `page_size`. A whole number out of bounds is brought into them, as Waldur does.
     pub fn of(query: &Query) -> Result<Self, ApiError> {
-        let number = match query.get("page") {
+        let number = match query.last("page") {
             None => 1,
             Some(text) => text.parse().ok().filter(|n| *n >= 1).ok_or(ApiError::InvalidPage)?,
         };
-        let size = query.get("page_size").and_then(|text| text.parse::<u64>().ok()).filter(|size| *size >= 1);
+        let size = match query.last("page_size") {
+            None => None,
+            Some(text) => Some(whole(text).ok_or_else(|| complaint("page_size", text, "a whole number"))?),
+        };
+        let size = size.filter(|size| *size >= 1);
         Ok(Self { number, size: size.unwrap_or(PAGE_SIZE_DEFAULT).min(PAGE_SIZE_MAX) })
     }
 
@@ -84,6 +93,14 @@ impl Page {
     }
 }
 
+/// A whole number of any length; one below zero is 0, one that no page is as large as the largest.
+fn whole(text: &str) -> Option<u64> {
+    let (below, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    let digits = digits.strip_prefix('+').unwrap_or(digits);
+    let is_one = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    is_one.then(|| if below { 0 } else { digits.parse().unwrap_or(u64::MAX) })
+}
+
 /// Answers with a page of rows that are all at hand, each made by `row` only if it is on the page.
 pub fn paged<T, R: Serialize>(ctx: &Context, rows: Vec<T>, row: impl FnMut(T) -> R) -> Result<Response, ApiError> {
     let total = rows.len() as u64;
@@ -98,13 +115,14 @@ pub fn listed<R: Serialize>(ctx: &Context, page: Page, total: u64, rows: &[R]) -
     let mut response = Json(rows).into_response();
     let headers = response.headers_mut();
     headers.insert(RESULT_COUNT, HeaderValue::from(total));
-    if let Ok(value) = HeaderValue::from_str(&links(ctx, page, total)) {
+    if let Ok(value) = HeaderValue::from_str(&links(&ctx.base, &ctx.path, &ctx.query, page, total)) {
         headers.insert(header::LINK, value);
     }
     Ok(response)
 }
 
-fn links(ctx: &Context, page: Page, total: u64) -> String {
+/// The first, previous, next and last page, as the `Link` header has them.
+pub fn links(base: &str, path: &str, query: &Query, page: Page, total: u64) -> String {
     let last = page.last(total);
     let mut links = vec![(1, "first")];
     if page.number > 1 {
@@ -114,7 +132,7 @@ fn links(ctx: &Context, page: Page, total: u64) -> String {
         links.push((page.number + 1, "next"));
     }
     links.push((last, "last"));
-    let address = |number| format!("{}{}?{}", ctx.base, ctx.path, ctx.query.with_page(number));
+    let address = |number| format!("{base}{path}?{}", query.with_page(number));
     links.iter().map(|(number, rel)| format!("<{}>; rel=\"{rel}\"", address(*number))).collect::<Vec<_>>().join(", ")
 }
 
@@ -128,7 +146,12 @@ mod tests {
         assert_eq!(page("").unwrap(), Page { number: 1, size: 10 });
         assert_eq!(page("page=2&page_size=1000").unwrap(), Page { number: 2, size: 100 });
         assert_eq!(page("page_size=0").unwrap().size, 10);
-        for bad in ["page=0", "page=-1", "page=x"] {
+        assert_eq!(page("page_size=-5").unwrap().size, 10);
+        assert_eq!(page("page_size=99999999999999999999999").unwrap().size, 100);
+        for bad in ["page_size=", "page_size=x", "page_size=1.5", "page_size=-", "page_size=1e2"] {
+            assert!(matches!(page(bad), Err(ApiError::Invalid(e)) if e.0.contains_key("page_size")), "{bad}");
+        }
+        for bad in ["page=0", "page=-1", "page=x", "page="] {
             assert!(matches!(page(bad), Err(ApiError::InvalidPage)), "{bad}");
         }
         let second = page("page=2").unwrap();

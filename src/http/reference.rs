@@ -1,4 +1,4 @@
-//! How a request names an object: by UUID in either spelling, by its address, or by its slug.
+//! References to objects in requests: by UUID in either spelling, by address, or by slug.
 
 use uuid::Uuid;
 

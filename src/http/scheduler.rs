@@ -1,4 +1,4 @@
-//! `/api/scheduler-runs/`, `/api/scheduler-jobs/` and `/api/re-evaluations/`: what happens by itself, and how it went.
+//! `/api/scheduler-runs/`, `/api/scheduler-jobs/` and `/api/re-evaluations/`: background work and its results.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -18,7 +18,7 @@ use crate::scheduler::{Job, Run, RunFilter, RunState, Upcoming};
 /// The group in the API's description.
 const TAG: &str = "Scheduler";
 
-const JOBS: &str = "period_boundary, hold_expiry, settings_sync, evaluate_all, retention";
+const JOBS: &str = "period_boundary, hold_expiry, settings_sync, evaluate_all, retention, replay, checkpoint";
 
 /// The routes.
 pub fn routes(routes: Routes) -> Routes {
@@ -33,7 +33,7 @@ pub fn routes(routes: Routes) -> Routes {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SchedulerRun {
     uuid: String,
-    /// `period_boundary`, `hold_expiry`, `settings_sync`, `evaluate_all` or `retention`.
+    /// `period_boundary`, `hold_expiry`, `settings_sync`, `evaluate_all`, `retention`, `replay` or `checkpoint`.
     job: &'static str,
     /// The instant for which it ran; of several that were missed the latest.
     due: DateTime<Utc>,
@@ -84,7 +84,7 @@ pub struct SchedulerJob {
     job: &'static str,
     /// Minute, hour, day of the month, month, day of the week, in the site's time; none where the calendar does not say.
     schedule: Option<String>,
-    /// In the past where it is overdue; none where nothing is to be done.
+    /// In the past if it is overdue; none if there is nothing to do.
     next_due: Option<DateTime<Utc>>,
     last_run: Option<SchedulerRun>,
 }

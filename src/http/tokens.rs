@@ -1,4 +1,4 @@
-//! `/api/tokens/`: who may call, in which role, until when. Keys are shown once, when they are made.
+//! `/api/tokens/`: who may call, in which role, until when. Keys are shown once, at creation.
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -11,9 +11,11 @@ use super::access::{Access, Routes};
 use super::context::{Body, Context, Id};
 use super::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use super::paging::{PageParams, paged};
+use super::taken::{InstantInput, ReferenceInput, RoleInput};
 use super::{fields, resolve};
 use crate::directory::{DirectoryError, NewToken, Role, TokenRecord, UserDetails};
 use crate::domain::ids::{TokenId, UserId, slug_uuid};
+use crate::domain::text::USERNAME;
 
 /// The longest user name and label, in characters.
 const WORDS_CHARS_MAX: usize = 255;
@@ -51,15 +53,17 @@ pub struct Token {
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct TokenRequest {
     /// Whose it is; a user that is not known yet is made.
+    #[schema(min_length = 1, max_length = 150, pattern = r"^\s*\S+\s*$")]
     username: String,
     /// `staff`, `support`, `owner`, `member` or `agent`.
-    role: String,
+    role: RoleInput,
     /// The offering of an agent: address, UUID or slug.
-    offering: Option<String>,
+    offering: Option<ReferenceInput>,
     /// What it is for.
+    #[schema(min_length = 1, max_length = 255)]
     label: Option<String>,
     /// When it ends by itself.
-    expires_at: Option<DateTime<Utc>>,
+    expires_at: Option<InstantInput>,
 }
 
 fn show(ctx: &Context, token: &TokenRecord, key: Option<String>) -> Token {
@@ -93,7 +97,7 @@ async fn list(ctx: Context) -> ApiResult {
     responses((status = 201, body = Token), (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail)))]
 async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
     let now = ctx.app.clock.now();
-    let username = fields.required("username", fields::words(WORDS_CHARS_MAX));
+    let username = fields.required("username", fields::text(USERNAME));
     let role = fields.required("role", fields::choice(Role::parse, "staff, support, owner, member, agent"));
     let offering = fields.nullable("offering", |value| resolve::offering(value, &ctx.app.registry.read())).flatten();
     let label = fields.nullable("label", fields::words(WORDS_CHARS_MAX)).flatten();

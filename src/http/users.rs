@@ -1,4 +1,4 @@
-//! `/api/users/`: who calls, for staff and support everybody in the directory, and erasing somebody from it.
+//! `/api/users/`: the caller; for staff and support everybody in the directory; and erasing a person from it.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -11,8 +11,11 @@ use super::context::{Body, Context, Id};
 use super::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use super::fields;
 use super::paging::{PageParams, paged};
-use crate::directory::{Role, Subject, UserRecord};
+use super::registry::people::address_for;
+use super::taken::IdInput;
+use crate::directory::{Role, Subject, UserDetails, UserRecord};
 use crate::domain::ids::UserId;
+use crate::domain::text::NAME;
 
 /// The longest user name and address, in characters.
 const WORDS_CHARS_MAX: usize = 255;
@@ -21,7 +24,7 @@ const WORDS_CHARS_MAX: usize = 255;
 pub fn routes(routes: Routes) -> Routes {
     routes
         .add(Access::Support, routes!(list))
-        .add(Access::SignedIn, routes!(me))
+        .add(Access::SignedIn, routes!(me, change_me))
         .add(Access::Support, routes!(retrieve))
         .add(Access::Staff, routes!(erase))
 }
@@ -33,6 +36,7 @@ pub struct User {
     url: String,
     username: String,
     full_name: String,
+    /// For staff and the person; else empty.
     email: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     date_joined: Option<DateTime<Utc>>,
@@ -54,9 +58,9 @@ fn user(ctx: &Context, record: UserRecord) -> User {
     User {
         uuid: record.id.to_string(),
         url: ctx.url("users", record.id),
+        email: address_for(ctx, &record).unwrap_or_default(),
         username: record.username,
         full_name: record.full_name,
-        email: record.email.unwrap_or_default(),
         date_joined: Some(record.created),
         is_active: true,
         is_staff: None,
@@ -95,6 +99,38 @@ async fn me(ctx: Context) -> ApiResult {
     ctx.one(StatusCode::OK, &shown)
 }
 
+/// What somebody says of themselves.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct MeRequest {
+    /// Where mail goes; null for nowhere.
+    #[schema(max_length = 320)]
+    email: Option<String>,
+    /// Name for humans; may be empty.
+    #[schema(max_length = 255, nullable = false)]
+    full_name: Option<String>,
+}
+
+/// Change one's own mail address and full name.
+#[utoipa::path(patch, path = "/api/users/me/", tag = "Users", request_body = MeRequest,
+    responses((status = 200, body = User), (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail)))]
+async fn change_me(ctx: Context, Body(mut fields): Body) -> ApiResult {
+    let email = fields.nullable("email", fields::address);
+    let full_name = fields.optional("full_name", fields::maybe_words(NAME.max));
+    fields.check()?;
+    // A remaining token must not bring an erased person back.
+    let known =
+        ctx.app.directory.user(ctx.caller.user).await.map_err(ApiError::internal)?.ok_or(ApiError::Forbidden)?;
+    let details = UserDetails {
+        id: known.id,
+        username: known.username,
+        email: email.unwrap_or(known.email),
+        full_name: full_name.unwrap_or(known.full_name),
+    };
+    ctx.app.directory.put_user(&details, ctx.app.clock.now()).await.map_err(ApiError::internal)?;
+    me(ctx).await
+}
+
 /// Everybody in the directory, by user name.
 #[utoipa::path(get, path = "/api/users/", tag = "Users",
     params(PageParams, ("username" = Option<String>, Query, description = "With this user name"),
@@ -125,23 +161,25 @@ async fn retrieve(ctx: Context, Id(id): Id<UserId>) -> ApiResult {
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct EraseRequest {
     /// A user, or an address of a policy's options.
-    uuid: Option<String>,
+    uuid: Option<IdInput>,
+    #[schema(min_length = 1, max_length = 255)]
     username: Option<String>,
     /// Every user and address with it.
+    #[schema(min_length = 1, max_length = 255)]
     email: Option<String>,
 }
 
 /// What was erased.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ErasedUsers {
-    /// Entries of the directory that are gone; events go on carrying these ids.
+    /// Erased entries of the directory; events keep these ids.
     erased: Vec<String>,
     /// Tokens that were in force until now.
     tokens_revoked: u64,
 }
 
-/// Erase a person: name, mail address, also where it stands in the options of policies, and tokens. Events keep the opaque
-/// id, which then stands for nobody.
+/// Erase a person: name, mail address (also in the options of policies) and tokens. Events keep the opaque id, which no
+/// longer identifies anybody.
 #[utoipa::path(post, path = "/api/users/erase/", tag = "Users", request_body = EraseRequest,
     responses((status = 200, body = ErasedUsers), (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail),
         (status = 404, body = ErrorDetail)))]

@@ -1,4 +1,4 @@
-//! `/api/version/`, and a word of orientation at `/` and `/api/`.
+//! `/api/version/`, and links to start from at `/` and `/api/`.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};

@@ -1,17 +1,19 @@
-//! Remembers the rows of an import in 32 bytes each and adds their time up by account and month, once.
+//! Stores the rows of an import in 32 bytes each and sums their time by account and month, once.
 //!
-//! A job id runs once at a time, so the rows of one id are joined like intervals on a line: the same row in two files
+//! A job id runs once at a time, so the rows of one id are merged like intervals on a line: the same row in two files
 //! counts once, pieces cut at month edges (`sacct -T`) are added, a piece beside its whole job adds nothing, runs of a
-//! requeued job (`sacct -D`) are added. Where rows of a job overlap, the one that starts first counts, then the longest,
-//! then the larger `ElapsedRaw`, then the larger allocation; the others count for the time that is left.
-//! A suspended job (`ElapsedRaw` below End minus Start) has its seconds spread evenly over its span: until instant t they
-//! are floor((t - start) x elapsed / span), so that any cuts add up exactly. In rows that `sacct -T` cut at
-//! the edges of months each month has its own `ElapsedRaw`, so nothing moves between months.
+//! requeued job (`sacct -D`) are added. Where rows of a job overlap, the one that starts first counts, then the
+//! longest, then the larger `ElapsedRaw`, then the larger allocation; the others count for the remaining time. Rows of
+//! two accounts never overlap in one job: an overlap means that two clusters were mixed.
+//!
+//! The seconds of a suspended job (`ElapsedRaw` below End minus Start) are spread evenly over its span: until instant t
+//! they are floor((t - start) x elapsed / span), so that any cuts add up exactly. In rows that `sacct -T` cut at the
+//! edges of months, each month has its own `ElapsedRaw`, so nothing moves between months.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::error::BadLine;
+use super::error::{BadLine, ImportError};
 use super::job_id::JobKey;
 use super::local_time::Run;
 use super::month::MonthKey;
@@ -71,14 +73,49 @@ impl Shapes {
 pub(super) struct Ledger {
     pieces: Vec<Piece>,
     shapes: Shapes,
-    accounts: Vec<String>,
-    account_numbers: HashMap<String, u32>,
-    cluster: Option<String>,
-    window: (i64, i64),
+    /// Cluster and name of each account.
+    accounts: Vec<(u32, String)>,
+    /// Clusters, each with the numbers of its accounts.
+    clusters: Vec<String>,
+    account_numbers: Vec<HashMap<String, u32>>,
+    /// Rows of jobs without an end, each with its cluster and start.
+    open: Vec<(u32, JobKey, u32, i64)>,
     pub(super) steps_skipped: u64,
+    /// Rows of jobs that never ran and whose id cannot be read.
+    pub(super) nameless: u64,
     pub(super) bad_lines: u64,
     pub(super) first_bad_lines: Vec<BadLine>,
     pub(super) unterminated: Vec<String>,
+}
+
+/// Between which instants rows are counted; later than `now` none is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) begin: i64,
+    pub(super) end: i64,
+    pub(super) now: i64,
+}
+
+/// Usage after now, of one account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AfterNow {
+    /// Rows that end after now.
+    pub rows: u64,
+    /// When the last of them ends, seconds since 1970.
+    pub last_s: i64,
+}
+
+/// A job that has no end yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenJob {
+    /// Its cluster; empty if the input does not name it.
+    pub cluster: String,
+    /// Its id.
+    pub job: String,
+    /// Its account.
+    pub account: String,
+    /// When it started, or when the listing begins if that cut it; seconds since 1970.
+    pub start_s: i64,
 }
 
 /// What the rows add up to, in TRES-seconds.
@@ -90,6 +127,7 @@ pub(super) struct Sums {
     pub(super) jobs: BTreeMap<u32, u64>,
     /// Months in which some row ran without reaching over an edge of the month.
     pub(super) whole_months: BTreeSet<MonthKey>,
+    pub(super) after_now: BTreeMap<u32, AfterNow>,
     pub(super) duplicates: u64,
     pub(super) overlaps: u64,
     pub(super) outside: u64,
@@ -99,15 +137,16 @@ pub(super) struct Sums {
 }
 
 impl Ledger {
-    pub(super) fn new(rules: usize, window: (i64, i64)) -> Self {
+    pub(super) fn new(rules: usize) -> Self {
         Self {
             pieces: Vec::new(),
             shapes: Shapes { width: rules, ..Shapes::default() },
             accounts: Vec::new(),
-            account_numbers: HashMap::new(),
-            cluster: None,
-            window,
+            clusters: Vec::new(),
+            account_numbers: Vec::new(),
+            open: Vec::new(),
             steps_skipped: 0,
+            nameless: 0,
             bad_lines: 0,
             first_bad_lines: Vec::new(),
             unterminated: Vec::new(),
@@ -118,57 +157,123 @@ impl Ledger {
         self.pieces.len()
     }
 
-    pub(super) fn accounts(&self) -> &[String] {
-        &self.accounts
+    /// Names of the accounts, by number; one name may be there once per cluster.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = (u32, &str)> {
+        (0_u32..).zip(self.accounts.iter().map(|(_, name)| name.as_str()))
     }
 
-    /// Job ids of two clusters would be taken for one another.
-    pub(super) fn check_cluster(&mut self, name: &str) -> Result<(), String> {
-        match &self.cluster {
-            _ if name.is_empty() => Ok(()),
-            Some(known) if known != name => Err(known.clone()),
-            Some(_) => Ok(()),
-            None => {
-                self.cluster = Some(name.to_owned());
-                Ok(())
-            }
-        }
+    /// The first cluster that was read with another name than this one.
+    pub(super) fn other_cluster(&self, name: &str) -> Option<&str> {
+        self.clusters.iter().map(String::as_str).find(|known| !known.is_empty() && !known.eq_ignore_ascii_case(name))
     }
 
-    pub(super) fn add(&mut self, job: JobKey, account: &str, run: Option<Run>, amounts: &[u64]) {
-        let account = self.account_number(account);
+    /// Jobs without an end, each once, with the earliest start.
+    pub(super) fn open_jobs(&self) -> Vec<OpenJob> {
+        let mut rows = self.open.clone();
+        rows.sort_unstable();
+        rows.dedup_by_key(|(cluster, job, _, _)| (*cluster, *job));
+        let text = |names: &[String], at: u32| usize::try_from(at).ok().and_then(|at| names.get(at)).cloned();
+        rows.into_iter()
+            .map(|(cluster, job, account, start_s)| OpenJob {
+                cluster: text(&self.clusters, cluster).unwrap_or_default(),
+                job: job.to_string(),
+                account: self.account(account).to_owned(),
+                start_s,
+            })
+            .collect()
+    }
+
+    fn account(&self, number: u32) -> &str {
+        usize::try_from(number).ok().and_then(|at| self.accounts.get(at)).map_or("", |(_, name)| name)
+    }
+
+    pub(super) fn add(
+        &mut self,
+        job: JobKey,
+        (cluster, account): (&str, &str),
+        run: Option<(Run, bool)>,
+        amounts: &[u64],
+    ) {
+        let (cluster, account) = self.numbers(cluster, account);
         let shape = self.shapes.number(amounts);
-        let run = run.unwrap_or(Run { start: 0, span_s: 0, elapsed_s: 0 });
+        let run = run.map_or(Run { start: 0, span_s: 0, elapsed_s: 0 }, |(run, open)| {
+            if open {
+                self.open.push((cluster, job, account, run.start));
+            }
+            run
+        });
         self.pieces.push(Piece { job, start: run.start, span_s: run.span_s, elapsed_s: run.elapsed_s, shape, account });
     }
 
-    fn account_number(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.account_numbers.get(name) {
-            return *number;
+    /// Numbers of a cluster and of an account on it.
+    fn numbers(&mut self, cluster: &str, name: &str) -> (u32, u32) {
+        let next = |count: usize| u32::try_from(count).expect("the limit on rows is far below 2^32");
+        // There are few clusters.
+        let at = self.clusters.iter().position(|known| known == cluster).unwrap_or_else(|| {
+            self.clusters.push(cluster.to_owned());
+            self.account_numbers.push(HashMap::new());
+            self.clusters.len() - 1
+        });
+        let cluster = next(at);
+        if let Some(number) = self.account_numbers[at].get(name) {
+            return (cluster, *number);
         }
-        let number = u32::try_from(self.accounts.len()).expect("the limit on rows is far below 2^32");
-        self.accounts.push(name.to_owned());
-        self.account_numbers.insert(name.to_owned(), number);
-        number
+        let number = next(self.accounts.len());
+        self.accounts.push((cluster, name.to_owned()));
+        self.account_numbers[at].insert(name.to_owned(), number);
+        (cluster, number)
+    }
+
+    /// Months in which jobs ran, without those that are only reached into from a neighbour, unless there are no others.
+    pub(super) fn months(&self, zone: chrono_tz::Tz) -> Vec<MonthKey> {
+        let edges = Edges::over(&self.pieces, zone);
+        let (mut touched, mut whole) = (BTreeSet::new(), BTreeSet::new());
+        for piece in self.pieces.iter().filter(|piece| piece.span_s > 0) {
+            let mut at = piece.start;
+            while at < piece.end() {
+                let (month, end) = edges.month_at(at);
+                touched.insert(month);
+                if edges.is_within(piece) {
+                    whole.insert(month);
+                }
+                at = end;
+            }
+        }
+        Vec::from_iter(if whole.is_empty() { touched } else { whole })
+    }
+
+    fn cluster_of(&self, account: u32) -> u32 {
+        usize::try_from(account).ok().and_then(|at| self.accounts.get(at)).map_or(0, |(cluster, _)| *cluster)
     }
 
     /// Adds up; `month_zone` decides which instants are in which month.
-    pub(super) fn sum(&mut self, month_zone: chrono_tz::Tz) -> Sums {
+    ///
+    /// # Errors
+    /// A job in rows of two accounts at the same time.
+    pub(super) fn sum(&mut self, month_zone: chrono_tz::Tz, bounds: Bounds) -> Result<Sums, ImportError> {
         let mut sums = Sums::default();
         let mut pieces = std::mem::take(&mut self.pieces);
         pieces.sort_unstable_by(|a, b| self.order(a, b));
         let edges = Edges::over(&pieces, month_zone);
-        let mut last_job = None;
-        let mut covered_until = i64::MIN;
+        let mut last = None;
+        let mut covered: Option<&Piece> = None;
+        let mut torn: Vec<(&Piece, &Piece)> = Vec::new();
         for piece in &pieces {
-            if last_job != Some(piece.job) {
-                last_job = Some(piece.job);
-                covered_until = i64::MIN;
+            let job = (self.cluster_of(piece.account), piece.job);
+            if last != Some(job) {
+                last = Some(job);
+                covered = None;
                 *sums.jobs.entry(piece.account).or_default() += 1;
             }
             if piece.span_s == 0 {
                 sums.never_ran += 1;
                 continue;
+            }
+            let covered_until = covered.map_or(i64::MIN, Piece::end);
+            if let Some(other) = covered.filter(|other| other.account != piece.account && piece.start < other.end())
+                && torn.last().is_none_or(|(of, _)| of.job != piece.job)
+            {
+                torn.push((other, piece));
             }
             let from = piece.start.max(covered_until);
             if from >= piece.end() {
@@ -178,17 +283,25 @@ impl Ledger {
             if from > piece.start {
                 sums.overlaps += 1;
             }
-            covered_until = piece.end();
-            self.count(piece, from, &edges, &mut sums);
+            covered = Some(piece);
+            self.count(piece, (from, bounds), &edges, &mut sums);
         }
-        sums
+        sums.never_ran += self.nameless;
+        let Some((one, other)) = torn.first() else { return Ok(sums) };
+        let mut names = [self.account(one.account), self.account(other.account)];
+        names.sort_unstable();
+        Err(ImportError::TwoAccounts {
+            job: one.job.to_string(),
+            accounts: names.join(" and "),
+            others: torn.len() as u64 - 1,
+        })
     }
 
     /// By job and time; among rows of the same time by content, so that the order of reading never decides.
     fn order(&self, a: &Piece, b: &Piece) -> Ordering {
         let name = |piece: &Piece| usize::try_from(piece.account).ok().and_then(|at| self.accounts.get(at));
-        (a.job, a.start)
-            .cmp(&(b.job, b.start))
+        (self.cluster_of(a.account), a.job, a.start)
+            .cmp(&(self.cluster_of(b.account), b.job, b.start))
             .then_with(|| (b.span_s, b.elapsed_s).cmp(&(a.span_s, a.elapsed_s)))
             .then_with(|| {
                 if a.shape == b.shape {
@@ -200,11 +313,20 @@ impl Ledger {
             .then_with(|| if a.account == b.account { Ordering::Equal } else { name(a).cmp(&name(b)) })
     }
 
-    /// Counts a piece from an instant on, month by month, as far as the window lets it.
-    fn count(&self, piece: &Piece, from: i64, edges: &Edges, sums: &mut Sums) {
-        let (from, until) = (from.max(self.window.0), piece.end().min(self.window.1));
+    /// Counts a piece from an instant on, month by month, as far as the bounds let it.
+    fn count(&self, piece: &Piece, (from, bounds): (i64, Bounds), edges: &Edges, sums: &mut Sums) {
+        let (from, until) = (from.max(bounds.begin), piece.end().min(bounds.end));
         if from >= until {
             sums.outside += 1;
+            return;
+        }
+        if until > bounds.now {
+            let after = sums.after_now.entry(piece.account).or_default();
+            after.rows += 1;
+            after.last_s = after.last_s.max(until);
+        }
+        let until = until.min(bounds.now);
+        if from >= until {
             return;
         }
         sums.first_s = Some(sums.first_s.map_or(from, |first| first.min(from)));

@@ -1,20 +1,21 @@
-//! From the times of a row to the interval in which its job ran.
+//! Turns the times of a row into the interval in which its job ran.
 //!
-//! `sacct` prints local times without an offset, so twice a year an hour is written twice. `ElapsedRaw` resolves most of
-//! it: of the possible readings of Start and End the one counts whose length is nearest to `ElapsedRaw` without being shorter,
-//! and among equals the one that starts first. A local time that the clocks skipped cannot come from that zone and is a
-//! malformed line, as is an `ElapsedRaw` longer than every reading: both say that the zone given is not the file's.
+//! `sacct` prints local times without an offset, so twice a year an hour is ambiguous. `ElapsedRaw` resolves most of
+//! it: of the possible readings of Start and End, the one whose length is closest to `ElapsedRaw` without being shorter
+//! counts, and among equals the one that starts first. A local time that the clocks skipped cannot come from that zone
+//! and makes the line malformed, as does an `ElapsedRaw` longer than every reading: both mean that the given zone is
+//! wrong.
 
 use chrono::offset::LocalResult;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeZone};
 use chrono_tz::Tz;
 
-use super::sacct::Field;
+use super::header::Field;
 
 /// What a Start or End column says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stamp {
-    /// `None`, `Unknown` or nothing: it has not happened.
+    /// `None`, `Unknown`, `N/A`, 0 or nothing: it has not happened.
     Missing,
     /// A time with an offset, or in seconds since 1970 (`SLURM_TIME_FORMAT=%s`).
     Instant(i64),
@@ -31,7 +32,7 @@ impl Stamp {
     /// # Errors
     /// What is allowed there, for anything else.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        if matches!(text, "" | "None" | "Unknown") {
+        if matches!(text, "" | "0" | "None" | "Unknown" | "N/A" | "INVALID") || is_epoch(text) {
             return Ok(Self::Missing);
         }
         if text.len() > 8 && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -61,6 +62,11 @@ impl Stamp {
             },
         }
     }
+}
+
+/// 0 as a local time, wherever the clock stands.
+fn is_epoch(text: &str) -> bool {
+    text.starts_with("1969-12-31T") || text.starts_with("1970-01-01T")
 }
 
 fn in_range(time: Option<NaiveDateTime>) -> Option<NaiveDateTime> {
@@ -162,7 +168,7 @@ mod tests {
     use chrono_tz::Tz;
 
     use super::{Run, Stamp, ran_between};
-    use crate::import::sacct::Field;
+    use crate::import::header::Field;
 
     const BERLIN: Tz = Tz::Europe__Berlin;
 
@@ -176,7 +182,7 @@ mod tests {
         assert_eq!(at("2026-03-01T13:00:00+0100"), Stamp::Instant(1_772_366_400));
         assert_eq!(at("2026-03-01T12:00:00Z"), Stamp::Instant(1_772_366_400));
         assert_eq!(at("2026-03-01T07:00:00-05:00"), Stamp::Instant(1_772_366_400));
-        for missing in ["", "None", "Unknown"] {
+        for missing in ["", "None", "Unknown", "N/A", "0", "1969-12-31T19:00:00", "1970-01-01T01:00:00"] {
             assert_eq!(at(missing), Stamp::Missing);
         }
     }
@@ -192,7 +198,7 @@ mod tests {
             "12:00:00",
             "2026-03-01T12:00:00+1",
             "2026-03-01T12:00:00+01000",
-            "1969-12-31T00:00:00",
+            "1969-12-30T00:00:00",
             "2200-01-01T00:00:00",
             "99999999999999999999",
             "2026-03-01T12:00:0é",

@@ -1,8 +1,8 @@
-//! Which TRES a component is made of, and in which unit: `gpu_hours=gres/gpu`, `mem=mem,gb-hours`.
+//! The TRES of a component, and its unit: `gpu_hours=gres/gpu`, `mem=mem,gb-hours`.
 //!
-//! A rule is written `COMPONENT=TRES` or `COMPONENT=TRES,UNIT`. TRES is SLURM's name (`node`, `cpu`, `mem`,
-//! `gres/gpu`, `gres/gpu:a100`, `billing`, …). UNIT is one of [`UNITS`] or `minutes_per_unit=N`, the same number of
-//! TRES-minutes as in an offering's settings; without one it is hours, for memory GB-hours (1 GB = 1024 MB).
+//! A rule is written `COMPONENT=TRES` or `COMPONENT=TRES,UNIT`. TRES is SLURM's name (`node`, `cpu`, `mem`, `gres/gpu`,
+//! `gres/gpu:a100`, `billing`, …). UNIT is one of [`UNITS`] or `minutes_per_unit=N`, the same number of TRES-minutes as
+//! in an offering's settings; the default is hours, for memory GB-hours (1 GB = 1024 MB).
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

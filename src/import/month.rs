@@ -8,8 +8,8 @@ use chrono_tz::Tz;
 
 /// A calendar month, printed as `2026-03`.
 ///
-/// The importer stands beside the domain and has its own type; whoever reports the totals converts with
-/// [`MonthKey::year`] and [`MonthKey::number`] into the domain's month.
+/// The importer is independent of the domain and has its own type; callers that report the totals convert with
+/// [`MonthKey::year`] and [`MonthKey::number`] to the domain's month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MonthKey {
     year: i32,
@@ -52,7 +52,10 @@ impl MonthKey {
     }
 
     /// The month in which an instant (seconds since 1970 in UTC) lies.
-    pub(super) fn of_epoch(epoch_s: i64, zone: Tz) -> Self {
+    ///
+    /// # Panics
+    /// Beyond the years that a row can have.
+    pub fn of_epoch(epoch_s: i64, zone: Tz) -> Self {
         let day = DateTime::from_timestamp(epoch_s, 0)
             .expect("row times are checked to be between 1970 and 2199, plus at most 137 years")
             .with_timezone(&zone)
@@ -61,7 +64,7 @@ impl MonthKey {
     }
 
     /// The instant at which the month begins in a zone, in seconds since 1970.
-    pub(super) fn starts_at(self, zone: Tz) -> i64 {
+    pub fn starts_at(self, zone: Tz) -> i64 {
         midnight(self.first_day(), zone)
     }
 }
@@ -96,7 +99,7 @@ pub struct Window {
 
 impl Window {
     /// The instants `[begin, end)` that the window lets through.
-    pub(super) fn instants(self, zone: Tz) -> (i64, i64) {
+    pub fn instants(self, zone: Tz) -> (i64, i64) {
         let begin = self.from.map_or(i64::MIN, |day| midnight(day, zone));
         let end =
             self.to.and_then(|day| day.checked_add_days(Days::new(1))).map_or(i64::MAX, |day| midnight(day, zone));
@@ -114,17 +117,27 @@ impl Window {
         )
     }
 
-    /// Months that the window cuts: their totals are then parts of the month. A window that ends today does that on
-    /// purpose (month to date); one that begins within a month rarely means it.
-    pub fn cut_months(self) -> Vec<MonthKey> {
-        let mut cut: Vec<MonthKey> = self.from.filter(|day| day.day() != 1).map(MonthKey::of).into_iter().collect();
-        if let Some(to) = self.to {
-            let ends_month = to.succ_opt().is_none_or(|next| next.day() == 1);
-            if !ends_month && cut.last() != Some(&MonthKey::of(to)) {
-                cut.push(MonthKey::of(to));
-            }
+    /// The days of some months.
+    pub fn of_months(first: MonthKey, last: MonthKey) -> Self {
+        Self { from: Some(first.first_day()), to: last.next().first_day().pred_opt() }
+    }
+
+    /// Whether the window lets all of a month through, as far as it had come at an instant.
+    pub fn covers(self, month: MonthKey, until_s: i64, zone: Tz) -> bool {
+        let (begin, end) = self.instants(zone);
+        begin <= month.starts_at(zone) && end >= month.next().starts_at(zone).min(until_s)
+    }
+
+    /// The flags that say it.
+    pub fn flags(self) -> String {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && Self::of_months(MonthKey::of(from), MonthKey::of(from)) == self
+            && MonthKey::of(from) == MonthKey::of(to)
+        {
+            return format!("--month {}", MonthKey::of(from));
         }
-        cut
+        let flag = |name, day: Option<NaiveDate>| day.map(|day| format!("--{name} {day}"));
+        [flag("from", self.from), flag("to", self.to)].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -159,11 +172,27 @@ mod tests {
     }
 
     #[test]
-    fn a_window_names_its_months_and_those_that_it_cuts() {
+    fn a_window_names_its_months_and_what_it_covers() {
         let window = Window { from: Some(day(2025, 12, 10)), to: Some(day(2026, 2, 28)) };
         let names: Vec<_> = window.months().expect("both ends").iter().map(ToString::to_string).collect();
         assert_eq!(names, ["2025-12", "2026-01", "2026-02"]);
-        assert_eq!(window.cut_months(), [MonthKey::new(2025, 12).expect("a month")]);
         assert_eq!(Window { to: None, ..window }.months(), None);
+        let month = |year, number| MonthKey::new(year, number).expect("a month");
+        let covered = |window: Window, month: MonthKey| window.covers(month, i64::MAX, Tz::Europe__Berlin);
+        assert!(!covered(window, month(2025, 12)) && covered(window, month(2026, 2)));
+        assert!(!covered(Window { to: Some(day(2026, 2, 27)), ..window }, month(2026, 2)));
+        // As far as the month had come on the 20th.
+        let until_s = midnight(day(2026, 2, 20), Tz::Europe__Berlin);
+        assert!(Window { to: Some(day(2026, 2, 19)), ..window }.covers(month(2026, 2), until_s, Tz::Europe__Berlin));
+        assert!(!Window { to: Some(day(2026, 2, 18)), ..window }.covers(month(2026, 2), until_s, Tz::Europe__Berlin));
+    }
+
+    #[test]
+    fn a_window_is_said_in_flags() {
+        let leap = MonthKey::new(2028, 2).expect("a month");
+        assert_eq!(Window::of_months(leap, leap), Window { from: Some(day(2028, 2, 1)), to: Some(day(2028, 2, 29)) });
+        assert_eq!(Window::of_months(leap, leap).flags(), "--month 2028-02");
+        assert_eq!(Window::of_months(leap, leap.next()).flags(), "--from 2028-02-01 --to 2028-03-31");
+        assert_eq!(Window { from: Some(day(2028, 2, 2)), to: None }.flags(), "--from 2028-02-02");
     }
 }

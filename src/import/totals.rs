@@ -1,4 +1,4 @@
-//! The result of an import: month totals per account and component, and what is worth telling about the input.
+//! The result of an import: monthly totals per account and component, and remarks about the input.
 //!
 //! Rows add up as whole TRES-seconds; a total becomes a decimal once, at the end, divided by its component's unit and
 //! rounded to [`DECIMAL_PLACES`], halves away from zero. Splitting a job or a file therefore never rounds twice.
@@ -9,8 +9,9 @@ use chrono::{DateTime, Utc};
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::ImportOptions;
+use super::allocation::AllocationsSeen;
 use super::error::{BadLine, ImportError};
-use super::ledger::Ledger;
+use super::ledger::{AfterNow, Bounds, Ledger, OpenJob};
 use super::mapping::ComponentRule;
 use super::month::MonthKey;
 
@@ -29,6 +30,8 @@ pub type AccountTotals = BTreeMap<MonthKey, BTreeMap<String, Decimal>>;
 /// [`ImportTotals::edge_months`]. An account without any row has no entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportTotals {
+    /// Components that are counted.
+    pub components: Vec<String>,
     /// Covered months, ascending.
     pub months: Vec<MonthKey>,
     /// Months that are covered only by jobs reaching in from the month before or out into the next, as at the ends
@@ -57,6 +60,14 @@ pub struct ImportTotals {
     pub outside_window: u64,
     /// Inputs whose last line has no line end; they may have been cut off.
     pub unterminated_inputs: Vec<String>,
+    /// Usage after now by account, which is not counted.
+    pub after_now: BTreeMap<String, AfterNow>,
+    /// Jobs that have no end yet.
+    pub open_jobs: Vec<OpenJob>,
+    /// Rows of clusters that are not the offering's, which are not counted.
+    pub other_clusters: BTreeMap<String, u64>,
+    /// What was in `AllocTRES`.
+    pub allocations: AllocationsSeen,
     /// First instant counted.
     pub first_time: Option<DateTime<Utc>>,
     /// End of the last second counted.
@@ -109,39 +120,50 @@ fn in_units(seconds: i128, rule: &ComponentRule) -> Option<Decimal> {
 }
 
 /// Adds up a ledger.
-pub(super) fn add_up(mut ledger: Ledger, options: &ImportOptions) -> Result<ImportTotals, ImportError> {
-    let sums = ledger.sum(options.month_zone);
+pub(super) fn add_up(
+    mut ledger: Ledger,
+    allocations: AllocationsSeen,
+    other_clusters: BTreeMap<String, u64>,
+    options: &ImportOptions,
+) -> Result<ImportTotals, ImportError> {
+    let (begin, end) = options.window.instants(options.month_zone);
+    let sums = ledger.sum(options.month_zone, Bounds { begin, end, now: options.now_s.unwrap_or(i64::MAX) })?;
     let touched: BTreeSet<MonthKey> = sums.seconds.keys().map(|(_, month)| *month).collect();
     let (months, edge_months) = match options.window.months() {
         Some(months) => (months, Vec::new()),
         None => (touched.iter().copied().collect(), touched.difference(&sums.whole_months).copied().collect()),
     };
+    // An account of that name on another cluster is the same account to the offering.
+    let mut seconds: BTreeMap<(&str, MonthKey), Vec<i128>> = BTreeMap::new();
+    let mut jobs_per_account: BTreeMap<String, u64> = BTreeMap::new();
+    let mut after_now: BTreeMap<String, AfterNow> = BTreeMap::new();
+    for (number, account) in ledger.accounts() {
+        *jobs_per_account.entry(account.to_owned()).or_default() += sums.jobs.get(&number).copied().unwrap_or_default();
+        for (key, some) in sums.seconds.range((number, touched_from(&touched))..).take_while(|(key, _)| key.0 == number)
+        {
+            let sum = seconds.entry((account, key.1)).or_insert_with(|| vec![0; options.rules.len()]);
+            sum.iter_mut().zip(some).for_each(|(sum, some)| *sum += some);
+        }
+        if let Some(after) = sums.after_now.get(&number) {
+            let sum = after_now.entry(account.to_owned()).or_default();
+            sum.rows += after.rows;
+            sum.last_s = sum.last_s.max(after.last_s);
+        }
+    }
     let mut per_account = BTreeMap::new();
-    let mut jobs_per_account = BTreeMap::new();
-    for (number, account) in (0_u32..).zip(ledger.accounts()) {
+    for account in jobs_per_account.keys() {
         let mut totals = AccountTotals::new();
         for month in &months {
-            let seconds = sums.seconds.get(&(number, *month));
-            if seconds.is_none() && edge_months.contains(month) {
-                continue;
+            let sums = seconds.get(&(account.as_str(), *month));
+            if sums.is_some() || !edge_months.contains(month) {
+                totals.insert(*month, components(account, *month, sums, &options.rules)?);
             }
-            let mut components = BTreeMap::new();
-            for (at, rule) in options.rules.iter().enumerate() {
-                let sum = seconds.map_or(0, |sums| sums[at]);
-                let amount = in_units(sum, rule).ok_or_else(|| ImportError::TooLarge {
-                    account: account.clone(),
-                    month: month.to_string(),
-                    component: rule.component.clone(),
-                })?;
-                components.insert(rule.component.clone(), amount);
-            }
-            totals.insert(*month, components);
         }
         per_account.insert(account.clone(), totals);
-        jobs_per_account.insert(account.clone(), sums.jobs.get(&number).copied().unwrap_or_default());
     }
     let instant = |epoch_s: Option<i64>| epoch_s.and_then(|epoch_s| DateTime::from_timestamp(epoch_s, 0));
     Ok(ImportTotals {
+        components: options.rules.iter().map(|rule| rule.component.clone()).collect(),
         months,
         edge_months,
         per_account,
@@ -150,12 +172,38 @@ pub(super) fn add_up(mut ledger: Ledger, options: &ImportOptions) -> Result<Impo
         never_ran: sums.never_ran,
         steps_skipped: ledger.steps_skipped,
         bad_lines: ledger.bad_lines,
-        first_bad_lines: ledger.first_bad_lines,
+        first_bad_lines: std::mem::take(&mut ledger.first_bad_lines),
         duplicates: sums.duplicates,
         overlaps: sums.overlaps,
         outside_window: sums.outside,
-        unterminated_inputs: ledger.unterminated,
+        unterminated_inputs: std::mem::take(&mut ledger.unterminated),
+        after_now,
+        open_jobs: ledger.open_jobs(),
+        other_clusters,
+        allocations,
         first_time: instant(sums.first_s),
         last_time: instant(sums.last_s),
     })
+}
+
+/// The earliest month that has a sum; any will do if there is none.
+fn touched_from(touched: &BTreeSet<MonthKey>) -> MonthKey {
+    touched.first().copied().unwrap_or_else(|| MonthKey::of(chrono::NaiveDate::MIN))
+}
+
+fn components(
+    account: &str,
+    month: MonthKey,
+    sums: Option<&Vec<i128>>,
+    rules: &[ComponentRule],
+) -> Result<BTreeMap<String, Decimal>, ImportError> {
+    let of = |(at, rule): (usize, &ComponentRule)| {
+        let amount = in_units(sums.map_or(0, |sums| sums[at]), rule).ok_or_else(|| ImportError::TooLarge {
+            account: account.to_owned(),
+            month: month.to_string(),
+            component: rule.component.clone(),
+        })?;
+        Ok((rule.component.clone(), amount))
+    };
+    rules.iter().enumerate().map(of).collect()
 }

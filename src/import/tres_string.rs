@@ -1,8 +1,9 @@
 //! Reads allocations such as `billing=128,cpu=64,gres/gpu=4,mem=524288M,node=1`.
 //!
-//! Amounts are whole numbers in SLURM's own unit: memory and burst buffers in MiB (SLURM's "M"), everything else counted.
-//! Without `--noconvert` `sacct` shortens them in steps of 1024 (`mem=1.50G`, `cpu=1.5K`); they are expanded
-//! again and rounded to the nearest whole unit, halves up, since SLURM holds no fractions.
+//! Amounts are whole numbers in SLURM's own unit: memory and burst buffers in MiB (SLURM's "M"), everything else
+//! counted. Without `--noconvert`, `sacct` abbreviates them in steps of 1024 (`mem=1.50G`, `cpu=1.5K`); they are
+//! expanded again and rounded to the nearest whole unit, halves up, since SLURM has no fractions. Blanks around the
+//! entries are ignored.
 
 use super::mapping::ComponentRule;
 
@@ -19,10 +20,10 @@ pub const MAX_AMOUNT: u64 = 1_000_000_000_000;
 pub fn amounts(text: &str, rules: &[ComponentRule], amounts: &mut Vec<u64>) -> Result<(), String> {
     amounts.clear();
     amounts.resize(rules.len(), 0);
-    if text.is_empty() {
+    if holds_nothing(text) {
         return Ok(());
     }
-    if let Some(entry) = text.split(',').find(|entry| entry.find('=').is_none_or(|at| at == 0)) {
+    if let Some(entry) = text.split(',').map(str::trim).find(|entry| entry.find('=').is_none_or(|at| at == 0)) {
         return Err(format!("{entry:?} is not of the form TRES=AMOUNT"));
     }
     for (amount, rule) in amounts.iter_mut().zip(rules) {
@@ -31,10 +32,20 @@ pub fn amounts(text: &str, rules: &[ComponentRule], amounts: &mut Vec<u64>) -> R
     Ok(())
 }
 
+/// Whether a text stands for no allocation at all.
+pub(super) fn holds_nothing(text: &str) -> bool {
+    matches!(text, "" | "None" | "Unknown" | "N/A")
+}
+
+/// Names and values of an allocation.
+pub(super) fn entries(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split(',').filter_map(|entry| entry.trim().split_once('='))
+}
+
 fn amount_of(text: &str, tres: &str) -> Result<u64, String> {
     let mut exact = None;
     let mut typed: u64 = 0;
-    for (name, value) in text.split(',').filter_map(|entry| entry.split_once('=')) {
+    for (name, value) in entries(text) {
         if name == tres {
             if exact.replace(amount(tres, value)?).is_some() {
                 return Err(format!("{tres} is given twice"));
@@ -46,7 +57,7 @@ fn amount_of(text: &str, tres: &str) -> Result<u64, String> {
     Ok(exact.unwrap_or(typed))
 }
 
-fn amount(tres: &str, value: &str) -> Result<u64, String> {
+pub(super) fn amount(tres: &str, value: &str) -> Result<u64, String> {
     let problem =
         || format!("{tres}={value}: not a whole number, or a number with K, M, G, T or P, of at most {MAX_AMOUNT}");
     let (digits, suffix) = match value.bytes().last() {
@@ -141,6 +152,8 @@ mod tests {
 
     #[test]
     fn malformed_lists_are_refused_and_foreign_amounts_ignored() {
+        assert_eq!(read("cpu=64, node=1 ,mem=2G", &["cpu", "node", "mem"]), Ok(vec![64, 1, 2048]));
+        assert_eq!(read("N/A", &["cpu"]), Ok(vec![0]));
         assert!(read("cpu", &["cpu"]).is_err());
         assert!(read("cpu=1,,node=1", &["cpu"]).is_err());
         assert!(read("=1", &["cpu"]).is_err());

@@ -1,8 +1,8 @@
-//! The consumer `notify`: from events to rows of what is owed, and from recorded outcomes to settled rows.
+//! The consumer `notify`: from events to pending notices, and from recorded outcomes to settled rows.
 //!
-//! Policies, owners and the customer of a resource are folded into tables of its own: so the recipients are those of the
-//! moment of the event, on a rebuild too, and a deleted policy is still known when its restriction is lifted. What a batch
-//! owes is written together.
+//! It folds policies, owners and the customer of a resource into its own tables, so that the recipients are those at
+//! the time of the event, even on a rebuild, and a deleted policy is still known when its restriction is lifted. The
+//! notices of a batch are written together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use tokio::sync::Notify;
 
 use super::known::Known;
 use super::{CONSUMER, Endpoint, MailTransportOptions, NotifyOptions};
-use crate::domain::evaluate::Flags;
 use crate::domain::ids::{CustomerId, DispatchId, OfferingId, PolicyId, ResourceId, UserId};
 use crate::domain::policy::Action;
 use crate::events::Event;
@@ -142,12 +141,14 @@ impl NotifyConsumer {
                 };
                 self.owe(tx, batch, &owed).await
             }
-            AllocationEvent::RestrictionChanged(changed) => match restriction(changed.from, changed.to) {
-                Some(template) => {
-                    self.owe(tx, batch, &Occasion { policies: &changed.policies, ..occasion(template) }).await
+            AllocationEvent::RestrictionChanged(changed) => {
+                match NoticeTemplate::of_restriction(changed.from, changed.to) {
+                    Some(template) => {
+                        self.owe(tx, batch, &Occasion { policies: &changed.policies, ..occasion(template) }).await
+                    }
+                    None => Ok(()),
                 }
-                None => Ok(()),
-            },
+            }
             AllocationEvent::CommandResultReported(result) if !result.report.success => {
                 let owed = Occasion {
                     policies: &[result.policy],
@@ -237,19 +238,6 @@ fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ConsumerEr
     serde_json::from_str(text).map_err(|error| ConsumerError::Other(format!("kept facts cannot be read: {error}")))
 }
 
-/// What a change of restrictions means to those it concerns: the strictest one that is new, or that the last one ended.
-fn restriction(from: Flags, to: Flags) -> Option<NoticeTemplate> {
-    if to.paused && !from.paused {
-        Some(NoticeTemplate::Paused)
-    } else if !to.any() {
-        from.any().then_some(NoticeTemplate::Restored)
-    } else if to.downscaled && !to.paused && (from.paused || !from.downscaled) {
-        Some(NoticeTemplate::SlowedDown)
-    } else {
-        None
-    }
-}
-
 fn row(occasion: &Occasion<'_>, customer: CustomerId, thresholds: &str, recipient: &Recipient) -> [SqlValue; OWED] {
     [
         SqlValue::Uuid(occasion.recorded.event_id),
@@ -281,7 +269,9 @@ fn concerned(decoded: &Decoded<Event>) -> Option<ResourceId> {
     let Event::Allocation(event) = &decoded.event else { return None };
     let notable = match event {
         AllocationEvent::PolicyEvaluated(evaluated) => !evaluated.outcome.notified.is_empty(),
-        AllocationEvent::RestrictionChanged(changed) => restriction(changed.from, changed.to).is_some(),
+        AllocationEvent::RestrictionChanged(changed) => {
+            NoticeTemplate::of_restriction(changed.from, changed.to).is_some()
+        }
         AllocationEvent::CommandResultReported(result) => !result.report.success,
         _ => false,
     };
@@ -309,7 +299,7 @@ async fn settle(tx: &mut ReadTx, notice: &Notice, state: &'static str, error: Op
     Ok(())
 }
 
-/// Owes again what was given up and is to be sent again, at once and however old it is.
+/// Makes given-up notices pending again, immediately and regardless of their age.
 async fn owe_again(tx: &mut ReadTx, notice: &Notice) -> Applied {
     let update = "UPDATE notices{g} SET state = 'owed', outcome = NULL, attempts = 0, forced = 1, next_attempt_at = NULL \
                   WHERE cause = $1 AND channel = $2 AND recipient = $3 AND state = 'failed'";
@@ -398,30 +388,6 @@ impl Consumer<Event> for NotifyConsumer {
     fn committed(&mut self) {
         if std::mem::take(&mut self.owed) {
             self.wake.notify_one();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_of_restrictions_is_told_by_what_is_new() {
-        let flags = |text: &str| Flags { paused: text.contains('p'), downscaled: text.contains('d') };
-        for (from, to, template) in [
-            ("", "d", Some(NoticeTemplate::SlowedDown)),
-            ("", "p", Some(NoticeTemplate::Paused)),
-            ("", "pd", Some(NoticeTemplate::Paused)),
-            ("d", "pd", Some(NoticeTemplate::Paused)),
-            ("pd", "d", Some(NoticeTemplate::SlowedDown)),
-            ("p", "d", Some(NoticeTemplate::SlowedDown)),
-            ("pd", "p", None),
-            ("p", "pd", None),
-            ("d", "", Some(NoticeTemplate::Restored)),
-            ("pd", "", Some(NoticeTemplate::Restored)),
-        ] {
-            assert_eq!(restriction(flags(from), flags(to)), template, "{from:?} to {to:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What a notice says: read from the causing event and the evaluation that led to it, when the notice is delivered.
+//! The content of a notice: read from the causing event and its evaluation when the notice is delivered.
 //!
-//! Numbers are the recorded ones of that evaluation and dates are counted from its day, so that a notice that is sent late,
-//! or twice, says the same.
+//! Numbers come from the recorded evaluation and dates count from its day, so that a notice that is sent late, or
+//! twice, says the same.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -15,22 +15,26 @@ use crate::domain::ids::{CustomerId, EventId, OfferingId, PolicyId, ResourceId};
 use crate::domain::period::{Period, site_date};
 use crate::domain::policy::PolicyTerms;
 use crate::domain::preview::{ProjectionStatus, daily_rate, projection};
+use crate::domain::text::{NAME, cleaned, on_one_line};
 use crate::domain::threshold::{Effect, ladder};
 use crate::events::allocation::{AllocationEvent, PolicyEvaluated, ResourceFacts};
 use crate::events::envelope::{RecordedEvent, StreamName};
 use crate::events::notice::NoticeTemplate;
 use crate::events::registry::PolicyFacts;
-use crate::store::EventStore;
+use crate::store::{EventStore, read_exactly};
 
 /// Events of the book in which the evaluation is looked for, back from the causing one.
 const LOOK_BACK: u64 = 64;
+
+/// The longest explanation or agent's message in a notice, in characters.
+const TEXT_CHARS_MAX: usize = 10_000;
 
 /// A mail, as templates see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MailView {
     /// To whom.
     pub recipient: RecipientView,
-    /// What is told, oldest first.
+    /// The notices, oldest first.
     pub notices: Vec<NoticeView>,
     /// The first of them.
     pub notice: NoticeView,
@@ -47,7 +51,7 @@ pub struct RecipientView {
     pub name: String,
 }
 
-/// One thing that is told. Numbers are texts, ready to be shown; what does not apply is none.
+/// One notice. Numbers are texts, ready for display; fields that do not apply are none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NoticeView {
     /// What happened.
@@ -144,8 +148,8 @@ pub(super) async fn told(store: &dyn EventStore, row: &NoticeRow) -> Result<Told
     let after = row.version.saturating_sub(LOOK_BACK);
     let limit = usize::try_from(row.version - after).unwrap_or(usize::MAX);
     let mut told = Told::default();
-    for recorded in store.read_stream(&stream, after, limit).await?.iter().rev() {
-        // A payload that was disposed of has nothing to tell any more.
+    for recorded in read_exactly(store, &stream, after, limit).await?.iter().rev() {
+        // A disposed payload has nothing to report.
         if recorded.is_disposed() {
             continue;
         }
@@ -200,24 +204,24 @@ pub(super) fn view(row: &NoticeRow, told: Told, names: Names, zone: Tz, link: Op
         event: row.cause,
         at: row.occurred_at.with_timezone(&zone).format("%Y-%m-%d %H:%M %Z").to_string(),
         occurred_at: row.occurred_at,
-        offering: NamedView { uuid: names.resource.offering, name: names.offering },
-        customer: NamedView { uuid: names.resource.customer, name: names.customer },
-        policy: names.policy.map(|policy| NamedView { uuid: policy.policy, name: policy.slug }),
+        offering: NamedView { uuid: names.resource.offering, name: shown(&names.offering) },
+        customer: NamedView { uuid: names.resource.customer, name: shown(&names.customer) },
+        policy: names.policy.map(|policy| NamedView { uuid: policy.policy, name: shown(&policy.slug) }),
         manual,
         thresholds: thresholds.iter().map(|percent| short(*percent, 2)).collect(),
         period: evaluated.as_ref().map(|e| e.period),
         percentage: outcome.map(|o| percentage(o.percentage)),
         used: outcome.map(|o| short(o.weighted_usage, 2)),
         allocated: outcome.map(|o| short(o.weighted_allocation, 2)),
-        explanation: outcome.map(|o| o.explanation.clone()),
+        explanation: outcome.map(|o| cleaned(&o.explanation, TEXT_CHARS_MAX)),
         next,
-        error,
+        error: error.map(|text| cleaned(&text, TEXT_CHARS_MAX)),
         link: link.map(|link| link.replace("{uuid}", &row.resource.to_string())),
         resource: ResourceView {
             uuid: row.resource,
-            account: names.resource.account().to_owned(),
-            slug: names.resource.slug,
-            name: names.resource.name,
+            account: shown(names.resource.account()),
+            slug: shown(&names.resource.slug),
+            name: shown(&names.resource.name),
         },
     }
 }
@@ -238,7 +242,7 @@ fn steps(
     let step = |rung: crate::domain::threshold::Rung| {
         let amount = outcome.weighted_allocation.saturating_mul(rung.percent) / Decimal::ONE_HUNDRED;
         let projected = projection(outcome.weighted_usage, pace, amount, today);
-        // The next period begins anew: what lies beyond this one is no projection.
+        // The next period starts from zero: a date beyond this one is not a projection.
         let within = |date: &NaiveDate| evaluated.period.end().is_none_or(|end| *date <= end);
         StepView {
             percent: short(rung.percent, 2),
@@ -255,13 +259,24 @@ fn steps(
     ahead.filter(|_| !outcome.weighted_allocation.is_zero()).map(step).collect()
 }
 
+/// A name on one line: what the log has of before names had a rule must not reach the head of a mail or a terminal.
+fn shown(name: &str) -> String {
+    on_one_line(name, NAME.max)
+}
+
 /// A mail of these notices. At least one.
-pub(super) fn mail(name: String, notices: Vec<NoticeView>, contact: Option<String>) -> Option<MailView> {
+pub(super) fn mail(name: &str, notices: Vec<NoticeView>, contact: Option<String>) -> Option<MailView> {
     let notice = notices.first()?.clone();
     let mut resources: Vec<ResourceId> = notices.iter().map(|notice| notice.resource.uuid).collect();
     resources.sort_unstable();
     resources.dedup();
-    Some(MailView { recipient: RecipientView { name }, notice, resources: resources.len(), notices, contact })
+    Some(MailView {
+        recipient: RecipientView { name: shown(name) },
+        notice,
+        resources: resources.len(),
+        notices,
+        contact,
+    })
 }
 
 /// Mails that make use of everything a template may say, with and without what may be absent.
@@ -287,7 +302,7 @@ pub(super) fn samples() -> Vec<MailView> {
         ("Alice A".to_owned(), views.clone(), contact.clone()),
         (String::new(), views.iter().map(bare).collect(), None),
     ];
-    rich.chain(poor).chain(digests).filter_map(|(name, notices, contact)| mail(name, notices, contact)).collect()
+    rich.chain(poor).chain(digests).filter_map(|(name, notices, contact)| mail(&name, notices, contact)).collect()
 }
 
 fn sample(kind: NoticeTemplate) -> NoticeView {

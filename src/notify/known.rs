@@ -1,4 +1,4 @@
-//! What one batch of events looks up to find recipients: each fact once, and the resources of the batch together.
+//! Look-ups of recipients for one batch of events: each fact once, and the resources of the batch together.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};

@@ -1,4 +1,4 @@
-//! A mail as it goes over the wire: the same bytes for the same notice, whenever it is put together.
+//! A mail on the wire: the same bytes for the same notice, whenever it is assembled.
 
 use std::time::SystemTime;
 
@@ -11,6 +11,7 @@ use super::options::MailOptions;
 use super::templates::Rendered;
 use super::transport::TransportError;
 use crate::domain::ids::NoticeId;
+use crate::domain::text::{Address, on_one_line};
 
 /// Who mails come from.
 #[derive(Debug, Clone)]
@@ -26,8 +27,26 @@ pub struct Mail {
     message: Message,
 }
 
+/// The longest name before an address, in characters.
+const NAME_CHARS_MAX: usize = 100;
+/// The longest subject, in characters.
+const SUBJECT_CHARS_MAX: usize = 250;
+
 fn mailbox(what: &'static str, text: &str) -> Result<Mailbox, TransportError> {
-    text.parse().map_err(|_| TransportError::Mailbox { what, text: text.to_owned() })
+    let refused = || TransportError::Mailbox { what, text: text.to_owned() };
+    let (name, address) = match text.rsplit_once('<') {
+        Some((name, rest)) => (name.trim().trim_matches('"'), rest.strip_suffix('>').ok_or_else(refused)?),
+        None => ("", text),
+    };
+    addressed(name, address).ok_or_else(refused)
+}
+
+/// Somebody at an address, whose domain is encoded: a server has to understand ASCII and no more. A name that holds what a
+/// head of a mail must not, from a log that has it, is cleaned.
+fn addressed(name: &str, address: &str) -> Option<Mailbox> {
+    let address = Address::parse(address).ok()?;
+    let name = on_one_line(name, NAME_CHARS_MAX);
+    Some(Mailbox::new((!name.is_empty()).then_some(name), address.as_ascii().parse().ok()?))
 }
 
 impl Sender {
@@ -40,16 +59,15 @@ impl Sender {
 
     /// Puts a mail together. None: the recipient's address is no address, or the text cannot be sent.
     ///
-    /// The message id is made from the notice, so that a repeat is known as one.
+    /// The message id derives from the notice, so that a repeat is recognised.
     pub fn mail(&self, notice: NoticeId, to: (&str, &str), rendered: &Rendered, date: DateTime<Utc>) -> Option<Mail> {
-        let (name, address) = to;
-        let to = Mailbox::new((!name.is_empty()).then(|| name.to_owned()), address.parse().ok()?);
+        let to = addressed(to.0, to.1)?;
         let mut message = Message::builder()
             .from(self.from.clone())
             .to(to)
             .date(SystemTime::from(date))
             .message_id(Some(format!("<{notice}@{}>", self.from.email.domain())))
-            .subject(rendered.subject.as_str());
+            .subject(on_one_line(&rendered.subject, SUBJECT_CHARS_MAX));
         if let Some(reply_to) = &self.reply_to {
             message = message.reply_to(reply_to.clone());
         }

@@ -1,7 +1,9 @@
-//! Notices: who is told that a threshold was reached, an account slowed down, paused or restored, a command failed.
+//! Notices: who is notified that a threshold was reached, an account slowed down, paused or restored, or a command
+//! failed.
 //!
-//! A consumer writes down what is owed, with the causing event; a worker delivers it later, at least once, and records in
-//! the resource's book how that ended. Nothing leaves while an event is applied, and what was recorded is never sent again.
+//! A consumer records pending notices with the causing event; a worker delivers them later, at least once, and records
+//! the outcome in the resource's book. Nothing is sent while an event is being applied, and recorded notices are never
+//! resent.
 
 mod consumer;
 mod content;

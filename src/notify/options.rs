@@ -1,4 +1,4 @@
-//! What notices are sent with: transport, endpoints, digests, retries. The defaults need no server.
+//! The options for sending notices: transport, endpoints, digests, retries. The defaults need no server.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::domain::ids::{UserId, slug_uuid};
+use crate::egress::Egress;
 
 /// How notices travel.
 #[derive(Debug, Clone)]
@@ -19,11 +20,13 @@ pub struct NotifyOptions {
     pub mail: MailOptions,
     /// Webhook endpoints.
     pub endpoints: Vec<Endpoint>,
+    /// Which addresses may be called.
+    pub egress: Egress,
     /// How long an endpoint may take to answer.
     pub webhook_timeout: Duration,
     /// How often and when a delivery is tried again.
     pub retry: RetryOptions,
-    /// A notice that is older than this when it is first taken up is given up, not sent: what it says is no news.
+    /// A notice older than this at its first attempt is given up, not sent: it is no longer news.
     pub stale_after: chrono::Duration,
 }
 
@@ -137,6 +140,7 @@ impl Default for NotifyOptions {
             missing_secrets: Vec::new(),
             mail: MailOptions::default(),
             endpoints: Vec::new(),
+            egress: Egress::default(),
             webhook_timeout: Duration::from_secs(10),
             retry: RetryOptions::default(),
             stale_after: chrono::Duration::hours(72),

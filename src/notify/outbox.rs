@@ -1,6 +1,7 @@
-//! The rows of what is owed: bundled into messages, taken up when due, put off after a failure, listed for an operator.
+//! The rows of pending notices: bundled into messages, taken when due, postponed after a failure, listed for an
+//! operator.
 //!
-//! Whether a row is settled is for the consumer to say, once the outcome stands in the log; the worker writes the rest.
+//! Only the consumer settles a row, once the outcome is in the log; the worker writes the rest.
 
 use chrono::{DateTime, Duration, Utc};
 use rust_decimal::Decimal;
@@ -13,7 +14,7 @@ use crate::events::envelope::{Position, Version};
 use crate::events::notice::{NoticeChannel, NoticeTemplate};
 use crate::store::sql::{ReadDb, ReadTx, SqlError, SqlRow, SqlValue};
 
-/// Messages taken up in one pass.
+/// Messages handled in one pass.
 const PASS_MAX: i64 = 200;
 
 /// Recipients whose digests are closed in one pass.
@@ -70,7 +71,7 @@ pub struct Backlog {
     pub failed: u64,
 }
 
-/// One thing that one recipient is told, or is to be told.
+/// One notice to one recipient, pending or sent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NoticeRow {
     /// The event that calls for it.
@@ -184,7 +185,7 @@ fn row(row: &SqlRow) -> Result<NoticeRow, NotifyError> {
     })
 }
 
-/// The id of the message that begins with this row: the same whoever makes it up, and whenever.
+/// The id of the message that begins with this row: the same whenever and wherever it is assembled.
 fn notice_id(channel: NoticeChannel, recipient: Uuid, first: Uuid) -> Uuid {
     let name = format!("sluice/notice/{}/{recipient}/{first}", channel.as_str());
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
@@ -199,9 +200,7 @@ impl Outbox {
     pub(super) async fn folded_to(&self) -> Result<Position, SqlError> {
         let select = "SELECT position_hi, position_lo FROM consumers WHERE name = $1 AND building = 0";
         let row = self.db.query_one(select, &[SqlValue::Static(super::CONSUMER)]).await?;
-        row.map_or(Ok(Position::START), |row| {
-            Ok(Position::from_parts(row.i64(0)?.cast_unsigned(), row.i64(1)?.cast_unsigned()))
-        })
+        row.map_or(Ok(Position::START), |row| row.position(0))
     }
 
     /// Whether anything is owed at all.
@@ -251,7 +250,7 @@ impl Outbox {
         rows.iter().map(|row| Ok(row.uuid(0)?.into())).collect()
     }
 
-    /// What is still owed of a message, in the order in which it is told.
+    /// The pending notices of a message, in the order in which the mail lists them.
     pub(super) async fn rows_of(&self, notice: NoticeId) -> Result<Vec<NoticeRow>, NotifyError> {
         let sql = select!("WHERE notice = $1 AND state = 'owed' ORDER BY occurred_at, resource, version, cause");
         self.db.query(sql, &[SqlValue::Uuid(notice.as_uuid())]).await?.iter().map(row).collect()

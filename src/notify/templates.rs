@@ -1,7 +1,8 @@
-//! The texts of mails: built in, and replaced file by file by those of a site's `templates_dir`.
+//! The texts of mails: built in, or replaced file by file from a site's `templates_dir`.
 //!
-//! One engine reads both, so that a site starts from a copy of a built-in file. Every text is rendered with sample notices
-//! when Sluice starts: a variable that does not exist is found then, with file and line, and not when the first mail is due.
+//! One engine renders both, so that a site can start from a copy of a built-in file. Sluice renders every text with
+//! sample notices when it starts, so that an undefined variable is reported then, with file and line, and not when the
+//! first mail is due.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

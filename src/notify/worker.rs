@@ -1,11 +1,11 @@
-//! The worker that delivers what is owed and records how that ended.
+//! The worker that delivers pending notices and records the outcome.
 //!
-//! It waits until every outcome in the log is folded before it takes anything up, so that a restart, or tables made anew
-//! from the log, never send what was recorded. One process at a time delivers: a lock on a file, which ends with it.
+//! It starts nothing before it has folded every outcome in the log, so that a restart, or tables rebuilt from the log,
+//! never resend a recorded notice. One process delivers at a time, guarded by a file lock that ends with the process.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -26,14 +26,16 @@ use crate::clock::{Clock, real_now};
 use crate::commands::allocation::AllocationCommand;
 use crate::commands::execute::{Allocations, CommandError, CommandMeta};
 use crate::directory::Directory;
-use crate::domain::ids::{EventId, NoticeId, PolicyId, ResourceId, UserId};
-use crate::events::envelope::Position;
+use crate::domain::ids::{NoticeId, PolicyId, ResourceId, UserId};
+use crate::events::envelope::{Position, StreamName};
 use crate::events::notice::{Notice, NoticeChannel};
 use crate::events::registry::PolicyFacts;
 use crate::registry::{Follower, Registry};
-use crate::store::EventStore;
 use crate::store::address::Database;
+use crate::store::is_outage;
 use crate::store::sql::{ReadDb, SqlValue};
+use crate::store::{EventStore, StoreError, private};
+use crate::supervise::{Worker, chain, isolated};
 use crate::telemetry::metrics;
 
 /// How long the worker rests if nobody wakes it, and after a failure.
@@ -46,7 +48,7 @@ const FOLDED_WITHIN: Duration = Duration::from_secs(10);
 /// Wishes to send again that are recorded together.
 const RESEND_TOGETHER: usize = 500;
 
-/// How long a delivery that crashed is left alone at most; also what an unrecorded outcome waits.
+/// The longest pause after a crashed delivery; also the pause after an unrecorded outcome.
 const RECORD_AGAIN: chrono::Duration = chrono::Duration::seconds(5);
 
 /// What the worker is made of.
@@ -81,13 +83,15 @@ pub struct Notifier {
     mail: MailTransport,
     webhooks: Webhooks,
     working: Mutex<()>,
+    /// Why no mail gets through just now.
+    unreachable: std::sync::Mutex<Option<String>>,
 }
 
 /// How an attempt came out.
 enum Attempt {
     /// It ended: delivered, or given up for this reason.
     Ended(Option<String>),
-    /// It is to be tried again.
+    /// It should be retried.
     Again(Failed),
 }
 
@@ -119,38 +123,54 @@ impl Notifier {
             mail,
             webhooks: Webhooks::new(&options)?,
             working: Mutex::new(()),
+            unreachable: std::sync::Mutex::default(),
             parts,
             options,
         })
     }
 
     /// Works until told to stop; a delivery that has begun is finished first.
-    pub async fn run(&self, stop: CancellationToken) {
+    pub async fn run(&self, stop: CancellationToken, worker: &Worker) {
         while !stop.is_cancelled() {
-            match self.work(&stop).await {
-                Ok(0) => {}
-                Ok(_) => continue,
-                Err(error) => tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "notices could not be worked on and will be tried again"
-                ),
-            }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = self.parts.wake.notified() => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            match worker.pass(self.work(&stop)).await {
+                Ok(done) => {
+                    self.seen(worker);
+                    if done > 0 {
+                        continue;
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = self.parts.wake.notified() => {}
+                        () = tokio::time::sleep(LOOK_AGAIN) => {}
+                    }
+                }
+                // A new notice is no reason to try sooner what just failed.
+                Err(pause) => tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(pause) => {} },
             }
         }
+    }
+
+    /// Lets others see whether mail gets through; each message has its own pauses.
+    fn seen(&self, worker: &Worker) {
+        match &*self.unreachable.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => worker.hindered(reason),
+            None => worker.goes_on(),
+        }
+    }
+
+    fn heard(&self, unreachable: Option<String>) {
+        *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner) = unreachable;
     }
 
     /// Delivers what is due now, each message once, and says how many outcomes were recorded. Nothing if this process is not
     /// the one that delivers, or another one is at it already.
     pub async fn work(&self, stop: &CancellationToken) -> Result<usize, NotifyError> {
         if !self.options.delivers || !self.outbox.owes().await? {
+            self.heard(None);
             return Ok(0);
         }
         let _alone = self.working.lock().await;
-        // On a server, whoever serves the database delivers.
+        // On a server, the process that serves the database delivers.
         let _only = match self.parts.database.file() {
             Some(log) => {
                 let Some(only) = lock(log)? else { return Ok(0) };
@@ -169,15 +189,16 @@ impl Notifier {
             if stop.is_cancelled() {
                 break;
             }
-            let rows = self.outbox.rows_of(notice).await?;
-            let Some(first) = rows.first() else { continue };
-            // One server that does not answer is asked once per pass, not once per mail.
-            if first.channel == NoticeChannel::Mail && first.outcome.is_none() && !reachable {
-                continue;
+            // What is wrong with one message, its rows or its content is that one's trouble alone.
+            match isolated(self.take_up(notice, reachable)).await {
+                Ok(Ok((done, answered))) => {
+                    recorded += done;
+                    reachable &= answered;
+                }
+                Ok(Err(error)) if is_outage(&error) => return Err(error),
+                Ok(Err(error)) => recorded += self.set_aside(notice, &chain(&error)).await?,
+                Err(crashed) => recorded += self.set_aside(notice, &crashed.to_string()).await?,
             }
-            let (done, answered) = self.take_up(notice, rows).await?;
-            recorded += done;
-            reachable &= answered;
         }
         if recorded > 0 {
             self.outbox.forget(self.parts.clock.now()).await?;
@@ -254,15 +275,27 @@ impl Notifier {
     }
 
     /// One attempt at one message. Says how many outcomes were recorded, and whether the other side answered.
-    async fn take_up(&self, notice: NoticeId, rows: Vec<NoticeRow>) -> Result<(usize, bool), NotifyError> {
+    async fn take_up(&self, notice: NoticeId, reachable: bool) -> Result<(usize, bool), NotifyError> {
+        let rows = self.outbox.rows_of(notice).await?;
         let Some(first) = rows.first() else { return Ok((0, true)) };
+        // One server that does not answer is asked once per pass, not once per mail.
+        if first.channel == NoticeChannel::Mail && first.outcome.is_none() && !reachable {
+            return Ok((0, true));
+        }
         if let Some(sent) = first.outcome {
             let error = (!sent).then(|| first.error.clone().unwrap_or_default());
             return Ok((self.record(notice, &rows, first.attempts, error.as_deref()).await?, true));
         }
         let attempts = first.attempts + 1;
         self.outbox.begin_attempt(notice, real_now()).await?;
-        match self.attempt(notice, &rows).await? {
+        let attempt = self.attempt(notice, &rows).await?;
+        if first.channel == NoticeChannel::Mail {
+            self.heard(match &attempt {
+                Attempt::Again(Failed::Unreachable(reason)) => Some(reason.clone()),
+                _ => None,
+            });
+        }
+        match attempt {
             Attempt::Ended(error) => {
                 self.outbox.ended(notice, error.as_deref()).await?;
                 Ok((self.record(notice, &rows, attempts, error.as_deref()).await?, true))
@@ -281,6 +314,24 @@ impl Notifier {
                 Ok((0, answered))
             }
         }
+    }
+
+    /// A message that cannot even be tried: marked with the reason, retried after a pause, and finally given up.
+    async fn set_aside(&self, notice: NoticeId, reason: &str) -> Result<usize, NotifyError> {
+        tracing::error!(%notice, reason, "a notice could not be worked on; the others go on");
+        let rows = match self.outbox.rows_of(notice).await {
+            Ok(rows) => rows,
+            Err(error) if is_outage(&error) => return Err(error),
+            Err(_) => Vec::new(),
+        };
+        let attempts = rows.first().map_or(1, |first| first.attempts.max(1));
+        if attempts < self.options.retry.attempts_max {
+            self.outbox.put_off(notice, real_now() + self.pause(attempts), reason).await?;
+            return Ok(0);
+        }
+        let error = format!("given up after {attempts} attempts: {reason}");
+        self.outbox.ended(notice, Some(&error)).await?;
+        self.record(notice, &rows, attempts, Some(&error)).await
     }
 
     /// The pause before the next attempt, a quarter shorter or longer by chance, so that many do not come back at once.
@@ -329,7 +380,7 @@ impl Notifier {
         };
         let user = self.parts.directory.user(first.recipient).await?;
         let name = user.map(|user| user.full_name).unwrap_or_default();
-        let view: Option<MailView> = content::mail(name.clone(), views, self.options.mail.contact.clone());
+        let view: Option<MailView> = content::mail(&name, views, self.options.mail.contact.clone());
         let Some(view) = view else { return never("nothing to tell") };
         let rendered = match self.templates.render(&view) {
             Ok(rendered) => rendered,
@@ -384,6 +435,18 @@ impl Notifier {
         facts.transpose().map_err(|error| NotifyError::Unreadable(format!("policy {policy}: {error}")))
     }
 
+    /// The event that calls for a row, as the log has it, leads to what is recorded of it.
+    async fn caused_by(&self, meta: CommandMeta, row: Option<&NoticeRow>) -> Result<CommandMeta, StoreError> {
+        let Some(row) = row else { return Ok(meta) };
+        let Ok(stream) = StreamName::new(&row.stream) else { return Ok(meta) };
+        let event = self.parts.store.read_stream(&stream, row.version.saturating_sub(1), 1).await?;
+        let event = event.first().filter(|event| event.event_id == row.cause.as_uuid());
+        Ok(match event {
+            Some(event) => meta.caused_by(event.link()),
+            None => meta,
+        })
+    }
+
     /// Records the outcome in the book of each resource that the message tells of.
     async fn record(
         &self,
@@ -395,10 +458,13 @@ impl Notifier {
         let meta = CommandMeta::system(notice.as_uuid());
         let mut recorded = 0;
         for (resource, told) in by_resource(notice, rows, attempt) {
-            let causation_id = told.covers.first().map(|cause: &EventId| cause.as_uuid());
+            let cause = rows.iter().find(|row| told.covers.first() == Some(&row.cause));
             let command = AllocationCommand::RecordNotice { notice: Box::new(told), error: error.map(str::to_owned) };
-            let meta = CommandMeta { causation_id, ..meta.clone() };
-            match self.parts.allocations.execute(resource, &command, &meta).await {
+            let executed = match self.caused_by(meta.clone(), cause).await {
+                Ok(meta) => self.parts.allocations.execute(resource, &command, &meta).await,
+                Err(error) => Err(error.into()),
+            };
+            match executed {
                 Ok(_) => recorded += 1,
                 Err(failed) => {
                     // The outcome is kept with the rows and recorded later; nothing is sent again for it.
@@ -446,9 +512,9 @@ fn by_resource(notice: NoticeId, rows: &[NoticeRow], attempt: u32) -> Vec<(Resou
 
 /// The right to deliver, for as long as the answer is kept; none if another process has it.
 fn lock(log: &Path) -> Result<Option<File>, NotifyError> {
-    let path = log.with_extension("db.notifying");
+    let path = private::real(log).with_extension("db.notifying");
     let failed = |source| NotifyError::Lock { path: path.clone(), source };
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let file = private::file(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),

@@ -1,4 +1,4 @@
-//! Evaluate now, dry run, forced period reset, and the run at a period boundary.
+//! Evaluation, dry run, forced period reset, and the run at a period boundary.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -153,7 +153,7 @@ impl Operations {
         let mut results = Vec::with_capacity(resources.len());
         for batch in resources.chunks(BATCH) {
             // One bulk read; the decisions find the books in memory.
-            self.allocations.books_of(batch).await?;
+            self.allocations.readable_books_of(batch).await?;
             for resource in batch {
                 let decision = self.allocations.dry_run(*resource, &command).await?;
                 results.push(result_of(policy.id(), *resource, &decision.events, &decision.book));
@@ -210,8 +210,8 @@ impl Operations {
         Ok(self.governed(|_| true))
     }
 
-    /// Those of them that have not begun the running month's book, and with it the new period, by themselves: there usage
-    /// starts anew, carryover is worked out, restrictions fall or stay, raw usage is reset.
+    /// Those that have not yet opened the current month's book, and with it the new period: their usage starts from
+    /// zero, carryover is computed, restrictions are lifted or stay, raw usage is reset.
     pub async fn before_boundary(&self) -> Result<Vec<ResourceId>, OperationError> {
         self.follower.catch_up().await?;
         let month = Month::of_instant(self.clock.now(), self.allocations.rules().zone);
@@ -259,7 +259,13 @@ impl Operations {
                 }
                 // It is gone, or was never there: nobody has to hear of that.
                 Err(CommandError::NoSuchResource(_)) => {}
-                Err(error @ (CommandError::Refused(_) | CommandError::Book(_) | CommandError::Contended(_))) => {
+                Err(
+                    error @ (CommandError::Refused(_)
+                    | CommandError::Book(_)
+                    | CommandError::Unsound(_)
+                    | CommandError::Contended(_)
+                    | CommandError::Crashed(_)),
+                ) => {
                     tracing::error!(%resource, error = &error as &dyn std::error::Error, "a resource is not evaluated");
                     done.failed.push((*resource, error.to_string()));
                 }
@@ -300,5 +306,6 @@ pub(super) fn unsaved_policy(
         version: 0,
         created: now,
         period,
+        earlier_limits: Vec::new(),
     }
 }

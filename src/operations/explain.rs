@@ -1,4 +1,5 @@
-//! Explain: every term of a resource's standing under each of its policies, from the same decision as enforcement.
+//! Explain: every term of a resource's standing under each of its policies, computed by the same decision as
+//! enforcement.
 
 use std::collections::BTreeMap;
 

@@ -1,14 +1,24 @@
-//! What HTTP and the command line both offer: evaluate, dry run, forced period reset, preview, period boundary.
+//! Operations that HTTP and the command line share: evaluate, dry run, forced period reset, preview, period boundary.
 //!
-//! Each answers with numbers of the one engine; a dry run is the same decision without the append.
+//! All of them return numbers of the one engine; a dry run is the same decision without the append.
 
+mod accounts;
+pub mod episodes;
 mod evaluate;
 mod explain;
+pub mod imports;
+pub mod life;
+pub mod membership;
 mod preview;
+pub mod sentences;
+pub mod series;
+pub mod standings;
 pub mod timeline;
+pub mod what_if;
 
+pub use accounts::{AccountClaim, holders as account_holders};
 pub use evaluate::{BatchDone, EvaluateAnswer, EvaluatedResource};
-pub use explain::{ExplainedComponent, ExplainedPolicy, ExplainedThreshold, Explanation};
+pub use explain::{ExplainedComponent, ExplainedPolicy, ExplainedThreshold, Explanation, PassedBy};
 pub use preview::{Preview, PreviewRequest};
 
 use std::sync::Arc;
@@ -68,7 +78,7 @@ impl Operations {
         self.registry.read().policy(policy).cloned().ok_or(OperationError::NoSuchPolicy(policy))
     }
 
-    /// The resources a policy is to be evaluated on: the one asked for, or all in scope. A disabled policy has none.
+    /// The resources to evaluate under a policy: the requested one, or all in scope. A disabled policy has none.
     fn scoped(&self, policy: &PolicyInForce, resource: Option<ResourceId>) -> Result<Vec<ResourceId>, OperationError> {
         let state = self.registry.read();
         let applies = |id: ResourceId| {

@@ -1,7 +1,8 @@
-//! Preview: what a policy's parameters mean for an allocation.
+//! Preview: the effect of a policy's parameters on an allocation.
 //!
-//! With a resource it is enforcement itself on that resource, with the request's parameters in place of the policy's:
-//! the same decision on the same book, not appended. Without one it is arithmetic on the numbers of the request.
+//! With a resource it is enforcement itself on that resource, with the request's parameters instead of the policy's:
+//! the same decision on the same book, not appended. It also shows enforcement with the policy's own parameters, since
+//! clients fill in parameters that nobody asked for. Without a resource it is arithmetic on the numbers of the request.
 
 use std::sync::Arc;
 
@@ -12,10 +13,10 @@ use super::evaluate::basis_of;
 use super::{OperationError, Operations};
 use crate::commands::allocation::{AllocationCommand, Book, PolicyInForce};
 use crate::commands::execute::CommandError;
-use crate::domain::carryover::{CarryoverDetails, ComponentCarryover, Formula};
+use crate::domain::carryover::{CarryoverBase, CarryoverDetails, ComponentCarryover, Formula};
 use crate::domain::decimal::rounded;
 use crate::domain::evaluate::{EvaluationTerms, Trigger};
-use crate::domain::ids::ResourceId;
+use crate::domain::ids::{PolicyId, ResourceId};
 use crate::domain::period::{Period, site_date};
 use crate::domain::policy::PolicyTerms;
 use crate::domain::preview::{
@@ -35,6 +36,8 @@ pub struct PreviewRequest {
     pub resource: Option<ResourceId>,
     /// Allocation of one period; 1000.
     pub allocation: Option<Decimal>,
+    /// What it was in the previous period, without a resource; the same.
+    pub previous_allocation: Option<Decimal>,
     /// 0 to 1; 0.2.
     pub grace_ratio: Option<Decimal>,
     /// Usage of the previous period; absent or 0: no carryover.
@@ -43,6 +46,8 @@ pub struct PreviewRequest {
     pub carryover_factor: Option<Decimal>,
     /// Days: the decayed formula, where no factor is given.
     pub fairshare_decay_half_life: Option<Decimal>,
+    /// Which allocation past usage is compared with; without a resource that of the previous period.
+    pub carryover_base: Option<CarryoverBase>,
     /// Whether anything is carried over.
     pub carryover_enabled: Option<bool>,
     /// Used so far; 0.
@@ -72,15 +77,22 @@ pub struct Preview {
     pub period: Option<(NaiveDate, NaiveDate)>,
     /// The sentence of the evaluation, with a resource.
     pub explanation: Option<String>,
+    /// The policy that is previewed; none without a resource, or where no policy applies to it.
+    pub policy: Option<PolicyId>,
+    /// Half-life of the decaying formula, in days, where that is the one used.
+    pub half_life_days: Option<Decimal>,
+    /// What the policy's own parameters come to now, with a resource to which one applies.
+    pub enforced: Option<Box<Preview>>,
 }
 
 impl PreviewRequest {
     /// The formula asked for, else the given one.
-    fn formula(&self, otherwise: Formula) -> Formula {
+    fn formula(&self, otherwise: &Formula) -> Formula {
+        let base = self.carryover_base.unwrap_or(otherwise.base());
         match (self.carryover_factor, self.fairshare_decay_half_life) {
-            (Some(factor_percent), _) => Formula::CappedUnused { factor_percent },
-            (None, Some(half_life_days)) => Formula::DecayedUsage { half_life_days },
-            (None, None) => otherwise,
+            (Some(factor_percent), _) => Formula::capped(base, factor_percent),
+            (None, Some(half_life_days)) => Formula::decayed(base, half_life_days),
+            (None, None) => otherwise.on(base),
         }
     }
 
@@ -92,19 +104,18 @@ impl PreviewRequest {
         if let Some(enabled) = self.carryover_enabled {
             terms.carryover_enabled = enabled;
         }
-        match self.formula(terms.carryover_formula()) {
-            Formula::CappedUnused { factor_percent } => terms.carryover_factor = Some(factor_percent),
-            Formula::DecayedUsage { half_life_days } => {
-                terms.carryover_factor = None;
-                terms.fairshare_decay_half_life = half_life_days;
-            }
+        terms.carryover_base = self.carryover_base.or(terms.carryover_base);
+        let formula = self.formula(&terms.carryover_formula());
+        terms.carryover_factor = formula.factor_percent();
+        if let Some(half_life_days) = formula.half_life_days() {
+            terms.fairshare_decay_half_life = half_life_days;
         }
         terms
     }
 }
 
 fn default_formula() -> Formula {
-    Formula::CappedUnused { factor_percent: Decimal::from(50) }
+    Formula::CappedUnusedOfPrevious { factor_percent: Decimal::from(50) }
 }
 
 impl Operations {
@@ -117,11 +128,13 @@ impl Operations {
     }
 
     fn preview_numbers(&self, request: &PreviewRequest) -> Preview {
-        let formula = request.formula(default_formula());
+        let formula = request.formula(&default_formula());
+        let allocation = request.allocation.unwrap_or(Decimal::ONE_THOUSAND);
         let grace_ratio = request.grace_ratio.unwrap_or(Decimal::new(2, 1));
         let enabled = request.carryover_enabled.unwrap_or(true);
         let numbers = PreviewNumbers::of(&PreviewInputs {
-            allocation: request.allocation.unwrap_or(Decimal::ONE_THOUSAND),
+            allocation,
+            previous_allocation: request.previous_allocation.unwrap_or(allocation),
             grace_ratio,
             notification_percent: NOTIFICATION_PERCENT,
             previous_usage: request.previous_usage.unwrap_or_default(),
@@ -142,6 +155,9 @@ impl Operations {
             commands: Vec::new(),
             period: None,
             explanation: None,
+            policy: None,
+            half_life_days: formula.half_life_days(),
+            enforced: None,
         }
     }
 
@@ -149,23 +165,27 @@ impl Operations {
         site_date(self.clock.now(), self.allocations.rules().zone)
     }
 
-    /// The resource's policy with the request's parameters: the oldest that applies, else one with the defaults.
-    fn previewed_policy(&self, book: &Book, request: &PreviewRequest) -> PolicyInForce {
+    /// The resource's policy, the oldest that applies; and it with the request's parameters, or one with the defaults.
+    fn previewed_policy(
+        &self,
+        book: &Book,
+        request: &PreviewRequest,
+    ) -> (Option<Arc<PolicyInForce>>, Arc<PolicyInForce>) {
         let known = self.registry.applicable(book.facts.offering, book.facts.customer);
         let state = self.registry.read();
-        let policy = known.and_then(|a| a.policies.first().cloned());
-        let mut policy = policy.map_or_else(
+        let own = known.and_then(|a| a.policies.first().cloned());
+        let mut policy = own.as_ref().map_or_else(
             || {
                 let offering = state.offering(book.facts.offering).map(|o| &o.facts.facts);
                 let period = offering.and_then(crate::registry::offering_period).unwrap_or_default();
                 let terms = PolicyTerms { period, carryover_factor: Some(Decimal::from(50)), ..PolicyTerms::default() };
                 super::evaluate::unsaved_policy(book.facts.offering, terms, self.clock.now())
             },
-            |p| (*p).clone(),
+            |p| (**p).clone(),
         );
         policy.facts.terms = request.altered(&policy.facts.terms);
         policy.evaluation = Arc::new(EvaluationTerms::of(&policy.facts.terms, policy.period));
-        policy
+        (own, Arc::new(policy))
     }
 
     async fn preview_resource(
@@ -178,9 +198,30 @@ impl Operations {
             Err(CommandError::NoSuchResource(_)) => return Err(OperationError::NotInScope(resource)),
             other => other?,
         };
-        let policy = Arc::new(self.previewed_policy(&book, request));
+        let (own, policy) = self.previewed_policy(&book, request);
+        let mut preview = self.decided(request, resource, &policy).await?;
+        if let Some(own) = own {
+            // The pace is no parameter of a policy: where the request says one, both count with it.
+            let as_it_is = PreviewRequest {
+                resource: request.resource,
+                daily_usage_rate: request.daily_usage_rate,
+                ..PreviewRequest::default()
+            };
+            preview.policy = Some(own.id());
+            preview.enforced = Some(Box::new(self.decided(&as_it_is, resource, &own).await?));
+        }
+        Ok(preview)
+    }
+
+    /// What the decision on a resource would be with a policy as it is given.
+    async fn decided(
+        &self,
+        request: &PreviewRequest,
+        resource: ResourceId,
+        policy: &Arc<PolicyInForce>,
+    ) -> Result<Preview, OperationError> {
         let command = AllocationCommand::Evaluate { policy: Some(policy.id()), trigger: Trigger::Requested };
-        let decision = self.allocations.dry_run_with(resource, &command, &[Arc::clone(&policy)]).await?;
+        let decision = self.allocations.dry_run_with(resource, &command, &[Arc::clone(policy)]).await?;
         let evaluated = decision.events.iter().find_map(|(_, e)| match e {
             AllocationEvent::PolicyEvaluated(evaluated) if evaluated.policy == policy.id() => Some(&**evaluated),
             _ => None,
@@ -196,7 +237,7 @@ impl Operations {
                 last.map(|l| crate::domain::settings::AgentSettings { reset_raw_usage: false, ..l.settings.clone() });
             settings.map(|s| sacctmgr::commands(decision.book.facts.account(), &s, None)).unwrap_or_default()
         });
-        Ok(self.shown(request, &policy, evaluated, &decision.book, commands))
+        Ok(self.shown(request, policy, evaluated, &decision.book, commands))
     }
 
     fn shown(
@@ -242,6 +283,9 @@ impl Operations {
             commands,
             period: evaluated.period.start().zip(evaluated.period.end()),
             explanation: Some(outcome.explanation.clone()),
+            policy: None,
+            half_life_days: terms.carryover_formula().half_life_days(),
+            enforced: None,
         }
     }
 }
@@ -260,6 +304,7 @@ fn weighted_carryover(details: &CarryoverDetails, weights: &Weights) -> Option<C
         let times = |amount: Decimal| rounded(amount * weight, 12);
         ComponentCarryover {
             base: times(c.base),
+            previous_base: c.previous_base.map(times),
             previous_usage: times(c.previous_usage),
             decay_factor: c.decay_factor,
             effective_previous_usage: c.effective_previous_usage.map(times),
@@ -274,6 +319,7 @@ fn weighted_carryover(details: &CarryoverDetails, weights: &Weights) -> Option<C
         let c = scaled(component, c);
         ComponentCarryover {
             base: sum.base + c.base,
+            previous_base: plus(sum.previous_base, c.previous_base),
             previous_usage: sum.previous_usage + c.previous_usage,
             decay_factor: sum.decay_factor,
             effective_previous_usage: plus(sum.effective_previous_usage, c.effective_previous_usage),

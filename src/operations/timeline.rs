@@ -1,24 +1,34 @@
-//! The timeline of a resource: what changed on it and why, newest first, read from its books in the log.
+//! The timeline of a resource: its changes and their reasons, newest first, read from its books in the log.
 //!
-//! Usage and evaluations that changed nothing are left out. The cost is that of the resource's own history, whatever the
-//! size of the fleet.
+//! It omits usage and evaluations that changed nothing. The cost depends only on the resource's own history, whatever
+//! the size of the fleet.
+
+use std::collections::{BTreeSet, VecDeque};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::commands::allocation::stream_of;
 use crate::domain::decimal::number;
 use crate::domain::evaluate::Flags;
 use crate::domain::ids::ResourceId;
 use crate::domain::period::Month;
+use crate::domain::text::on_one_line;
 use crate::domain::tres::Amounts;
-use crate::events::allocation::{AllocationEvent, PolicyEvaluated, SettingsCommanded};
-use crate::events::envelope::{Actor, Position, RecordedEvent};
+use crate::events::allocation::{AllocationEvent, HoldPlaced, LateUsageReported, PolicyEvaluated, SettingsCommanded};
+use crate::events::envelope::{Actor, DecodeError, Position, RecordedEvent, StreamName};
 use crate::store::{EventStore, StoreError};
 
 /// Events of a book read at a time.
-const PAGE: usize = 2_000;
+pub(super) const PAGE: usize = 2_000;
+
+/// Characters of the sentence of an entry.
+const SUMMARY_CHARS_MAX: usize = 20_000;
+
+/// Bytes of its particulars.
+const DETAILS_BYTES_MAX: usize = 64 << 10;
 
 /// Books that a timeline goes back through at most: fifty years of months.
 const BOOKS_MAX: usize = 600;
@@ -39,9 +49,9 @@ pub enum EntryKind {
     Evaluation,
     /// Usage was corrected.
     Usage,
-    /// The agent was told something.
+    /// A message to the agent.
     Command,
-    /// The agent was told to start the counter of raw usage again.
+    /// An order to the agent to reset the counter of raw usage.
     Reset,
     /// What the agent answered.
     Result,
@@ -99,7 +109,7 @@ pub struct Entry {
     pub summary: String,
     /// Who caused it.
     pub actor: Actor,
-    /// Why, in the words of whoever caused it.
+    /// The reason that the actor gave.
     pub reason: Option<String>,
     /// The particulars, by name.
     pub details: Value,
@@ -114,6 +124,8 @@ pub struct TimelineFilter {
     pub from: Option<DateTime<Utc>>,
     /// Before this instant.
     pub to: Option<DateTime<Utc>>,
+    /// As the people of the resource see it: that an operator holds it, and why only where that is public.
+    pub outside: bool,
 }
 
 impl TimelineFilter {
@@ -140,20 +152,16 @@ pub async fn timeline(
     let mut month = Some(newest_book);
     for _ in 0..BOOKS_MAX {
         let Some(book) = month else { break };
-        let events = read_book(store, resource, book).await?;
-        month = None;
-        for recorded in events.iter().rev() {
-            let Some(Ok(event)) = AllocationEvent::decode(&recorded.event_type, &recorded.payload) else { continue };
-            if let AllocationEvent::BooksOpened(opened) = &event {
-                month = Some(opened.previous);
-            }
-            let Some(entry) = entry(recorded, &event).filter(|entry| filter.wants(entry)) else { continue };
-            total += 1;
-            if total > skip && found.len() < size {
-                found.push(entry);
-            }
-        }
-        let passed = |from: DateTime<Utc>| events.first().is_some_and(|first| first.occurred_at < from);
+        // Entries that are newer than any of this book come first.
+        let wanted = skip.saturating_add(size).saturating_sub(total);
+        let mut read = Reading::new(filter, wanted);
+        read.book(store, &stream_of(resource, book)).await?;
+        let (newest, first_at) = (total, read.first_at);
+        total += read.entries;
+        month = read.previous;
+        let of_book = read.newest_first().enumerate();
+        found.extend(of_book.filter(|(at, _)| newest + at >= skip).map(|(_, entry)| entry).take(size - found.len()));
+        let passed = |from: DateTime<Utc>| first_at.is_some_and(|first| first < from);
         if filter.from.is_some_and(passed) {
             break;
         }
@@ -161,22 +169,111 @@ pub async fn timeline(
     Ok((found, total as u64))
 }
 
-async fn read_book(
-    store: &dyn EventStore,
-    resource: ResourceId,
-    month: Month,
-) -> Result<Vec<RecordedEvent>, StoreError> {
-    let stream = stream_of(resource, month);
-    let mut events: Vec<RecordedEvent> = Vec::new();
-    loop {
-        let after = events.last().map_or(0, |event| event.version);
-        let page = store.read_stream(&stream, after, PAGE).await?;
-        let done = page.len() < PAGE;
-        events.extend(page);
-        if done {
-            return Ok(events);
+/// A book while it is read, from its oldest event on: its newest entries, as many as are wanted.
+struct Reading<'f> {
+    filter: &'f TimelineFilter,
+    wanted: usize,
+    /// Each with the request that it belongs to, and with what stands there for who may not know.
+    newest: VecDeque<(Entry, Uuid, Option<Said>)>,
+    entries: usize,
+    internal: BTreeSet<Uuid>,
+    first_at: Option<DateTime<Utc>>,
+    previous: Option<Month>,
+}
+
+/// A sentence, and its particulars.
+type Said = (String, Value);
+
+impl<'f> Reading<'f> {
+    fn new(filter: &'f TimelineFilter, wanted: usize) -> Self {
+        Self {
+            filter,
+            wanted,
+            newest: VecDeque::new(),
+            entries: 0,
+            internal: BTreeSet::new(),
+            first_at: None,
+            previous: None,
         }
     }
+
+    async fn book(&mut self, store: &dyn EventStore, stream: &StreamName) -> Result<(), StoreError> {
+        let mut after = 0;
+        loop {
+            let _room = store.room().await;
+            let page = store.read_stream(stream, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.version;
+            self.first_at = self.first_at.or(page.first().map(|first| first.occurred_at));
+            for recorded in &page {
+                self.take(store, recorded);
+            }
+        }
+    }
+
+    fn take(&mut self, store: &dyn EventStore, recorded: &RecordedEvent) {
+        let event = match AllocationEvent::decode(&recorded.event_type, &recorded.payload) {
+            Some(Ok(event)) => event,
+            Some(Err(problem)) => return store.note(&DecodeError::new(recorded, problem)),
+            None => return,
+        };
+        let request = recorded.metadata.correlation_id;
+        let mut otherwise = None;
+        match &event {
+            AllocationEvent::BooksOpened(opened) => self.previous = Some(opened.previous),
+            // By these requests holds are placed or released whose reasons are no matter of the resource's people. What
+            // follows from a hold is recorded with its reason, under the same request.
+            AllocationEvent::HoldPlaced(hold) if !hold.public => {
+                self.internal.insert(request);
+                otherwise = Some(held(hold, false));
+            }
+            AllocationEvent::HoldReleased(_) => {
+                self.internal.insert(request);
+            }
+            _ => {}
+        }
+        if let Some(entry) = entry(recorded, &event).filter(|entry| self.filter.wants(entry)) {
+            self.entries += 1;
+            self.newest.push_back((shortened(entry), request, otherwise));
+            if self.newest.len() > self.wanted {
+                self.newest.pop_front();
+            }
+        }
+    }
+
+    fn newest_first(self) -> impl Iterator<Item = Entry> {
+        let hides = self.filter.outside;
+        self.newest.into_iter().rev().map(move |(mut entry, request, otherwise)| {
+            if hides && self.internal.contains(&request) {
+                entry.reason = None;
+                if let Some(otherwise) = otherwise {
+                    (entry.summary, entry.details) = otherwise;
+                }
+            }
+            entry
+        })
+    }
+}
+
+/// An entry that is no longer than a page of them can hold; the log has the whole of it.
+fn shortened(mut entry: Entry) -> Entry {
+    if entry.summary.len() > SUMMARY_CHARS_MAX {
+        entry.summary = on_one_line(&entry.summary, SUMMARY_CHARS_MAX);
+    }
+    let size = entry.details.to_string().len();
+    if size > DETAILS_BYTES_MAX {
+        entry.details = json!({ "cut": format!("{size} bytes: the event in the log holds them") });
+    }
+    entry
+}
+
+/// A hold in a sentence and with its particulars, told with its reason and ticket or without.
+pub(super) fn held(hold: &HoldPlaced, told: bool) -> (String, Value) {
+    let until = hold.expires_at.map(|end| format!(" until {end}")).unwrap_or_default();
+    let why = if told { format!(": {}", hold.reason) } else { String::new() };
+    let ticket = hold.ticket.as_ref().filter(|_| told);
+    let details = json!({"hold_uuid": hold.hold, "kind": hold.kind, "ticket": ticket, "expires_at": hold.expires_at});
+    (format!("manual hold ({}){until}{why}", hold.kind.as_str()), details)
 }
 
 /// The entry that an event makes, if it makes one.
@@ -193,7 +290,7 @@ fn entry(recorded: &RecordedEvent, event: &AllocationEvent) -> Option<Entry> {
     })
 }
 
-fn amounts(amounts: &Amounts) -> String {
+pub(super) fn amounts(amounts: &Amounts) -> String {
     let each: Vec<String> = amounts.iter().map(|(name, amount)| format!("{name} {}", amount.normalize())).collect();
     if each.is_empty() { "none".to_owned() } else { each.join(", ") }
 }
@@ -211,7 +308,7 @@ fn restricted(flags: Flags) -> &'static str {
     }
 }
 
-fn said(event: &AllocationEvent) -> Option<(EntryKind, String, Value)> {
+pub(super) fn said(event: &AllocationEvent) -> Option<(EntryKind, String, Value)> {
     Some(match event {
         AllocationEvent::ResourceRegistered(registered) => {
             let facts = &registered.facts;
@@ -232,13 +329,8 @@ fn said(event: &AllocationEvent) -> Option<(EntryKind, String, Value)> {
             (EntryKind::Limits, summary, details)
         }
         AllocationEvent::HoldPlaced(hold) => {
-            let until = hold.expires_at.map(|end| format!(" until {end}")).unwrap_or_default();
-            let summary = format!("manual hold ({}){until}: {}", hold.kind.as_str(), hold.reason);
-            (
-                EntryKind::Hold,
-                summary,
-                json!({"hold_uuid": hold.hold, "kind": hold.kind, "ticket": hold.ticket, "expires_at": hold.expires_at}),
-            )
+            let (summary, details) = held(hold, true);
+            (EntryKind::Hold, summary, details)
         }
         AllocationEvent::HoldReleased(released) => {
             let how = if released.expired { "ran out" } else { "was released" };
@@ -270,6 +362,16 @@ fn said(event: &AllocationEvent) -> Option<(EntryKind, String, Value)> {
             });
             let summary = format!("usage of {} corrected: {}", reported.month, each.collect::<Vec<_>>().join(", "));
             (EntryKind::Usage, summary, json!({"month": reported.month}))
+        }
+        AllocationEvent::LateUsageReported(late) => late_usage(late),
+        AllocationEvent::MissingUsageFilled(filled) => {
+            let each = filled
+                .amounts
+                .iter()
+                .map(|(name, total)| format!("{name} {} ({})", total.amount.normalize(), total.policy.as_str()));
+            let summary =
+                format!("no report on {}, so it counts: {}", filled.month, each.collect::<Vec<_>>().join(", "));
+            (EntryKind::Usage, summary, json!({"month": filled.month, "filled": true}))
         }
         AllocationEvent::SettingsCommanded(told) => commands(told),
         AllocationEvent::CommandResultReported(result) => {
@@ -310,6 +412,20 @@ fn evaluation(evaluated: &PolicyEvaluated) -> Option<(EntryKind, String, Value)>
         "actions_taken": verbs, "trigger": evaluated.trigger, "from": evaluated.before, "to": evaluated.after,
     });
     Some((EntryKind::Evaluation, outcome.explanation.clone(), details))
+}
+
+fn late_usage(late: &LateUsageReported) -> (EntryKind, String, Value) {
+    let each = late.amounts.iter().map(|(name, total)| {
+        let (amount, stands) = (total.amount.normalize(), total.stands.normalize());
+        format!("{name} {amount}, {stands} stands, measured at {}", total.stands_since)
+    });
+    let summary = format!(
+        "late report on {}, measured at {}: {}",
+        late.month,
+        late.measured_at,
+        each.collect::<Vec<_>>().join(", ")
+    );
+    (EntryKind::Usage, summary, json!({"month": late.month, "measured_at": late.measured_at, "late": true}))
 }
 
 fn commands(told: &SettingsCommanded) -> (EntryKind, String, Value) {

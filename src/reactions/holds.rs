@@ -1,4 +1,4 @@
-//! Manual holds in force: listed, and ended by themselves when their time is over, so that nobody has to search for them.
+//! Manual holds in force: listed, and ended automatically when they expire, so that nobody has to search for them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct ManualHoldsConsumer {
 }
 
 impl ManualHoldsConsumer {
-    /// A consumer that wakes whoever waits for the next hold to end.
+    /// A consumer that wakes the waiter for the end of the next hold.
     pub fn new(wake: Arc<Notify>) -> Self {
         Self { wake, changed: false }
     }
@@ -72,8 +72,8 @@ impl Consumer<Event> for ManualHoldsConsumer {
 }
 
 async fn put(tx: &mut ReadTx, resource: ResourceId, placed: &HoldPlaced) -> Result<(), SqlError> {
-    let insert = "INSERT INTO manual_holds{g} (hold, resource, kind, reason, ticket, placed_at, expires_at) \
-                  VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+    let insert = "INSERT INTO manual_holds{g} (hold, resource, kind, reason, ticket, placed_at, expires_at, public) \
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
     let values = [
         SqlValue::Uuid(placed.hold.as_uuid()),
         SqlValue::Uuid(resource.as_uuid()),
@@ -82,6 +82,7 @@ async fn put(tx: &mut ReadTx, resource: ResourceId, placed: &HoldPlaced) -> Resu
         placed.ticket.as_deref().into(),
         SqlValue::Time(placed.placed_at),
         placed.expires_at.into(),
+        placed.public.into(),
     ];
     tx.execute(insert, &values).await?;
     Ok(())
@@ -123,7 +124,7 @@ pub async fn holds_on(
     db: &ReadDb,
     resources: impl Iterator<Item = ResourceId>,
 ) -> Result<HashMap<ResourceId, Vec<HoldPlaced>>, SqlError> {
-    let select = "SELECT resource, hold, kind, reason, ticket, placed_at, expires_at FROM manual_holds \
+    let select = "SELECT resource, hold, kind, reason, ticket, placed_at, expires_at, public FROM manual_holds \
                   WHERE resource IN (SELECT unhex(value) FROM json_each($1)) ORDER BY placed_at, hold";
     let rows = db.query(select, &[id_list(resources.map(|resource| resource.as_uuid())).into()]).await?;
     let mut holds: HashMap<ResourceId, Vec<HoldPlaced>> = HashMap::new();
@@ -132,6 +133,13 @@ pub async fn holds_on(
         holds.entry(resource).or_default().push(hold);
     }
     Ok(holds)
+}
+
+/// Holds in force that end by themselves before an instant, the first to end first, a bounded number.
+pub async fn holds_ending(db: &ReadDb, before: DateTime<Utc>) -> Result<Vec<(ResourceId, HoldPlaced)>, SqlError> {
+    let select = "SELECT resource, hold, kind, reason, ticket, placed_at, expires_at, public FROM manual_holds \
+                  WHERE expires_at < $1 ORDER BY expires_at, hold LIMIT $2";
+    db.query(select, &[SqlValue::Time(before), SqlValue::I64(BATCH)]).await?.iter().map(read).collect()
 }
 
 /// A page of the holds in force, of all resources or of one, oldest first, and how many there are.
@@ -145,7 +153,7 @@ pub async fn manual_holds(
         vec![SqlValue::from(resource.map(|resource| resource.as_uuid())), SqlValue::from(kind.map(HoldKind::as_str))];
     let count = "SELECT count(*) FROM manual_holds WHERE ($1 IS NULL OR resource = $1) AND ($2 IS NULL OR kind = $2)";
     let total = db.query_one(count, &values).await?.map_or(Ok(0), |row| row.i64(0))?;
-    let select = "SELECT resource, hold, kind, reason, ticket, placed_at, expires_at FROM manual_holds \
+    let select = "SELECT resource, hold, kind, reason, ticket, placed_at, expires_at, public FROM manual_holds \
                   WHERE ($1 IS NULL OR resource = $1) AND ($2 IS NULL OR kind = $2) \
                   ORDER BY placed_at, hold LIMIT $3 OFFSET $4";
     values.extend([page.size.into(), page.offset().into()]);
@@ -162,6 +170,7 @@ fn read(row: &SqlRow) -> Result<(ResourceId, HoldPlaced), SqlError> {
         ticket: row.opt_text(4)?.map(str::to_owned),
         expires_at: row.opt_time(6)?,
         placed_at: row.time(5)?,
+        public: row.bool(7)?,
     };
     Ok((row.uuid(0)?.into(), hold))
 }

@@ -1,9 +1,11 @@
 //! Resources whose last evaluation failed: a list, so that nobody has to search the fleet for them.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::ids::ResourceId;
+use crate::domain::ids::{PolicyId, ResourceId};
 use crate::events::Event;
 use crate::events::allocation::AllocationEvent;
 use crate::registry::book_of;
@@ -15,33 +17,79 @@ const FIRST: TimeDelta = TimeDelta::minutes(10);
 /// Longest pause.
 const LONGEST: TimeDelta = TimeDelta::days(1);
 
-/// Keeps the list.
+/// Keeps the list: a resource is on it as long as the newest evaluation under some policy failed.
 #[derive(Debug, Default)]
-pub struct UnsettledConsumer;
+pub struct UnsettledConsumer {
+    failing: HashSet<(ResourceId, PolicyId)>,
+}
+
+impl UnsettledConsumer {
+    async fn failed(
+        &mut self,
+        tx: &mut ReadTx,
+        resource: ResourceId,
+        policy: PolicyId,
+        due: DateTime<Utc>,
+    ) -> Result<(), SqlError> {
+        let id = SqlValue::Uuid(resource.as_uuid());
+        if self.failing.insert((resource, policy)) {
+            let insert = "INSERT INTO failing{g} (resource, policy) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+            tx.execute(insert, &[id.clone(), SqlValue::Uuid(policy.as_uuid())]).await?;
+        }
+        let insert = "INSERT INTO unsettled{g} (resource, due_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        tx.execute(insert, &[id, SqlValue::Time(due)]).await?;
+        Ok(())
+    }
+
+    async fn well(&mut self, tx: &mut ReadTx, resource: ResourceId, policy: PolicyId) -> Result<(), SqlError> {
+        if !self.failing.remove(&(resource, policy)) {
+            return Ok(());
+        }
+        let id = SqlValue::Uuid(resource.as_uuid());
+        let delete = "DELETE FROM failing{g} WHERE resource = $1 AND policy = $2";
+        tx.execute(delete, &[id.clone(), SqlValue::Uuid(policy.as_uuid())]).await?;
+        if !self.failing.iter().any(|(failing, _)| *failing == resource) {
+            tx.execute("DELETE FROM unsettled{g} WHERE resource = $1", &[id]).await?;
+        }
+        Ok(())
+    }
+}
 
 #[async_trait]
 impl Consumer<Event> for UnsettledConsumer {
     fn name(&self) -> &'static str {
-        "unsettled"
+        super::UNSETTLED
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["unsettled"]
+        &["unsettled", "failing"]
     }
 
     fn interested(&self, event_type: &str) -> bool {
         event_type == "evaluation_failed.v1"
+            || (!self.failing.is_empty() && matches!(event_type, "policy_evaluated.v1" | "policy_withdrawn.v1"))
     }
 
     async fn apply(&mut self, tx: &mut ReadTx, batch: &[Decoded<Event>]) -> Result<(), ConsumerError> {
-        let insert = "INSERT INTO unsettled{g} (resource, due_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         for decoded in batch {
-            if let Event::Allocation(AllocationEvent::EvaluationFailed(_)) = &decoded.event
-                && let Some((resource, _)) = book_of(decoded.recorded.stream.as_str())
-            {
-                let due = decoded.recorded.occurred_at + FIRST;
-                tx.execute(insert, &[SqlValue::Uuid(resource.as_uuid()), SqlValue::Time(due)]).await?;
+            let Event::Allocation(event) = &decoded.event else { continue };
+            let Some((resource, _)) = book_of(decoded.recorded.stream.as_str()) else { continue };
+            match event {
+                AllocationEvent::EvaluationFailed(failed) => {
+                    self.failed(tx, resource, failed.policy, decoded.recorded.occurred_at + FIRST).await?;
+                }
+                AllocationEvent::PolicyEvaluated(evaluated) => self.well(tx, resource, evaluated.policy).await?,
+                AllocationEvent::PolicyWithdrawn(withdrawn) => self.well(tx, resource, withdrawn.policy).await?,
+                _ => {}
             }
+        }
+        Ok(())
+    }
+
+    async fn reload(&mut self, tx: &mut ReadTx) -> Result<(), ConsumerError> {
+        self.failing.clear();
+        for row in tx.query("SELECT resource, policy FROM failing{g}", &[]).await? {
+            self.failing.insert((row.uuid(0)?.into(), row.uuid(1)?.into()));
         }
         Ok(())
     }
@@ -73,7 +121,7 @@ impl Unsettled {
         self.db.query(select, &values).await?.iter().map(|row| Ok(row.uuid(0)?.into())).collect()
     }
 
-    /// When the next one is to be tried again.
+    /// When the next one is due for a retry.
     pub async fn next_due(&self) -> Result<Option<DateTime<Utc>>, SqlError> {
         let row = self.db.query_one("SELECT MIN(due_at) FROM unsettled", &[]).await?;
         Ok(row.map(|row| row.opt_time(0)).transpose()?.flatten())
@@ -91,7 +139,7 @@ impl Unsettled {
         tx.commit().await
     }
 
-    /// A resource failed (again): it is to be tried later, the later the oftener it failed.
+    /// A resource failed (again): it is retried with exponential back-off.
     pub async fn put_off(&self, resource: ResourceId, now: DateTime<Utc>) -> Result<(), SqlError> {
         let id = SqlValue::Uuid(resource.as_uuid());
         let mut tx = self.db.begin().await?;

@@ -1,4 +1,4 @@
-//! The site agents of the registry: what each says of itself, what it runs, which queues it listens to. Few, so in memory.
+//! The registry's site agents: their identities, services and queues. There are few, so they are in memory.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,17 +1,19 @@
-//! The registry in memory: what exists and which policies apply to what.
+//! The in-memory registry: which objects exist, and which policies apply to them.
 //!
-//! Decisions read it, so it follows the log on its own and is never behind what this process appended itself. A decision
-//! records the policy version it used; a book refuses a version older than one it has seen.
+//! Decisions read it, so it follows the log itself and is never behind the appends of this process. A decision records
+//! the policy version that it used; a book refuses a version older than one it has seen.
 
 mod agents;
+mod earlier;
 mod follow;
 mod served;
 mod state;
 
 pub use agents::{Agents, At, Registered};
-pub use follow::{FollowError, Follower, book_of};
+pub use earlier::earlier_limits;
+pub use follow::{Before, FollowError, Follower, book_of};
 pub use served::{Served, served_position};
-pub use state::{PolicyRow, RegistryState, ResourceEntry, Snapshot, Versioned, offering_period};
+pub use state::{PolicyRow, RESOURCE, RegistryState, ResourceEntry, Snapshot, Versioned, offering_period, superseded};
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 

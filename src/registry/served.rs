@@ -1,6 +1,7 @@
-//! How far the running server's registry is, where other processes on the database can see it.
+//! The progress of the running server's registry, published for other processes on the database.
 //!
-//! A command beside a server appends, and then waits until the server knows: whoever asks the server next sees it.
+//! A command beside a server appends, and then waits until the server has read it: later requests to the server see the
+//! change.
 
 use std::sync::Arc;
 
@@ -47,7 +48,5 @@ pub async fn served_position(db: &ReadDb) -> Result<Position, SqlError> {
     let row = db
         .query_one("SELECT position_hi, position_lo FROM consumers WHERE name = 'server' AND building = 0", &[])
         .await?;
-    row.map_or(Ok(Position::START), |row| {
-        Ok(Position::from_parts(row.i64(0)?.cast_unsigned(), row.i64(1)?.cast_unsigned()))
-    })
+    row.map_or(Ok(Position::START), |row| row.position(0))
 }

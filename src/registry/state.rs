@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
 
 use super::agents::{Agents, At};
-use crate::commands::allocation::{OfferingInForce, PolicyInForce};
+use crate::commands::allocation::{EarlierComponentLimits, OfferingInForce, PolicyInForce};
 use crate::domain::evaluate::EvaluationTerms;
 use crate::domain::ids::{CustomerId, GroupId, OfferingId, PolicyId, ProjectId, ResourceId};
 use crate::domain::period::{Month, PeriodKind};
@@ -16,6 +17,12 @@ use crate::events::envelope::{Position, Version};
 use crate::events::registry::{
     BillingType, CustomerFacts, GroupFacts, OfferingFacts, PolicyFacts, ProjectFacts, RegistryEvent, Scope,
 };
+
+/// How long component limits are remembered that a policy no longer has: a year's period looks back to the end of the last.
+const LOOK_BACK: TimeDelta = TimeDelta::days(2 * 366);
+
+/// What [`RegistryState::kind_of`] calls a resource.
+pub const RESOURCE: &str = "resource";
 
 /// Facts with the version of the stream that they come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,6 +109,20 @@ pub fn offering_period(offering: &OfferingFacts) -> Option<PeriodKind> {
     periods.all(|p| p == Some(first)).then_some(first)
 }
 
+/// Takes down component limits that others take the place of at an instant. What two years' periods cannot look back at any
+/// more is left out.
+pub fn superseded(
+    earlier: &mut Vec<EarlierComponentLimits>,
+    was: &PolicyFacts,
+    is: &PolicyFacts,
+    until: DateTime<Utc>,
+) {
+    if was.terms.component_limits != is.terms.component_limits {
+        earlier.retain(|old| until - old.until < LOOK_BACK);
+        earlier.push(EarlierComponentLimits { until, limits: was.terms.component_limits.clone() });
+    }
+}
+
 fn versioned<T>(facts: T, version: Version) -> Versioned<T> {
     Versioned { facts: Arc::new(facts), version }
 }
@@ -126,6 +147,13 @@ impl RegistryState {
             state.put_policy(&row.facts, row.version, row.created);
         }
         state
+    }
+
+    /// Takes over the component limits that a policy had before, oldest first.
+    pub(super) fn set_earlier_limits(&mut self, policy: PolicyId, earlier: Vec<EarlierComponentLimits>) {
+        if let Some(policy) = self.policies.get_mut(&policy).filter(|policy| policy.earlier_limits != earlier) {
+            Arc::make_mut(policy).earlier_limits = earlier;
+        }
     }
 
     /// Where in the log the state stands.
@@ -219,8 +247,13 @@ impl RegistryState {
         {
             return;
         }
-        let created = self.policies.get(&facts.policy).map_or(occurred_at, |known| known.created);
-        let policy = Arc::new(self.in_force(facts.clone(), version, created));
+        let known = self.policies.get(&facts.policy);
+        let created = known.map_or(occurred_at, |known| known.created);
+        let mut earlier_limits = known.map(|known| known.earlier_limits.clone()).unwrap_or_default();
+        if let Some(known) = known {
+            superseded(&mut earlier_limits, &known.facts, facts, occurred_at);
+        }
+        let policy = Arc::new(PolicyInForce { earlier_limits, ..self.in_force(facts.clone(), version, created) });
         self.policies.insert(facts.policy, policy);
         let list = self.by_offering.entry(facts.offering).or_default();
         if !list.contains(&facts.policy) {
@@ -234,15 +267,37 @@ impl RegistryState {
         let offering = self.offerings.get(&facts.offering);
         let period = offering.and_then(|o| offering_period(&o.facts.facts)).unwrap_or(facts.terms.period);
         let evaluation = Arc::new(EvaluationTerms::of(&facts.terms, period));
-        PolicyInForce { facts, version, created, evaluation, period }
+        PolicyInForce { facts, version, created, evaluation, period, earlier_limits: Vec::new() }
     }
 
     fn refresh_policies(&mut self, offering: OfferingId) {
         for id in self.by_offering.get(&offering).cloned().unwrap_or_default() {
             if let Some(old) = self.policies.get(&id) {
-                let renewed = self.in_force(old.facts.clone(), old.version, old.created);
+                let renewed = PolicyInForce {
+                    earlier_limits: old.earlier_limits.clone(),
+                    ..self.in_force(old.facts.clone(), old.version, old.created)
+                };
                 self.policies.insert(id, Arc::new(renewed));
             }
+        }
+    }
+
+    /// What has an id, whatever it is, retired and deleted objects too.
+    pub fn kind_of(&self, id: Uuid) -> Option<&'static str> {
+        if self.groups.contains_key(&id.into()) {
+            Some("organization group")
+        } else if self.customers.contains_key(&id.into()) {
+            Some("customer")
+        } else if self.projects.contains_key(&id.into()) {
+            Some("project")
+        } else if self.offerings.contains_key(&id.into()) {
+            Some("offering")
+        } else if self.policies.contains_key(&id.into()) || self.deleted.contains(&id.into()) {
+            Some("policy")
+        } else if self.resources.contains_key(&id.into()) {
+            Some(RESOURCE)
+        } else {
+            None
         }
     }
 

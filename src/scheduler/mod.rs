@@ -1,8 +1,9 @@
-//! Jobs that run by the clock: period boundary, settings sync, nightly evaluation, retention, the end of holds.
+//! Scheduled jobs: period boundary, settings sync, nightly evaluation, retention, replay, checkpoints, the end
+//! of holds.
 //!
-//! Through when each job is done is kept beside the log, so that runs missed while the server was down are caught up by one
-//! run at the start. Every run is a record; one that was cut short is gone on with where it stopped. A simulated clock runs
-//! the same jobs in order on the way to its new time.
+//! A mark beside the log records up to when each job is done, so that a single run at the start makes up for runs
+//! missed while the server was down. Every run has a record; an interrupted one resumes where it stopped. A simulated
+//! clock runs the same jobs in order on the way to its new time.
 
 mod jobs;
 mod plan;
@@ -13,7 +14,6 @@ pub use plan::{CronTexts, Job, JobError, Lane, Schedule};
 pub use records::{RUNS_PER_JOB_MAX, Run, RunFilter, RunState, Runs};
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,12 +24,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::jobs::Ended;
 use crate::clock::{Clock, SimulatedClock};
+use crate::notary::{Notary, NotaryError};
 use crate::operations::{OperationError, Operations};
 use crate::reactions::{self, Unsettled};
+use crate::replay::{ReplayError, Verifier};
 use crate::retention::{Retention, RetentionError};
 use crate::store::StoreError;
 use crate::store::meta::Meta;
 use crate::store::sql::{ReadDb, SqlError};
+use crate::supervise::{Worker, chain, isolated};
 
 /// The longest the scheduler sleeps before it looks at the clock again: a machine may sleep or its clock be set.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
@@ -54,6 +57,12 @@ pub enum SchedulerError {
     /// Pruning failed.
     #[error("old rows could not be pruned")]
     Retention(#[from] RetentionError),
+    /// Recorded decisions could not be recomputed.
+    #[error("recorded decisions could not be made again")]
+    Replay(#[from] ReplayError),
+    /// The log could not be signed.
+    #[error("the log could not be signed")]
+    Notary(#[from] NotaryError),
     /// The list of what is due, or the records of runs, failed.
     #[error("the scheduler's tables failed")]
     Sql(#[from] SqlError),
@@ -78,7 +87,7 @@ pub struct Upcoming {
     pub job: Job,
     /// Its cron expression; none where it is no matter of the calendar.
     pub cron: Option<String>,
-    /// When it is due next; in the past where it is overdue, none where nothing is to be done.
+    /// The next due time; in the past if it is overdue, none if there is nothing to do.
     pub next_due: Option<DateTime<Utc>>,
     /// Its newest run.
     pub last_run: Option<Run>,
@@ -92,6 +101,10 @@ pub struct SchedulerParts {
     pub operations: Arc<Operations>,
     /// What prunes.
     pub retention: Arc<Retention>,
+    /// What makes recorded decisions again.
+    pub verifier: Arc<Verifier>,
+    /// What signs the log.
+    pub notary: Arc<Notary>,
     /// Where the time of the last run of each job is kept.
     pub meta: Meta,
     /// Records, and the lists of what is due.
@@ -260,6 +273,8 @@ impl Scheduler {
             let due = match job {
                 Job::HoldExpiry => reactions::next_expiry(&self.parts.read).await?,
                 Job::SettingsSync => self.next_sync(now, to).await?,
+                // Of many on the way the last: the end of a period is signed by its own job.
+                Job::Checkpoint => self.parts.schedule.latest_due(job, self.last(job, now).await?, to),
                 _ => self.parts.schedule.next_after(job, self.last(job, now).await?),
             };
             // What was due before (a failed run, a hold placed with an end in the past) is due at once.
@@ -286,19 +301,18 @@ impl Scheduler {
     }
 
     /// Runs jobs as the real clock makes them due, until told to stop. What takes long does not keep the others waiting.
-    pub async fn run(&self, stop: CancellationToken) {
-        tokio::join!(self.run_lane(Lane::Bulk, &stop), self.run_lane(Lane::Prompt, &stop));
+    pub async fn run(&self, stop: CancellationToken, worker: &Worker) {
+        tokio::join!(self.run_lane(Lane::Bulk, &stop, worker), self.run_lane(Lane::Prompt, &stop, worker));
     }
 
-    async fn run_lane(&self, lane: Lane, stop: &CancellationToken) {
+    async fn run_lane(&self, lane: Lane, stop: &CancellationToken, worker: &Worker) {
         while !stop.is_cancelled() {
-            let pause = match self.catch_up_lane(lane, stop).await {
-                Ok(_) => self.pause(lane).await,
-                Err(error) => {
-                    let error = &error as &dyn Error;
-                    tracing::error!(error, "the scheduler failed and will try again");
-                    RETRY_FIRST
+            let pause = match worker.pass(self.catch_up_lane(lane, stop)).await {
+                Ok(_) => {
+                    worker.goes_on();
+                    self.pause(lane).await
                 }
+                Err(pause) => pause,
             };
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -349,19 +363,23 @@ impl Scheduler {
             return Ok(None);
         };
         let began = Instant::now();
-        let outcome = Box::pin(self.carry_out(&mut run, stop)).await;
+        let outcome = isolated(Box::pin(self.carry_out(&mut run, stop))).await;
         let took = began.elapsed();
         run.took_micros = i64::try_from(took.as_micros()).ok();
         run.finished_at = Some(self.parts.clock.now());
         match outcome {
-            Ok(Ended::Done) => (run.state, run.cursor) = (RunState::Done, None),
-            Ok(Ended::Stopped) => {
+            Ok(Ok(Ended::Done)) => (run.state, run.cursor) = (RunState::Done, None),
+            Ok(Ok(Ended::Stopped)) => {
                 run.state = RunState::Interrupted;
                 run.error = Some("told to stop; the next attempt goes on from here".to_owned());
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 run.state = RunState::Failed;
                 run.error = Some(chain(&error));
+            }
+            Err(crashed) => {
+                run.state = RunState::Failed;
+                run.error = Some(crashed.to_string());
             }
         }
         self.runs.finish(&run).await?;
@@ -405,21 +423,6 @@ fn back_off(attempt: i64) -> Duration {
 
 fn key(job: Job) -> String {
     format!("job/{}", job.name())
-}
-
-/// An error and everything behind it, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let said = source.to_string();
-        // Transparent errors repeat themselves.
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        next = source.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! When jobs are due: cron expressions in the site's time zone, and the first instant of every month.
+//! Due times of jobs: cron expressions in the site's time zone, and the first instant of every month.
 
 use std::str::FromStr;
 
@@ -21,12 +21,23 @@ pub enum Job {
     EvaluateAll,
     /// Compacts and prunes old rows.
     Retention,
+    /// Makes recorded decisions again and compares.
+    Replay,
+    /// Signs how the log stands.
+    Checkpoint,
 }
 
 impl Job {
     /// All jobs.
-    pub const ALL: [Self; 5] =
-        [Self::PeriodBoundary, Self::HoldExpiry, Self::SettingsSync, Self::EvaluateAll, Self::Retention];
+    pub const ALL: [Self; 7] = [
+        Self::PeriodBoundary,
+        Self::HoldExpiry,
+        Self::SettingsSync,
+        Self::EvaluateAll,
+        Self::Retention,
+        Self::Replay,
+        Self::Checkpoint,
+    ];
 
     /// Its name in the configuration and in records.
     pub fn name(self) -> &'static str {
@@ -36,6 +47,8 @@ impl Job {
             Self::SettingsSync => "settings_sync",
             Self::EvaluateAll => "evaluate_all",
             Self::Retention => "retention",
+            Self::Replay => "replay",
+            Self::Checkpoint => "checkpoint",
         }
     }
 
@@ -47,8 +60,8 @@ impl Job {
     /// The jobs that it takes turns with; those of the other lane run beside it.
     pub fn lane(self) -> Lane {
         match self {
-            Self::HoldExpiry | Self::SettingsSync => Lane::Prompt,
-            Self::PeriodBoundary | Self::EvaluateAll | Self::Retention => Lane::Bulk,
+            Self::HoldExpiry | Self::SettingsSync | Self::Checkpoint => Lane::Prompt,
+            Self::PeriodBoundary | Self::EvaluateAll | Self::Retention | Self::Replay => Lane::Bulk,
         }
     }
 }
@@ -95,6 +108,10 @@ pub struct CronTexts<'a> {
     pub evaluate_all: &'a str,
     /// Retention.
     pub retention: &'a str,
+    /// The replay of recorded decisions; none: it is not done.
+    pub replay: Option<&'a str>,
+    /// The signing of the log; none: it is not done.
+    pub checkpoint: Option<&'a str>,
 }
 
 impl Default for CronTexts<'_> {
@@ -104,6 +121,8 @@ impl Default for CronTexts<'_> {
             settings_sync: "*/10 * * * *",
             evaluate_all: "0 2 * * *",
             retention: "0 3 * * *",
+            replay: None,
+            checkpoint: None,
         }
     }
 }
@@ -112,7 +131,7 @@ impl Default for CronTexts<'_> {
 #[derive(Debug, Clone)]
 pub struct Schedule {
     zone: Tz,
-    crons: [(Job, Cron); 4],
+    crons: Vec<(Job, Cron)>,
 }
 
 impl Schedule {
@@ -125,16 +144,21 @@ impl Schedule {
             Ok(cron) => Ok((job, cron)),
             Err(problem) => Err(JobError { job: job.name(), text: text.to_owned(), problem: problem.to_string() }),
         };
-        let crons = [
+        let mut crons = vec![
             cron(Job::PeriodBoundary, texts.period_boundary)?,
             cron(Job::SettingsSync, texts.settings_sync)?,
             cron(Job::EvaluateAll, texts.evaluate_all)?,
             cron(Job::Retention, texts.retention)?,
         ];
+        for (job, text) in [(Job::Replay, texts.replay), (Job::Checkpoint, texts.checkpoint)] {
+            if let Some(text) = text {
+                crons.push(cron(job, text)?);
+            }
+        }
         Ok(Self { zone, crons })
     }
 
-    /// The defaults: a sync every ten minutes, and 01:00, 02:00 and 03:00 every day.
+    /// The defaults: a sync every ten minutes, and 01:00, 02:00 and 03:00 every day; no replay, and nothing is signed.
     ///
     /// # Panics
     /// Never: the expressions are constants.
@@ -151,7 +175,7 @@ impl Schedule {
         self.crons.iter().find(|(of, _)| *of == job).map(|(_, cron)| cron)
     }
 
-    /// The cron expression of a job; none where it is no matter of the calendar.
+    /// The cron expression of a job; none where it is no matter of the calendar, or switched off.
     pub fn cron_text(&self, job: Job) -> Option<String> {
         self.cron(job).map(|cron| cron.pattern.to_string())
     }

@@ -1,4 +1,4 @@
-//! Runs of jobs as records: begun, moved along, finished; bounded in number; and where a run goes on that was cut short.
+//! Records of job runs: begun, advanced, finished; bounded in number; and where an interrupted run resumes.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -25,7 +25,7 @@ pub enum RunState {
     Done,
     /// Gave up; tried again later.
     Failed,
-    /// The process ended, or was told to, before the run did; the next attempt goes on from there.
+    /// The process ended, or was told to, before the run did; the next attempt resumes there.
     Interrupted,
 }
 
@@ -105,7 +105,7 @@ impl Runs {
         Self { db }
     }
 
-    /// Begins a run, or goes on with one for the same instant that failed or was cut short. None: it is done already.
+    /// Begins a run, or resumes a failed or interrupted one for the same instant. None: it is already done.
     pub async fn begin(&self, job: Job, due: DateTime<Utc>, now: DateTime<Utc>) -> Result<Option<Run>, SqlError> {
         self.cut_short(Some(job), now).await?;
         let mut last = self.newest(job).await?.filter(|last| last.due == due);
@@ -149,7 +149,7 @@ impl Runs {
         Ok(Some(run))
     }
 
-    /// Runs that nobody goes on with in this process any more: those of one job, or all.
+    /// Runs that this process no longer continues: those of one job, or all.
     pub async fn cut_short(&self, job: Option<Job>, now: DateTime<Utc>) -> Result<(), SqlError> {
         let update = "UPDATE scheduler_runs SET state = 'interrupted', finished_at = $2, \
                       error = 'the server ended before the run did' WHERE state = 'running' AND ($1 IS NULL OR job = $1)";

@@ -1,11 +1,11 @@
-//! Connections: how many there may be at a time, and how long one may take to say what it wants.
+//! Connections: how many there may be at a time, and how long a client may take.
 //!
-//! Whoever connects must send the head of a request in time, byte by byte or not at all; between two requests a
-//! connection may rest for longer. What has been asked is not looked at any more: a live tail or a WebSocket lives on.
+//! A client must send the head of a request in time, however slowly; between two requests a connection may be idle for
+//! longer. A client must also read the answer: the server closes a connection whose bytes nobody reads. A live tail or
+//! a WebSocket with nothing to say in either direction stays open.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,39 +23,56 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::admission::{Networks, Peer, PlaceBounds, Places};
 use crate::limits::Limits;
 
-/// How often it is said that there is no place.
-const SAY_EVERY: Duration = Duration::from_mins(1);
-
 /// Answers what comes in at `listener` until `stop`; then lets the requests that have begun finish.
-pub(super) async fn serve(mut listener: TcpListener, router: Router, limits: &Limits, stop: CancellationToken) {
-    let (idle, most) = (limits.keep_alive, limits.connections_max);
-    let mut places = Places { free: Arc::new(Semaphore::new(most)), most, said: None };
+pub(super) async fn serve(
+    mut listener: TcpListener,
+    router: Router,
+    limits: &Limits,
+    proxies: &Networks,
+    stop: CancellationToken,
+) {
+    let idle = limits.keep_alive;
+    let places = Places::new(PlaceBounds {
+        all: limits.connections_max,
+        strangers: limits.stranger_connections_max,
+        per_address: limits.address_connections_max,
+    });
     let tasks = TaskTracker::new();
     loop {
         let arrival = async {
-            let place = places.take().await;
             // axum's way: what is wrong with one connection, or a lack of files, is waited out.
-            (Listener::accept(&mut listener).await, place)
+            let (stream, from) = Listener::accept(&mut listener).await;
+            let address = from.ip().to_canonical();
+            let trusted = proxies.contains(address);
+            let place = places.enter((!trusted).then_some(address)).await;
+            (stream, Peer { address, trusted, place })
         };
-        let ((stream, from), place) = tokio::select! {
+        let (stream, peer) = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             arrived = arrival => arrived,
         };
         let heard = Arc::new(AtomicBool::new(false));
-        let patience =
-            Patience { head: limits.request_head, idle, heard: Arc::clone(&heard), first: AtomicBool::new(true) };
-        let stream = Heard { stream, arrived: heard, _place: place };
-        tasks.spawn(answer(stream, from, patience, idle, router.clone(), stop.clone()));
+        let timer =
+            HeadTimer { head: limits.request_head, idle, heard: Arc::clone(&heard), first: AtomicBool::new(true) };
+        let stream = Guarded {
+            stream,
+            arrived: heard,
+            write_within: limits.write_stall,
+            stalled: None,
+            shut: Box::pin(peer.place.shut().clone().cancelled_owned()),
+            peer: peer.clone(),
+        };
+        tasks.spawn(answer(stream, peer, timer, idle, router.clone(), stop.clone()));
     }
-    // Whoever knocks now is refused by the system at once.
+    // From now on the system refuses new connections immediately.
     drop(listener);
     tasks.close();
     tasks.wait().await;
@@ -63,28 +80,32 @@ pub(super) async fn serve(mut listener: TcpListener, router: Router, limits: &Li
 
 /// Answers the requests of one connection.
 async fn answer(
-    stream: Heard,
-    from: SocketAddr,
-    patience: Patience,
+    stream: Guarded,
+    peer: Peer,
+    timer: HeadTimer,
     idle: Duration,
     router: Router,
     stop: CancellationToken,
 ) {
+    let (from, shut) = (peer.address, peer.place.shut().clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let router = router.clone();
+        let (router, peer) = (router.clone(), peer.clone());
         async move {
-            let request: Request = request.map(Body::new);
+            let mut request: Request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
             Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {}))
         }
     });
     let connection = http1::Builder::new()
-        .timer(patience)
+        .timer(timer)
         .header_read_timeout(idle)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        // Another connection needs the place. One that is a WebSocket by now ends by itself.
+        () = shut.cancelled() => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -95,36 +116,46 @@ async fn answer(
     }
 }
 
-/// The places for connections. Whoever finds none waits in the system's queue, and is served when one leaves.
-struct Places {
-    free: Arc<Semaphore>,
-    most: usize,
-    said: Option<Instant>,
+/// A connection that reports incoming data, that ends when it must close in favour of another or when nobody reads
+/// its bytes, and that keeps its slot for as long as it is open, even as a WebSocket.
+struct Guarded {
+    stream: TcpStream,
+    arrived: Arc<AtomicBool>,
+    write_within: Duration,
+    /// Since when it waits to write, as the end of its patience.
+    stalled: Option<Pin<Box<tokio::time::Sleep>>>,
+    shut: Pin<Box<WaitForCancellationFutureOwned>>,
+    peer: Peer,
 }
 
-impl Places {
-    async fn take(&mut self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
-            return Some(place);
+impl Guarded {
+    /// An error once the connection must close in favour of another.
+    fn poll_shut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.shut.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the place is needed")),
+            Poll::Pending => Ok(()),
         }
-        if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-            self.said = Some(Instant::now());
-            tracing::warn!(connections_max = self.most, "all places are taken: further connections wait");
+    }
+
+    /// What came of a write; an error once nothing was taken for too long.
+    fn written(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if poll.is_ready() {
+            self.stalled = None;
+            return poll;
         }
-        // Nobody closes the semaphore.
-        Arc::clone(&self.free).acquire_owned().await.ok()
+        let within = self.write_within;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(within)));
+        if stalled.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        tracing::info!(from = %self.peer.address, "a client did not read its answer: its connection is closed");
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
     }
 }
 
-/// A connection that says when something arrives, and keeps its place for as long as it is open, as a WebSocket too.
-struct Heard {
-    stream: TcpStream,
-    arrived: Arc<AtomicBool>,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl AsyncRead for Heard {
+impl AsyncRead for Guarded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_shut(cx)?;
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -134,9 +165,11 @@ impl AsyncRead for Heard {
     }
 }
 
-impl AsyncWrite for Heard {
+impl AsyncWrite for Guarded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.poll_shut(cx)?;
+        let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.written(cx, poll)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -152,7 +185,9 @@ impl AsyncWrite for Heard {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        self.poll_shut(cx)?;
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.written(cx, poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -160,19 +195,19 @@ impl AsyncWrite for Heard {
     }
 }
 
-/// How long the next head is waited for. The HTTP library knows one time for rest and head together and asks for a timer
-/// whenever it begins to wait; this one is longer for the rest, and counts anew from a head's first byte.
-struct Patience {
+/// How long to wait for the next head. The HTTP library has one time-out for idling and head together and requests a
+/// timer whenever it begins to wait; this one allows longer idling, and restarts at a head's first byte.
+struct HeadTimer {
     head: Duration,
     idle: Duration,
     heard: Arc<AtomicBool>,
     first: AtomicBool,
 }
 
-impl Timer for Patience {
+impl Timer for HeadTimer {
     fn sleep(&self, _: Duration) -> Pin<Box<dyn Sleep>> {
         self.heard.store(false, Ordering::Relaxed);
-        // Who has just connected has no reason to rest.
+        // A new connection has no reason to be idle.
         let begun = self.first.swap(false, Ordering::Relaxed);
         let wait = if begun { self.head } else { self.idle };
         let sleep = Box::pin(tokio::time::sleep(wait));

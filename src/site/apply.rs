@@ -1,23 +1,27 @@
-//! Brings a site about: takes in what is, validates, plans, and carries the plan out through the same commands as the API.
+//! Applies a site file: reads the current state, validates, plans, and carries the plan out through the API's commands.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::SiteErrors;
+use super::accounts::claims;
 use super::file::{Kind, SiteFile};
 use super::known::Known;
 use super::merge::{Desired, DesiredPolicy, Ids};
 use super::plan::{Plan, ResourceChange, Step, plan};
 use super::users::{KeySource, TokenSpec};
-use super::validate::validate;
+use super::validate::{Given, validate};
 use crate::commands::allocation::AllocationCommand;
 use crate::commands::execute::{Allocations, CommandError, CommandMeta};
 use crate::commands::registry::{RegistryCommands, RegistryError};
 use crate::directory::{Directory, DirectoryError, NewToken};
 use crate::domain::ids::{OfferingId, ResourceId, TokenId};
+use crate::operations::account_holders;
 use crate::registry::Registry;
+use crate::store::sql::{ReadDb, SqlError};
 
 /// Resources that one batch of commands, or one read of books, is for.
 const BATCH: usize = 500;
@@ -52,6 +56,9 @@ pub enum ApplyError {
     /// The directory failed.
     #[error("the directory failed")]
     Directory(#[from] DirectoryError),
+    /// The read models failed.
+    #[error("the read models cannot be read")]
+    Sql(#[from] SqlError),
 }
 
 /// A key that was made. It is shown this once and kept nowhere.
@@ -83,7 +90,7 @@ pub struct Applied {
     pub position: Option<crate::events::envelope::Position>,
 }
 
-/// The parts that a site is brought about with.
+/// The parts that apply a site.
 #[derive(Clone)]
 pub struct Site {
     /// What exists.
@@ -94,6 +101,8 @@ pub struct Site {
     pub allocations: Arc<Allocations>,
     /// Users and tokens.
     pub directory: Directory,
+    /// The read models, which know who has which account.
+    pub read: ReadDb,
 }
 
 impl Site {
@@ -102,7 +111,11 @@ impl Site {
         let known = self.known(file, prune).await?;
         let ids = Ids::of(file, &known);
         let desired = Desired::of(file, &known, &ids, now);
-        validate(file, &known, &ids, &desired, now)?;
+        let claims = claims(&known, &desired);
+        let prunes = prune && file.resources.is_some();
+        let named: HashSet<ResourceId> = desired.resources.iter().flatten().map(|facts| facts.resource).collect();
+        let taken = account_holders(&self.read, &claims, |holder| prunes || named.contains(&holder)).await?;
+        validate(&Given { file, known: &known, ids: &ids, desired: &desired, claims: &claims, taken: &taken }, now)?;
         Ok(plan(file, &known, &ids, desired, prune, now))
     }
 

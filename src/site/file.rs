@@ -1,4 +1,4 @@
-//! What a site file may say: its kinds of objects, their keys, and what each holds, with the line it stands in.
+//! The structure of a site file: its kinds of objects, their keys and values, with line numbers.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -9,9 +9,12 @@ use super::SiteErrors;
 use super::policy_keys::{PolicySpec, read_policy};
 use super::users::{PersonSpec, TokenSpec, read_people, read_token};
 use super::yaml::{At, Fields, Given, Node, Problems, parse};
+use crate::domain::clusters::clusters_complaint;
+use crate::domain::decimal::MAX_DECIMALS;
 use crate::domain::ids::{ResourceId, slug_uuid};
-use crate::domain::period::day_starts_at;
+use crate::domain::period::{day_complaint, day_starts_at, instant_complaint};
 use crate::domain::qos::QosNames;
+use crate::domain::text::{NAME, TextRule};
 use crate::domain::tres::Amounts;
 use crate::events::allocation::ResourceState;
 use crate::events::registry::{BillingType, LimitPeriod};
@@ -19,7 +22,7 @@ use crate::events::registry::{BillingType, LimitPeriod};
 /// The longest slug, in characters.
 const SLUG_CHARS_MAX: usize = 100;
 
-/// The kinds of objects, in the order in which they are brought about.
+/// The kinds of objects, in the order of their creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -108,6 +111,7 @@ pub(super) struct ComponentSpec {
     pub(super) limit_period: Given<LimitPeriod>,
     pub(super) slurm_tres: Given<String>,
     pub(super) minutes_per_unit: Given<Decimal>,
+    pub(super) limit_decimal_places: Given<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -117,6 +121,7 @@ pub(super) struct OfferingSpec {
     pub(super) customer: Option<At<String>>,
     pub(super) components: Given<Vec<ComponentSpec>>,
     pub(super) qos: Given<QosNames>,
+    pub(super) slurm_clusters: Given<Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -257,7 +262,7 @@ fn slug_complaint(slug: &str) -> Option<String> {
 }
 
 fn name(fields: &mut Fields<'_>) -> Given<String> {
-    fields.text("name").map(|at| at.value)
+    fields.text_of(NAME, "name").map(|at| at.value)
 }
 
 fn read_group(fields: &mut Fields<'_>, head: Head) -> GroupSpec {
@@ -287,14 +292,27 @@ fn read_offering(fields: &mut Fields<'_>, head: Head) -> OfferingSpec {
             fields.problems.at(&component.component_type, problem);
         }
     }
-    OfferingSpec { head, name, customer, components, qos: read_qos(fields) }
+    OfferingSpec { head, name, customer, components, qos: read_qos(fields), slurm_clusters: read_clusters(fields) }
+}
+
+fn read_clusters(fields: &mut Fields<'_>) -> Given<Vec<String>> {
+    let names = fields.texts("slurm_clusters");
+    let plain = |list: &[At<String>]| list.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
+    for (at, last) in names.value().into_iter().flatten().enumerate() {
+        let so_far = names.value().map(|list| plain(&list[..=at])).unwrap_or_default();
+        if let Some(problem) = clusters_complaint(&so_far) {
+            fields.problems.at(last, problem);
+            break;
+        }
+    }
+    names.map(|list| plain(&list))
 }
 
 fn read_qos(fields: &mut Fields<'_>) -> Given<QosNames> {
     let Some(node) = fields.take("qos") else { return Given::Absent };
     let Some(mut names) = Fields::of(node, fields.path_of("qos"), fields.problems) else { return Given::Null };
     let usual = QosNames::default();
-    let mut word = |key, usual: String| names.text(key).map(|at| at.value).over(None, || usual);
+    let mut word = |key, usual: String| names.text_of(TextRule::of(64), key).map(|at| at.value).over(None, || usual);
     let qos = QosNames {
         default: word("default", usual.default),
         downscaled: word("downscaled", usual.downscaled),
@@ -307,15 +325,23 @@ fn read_qos(fields: &mut Fields<'_>) -> Given<QosNames> {
 fn read_component(fields: &mut Fields<'_>) -> Option<ComponentSpec> {
     let component_type = fields.required("type");
     let name = name(fields);
-    let measured_unit = fields.text("measured_unit").map(|at| at.value);
+    let measured_unit = fields.text_of(TextRule::of(50), "measured_unit").map(|at| at.value);
     let billing = |word: &str| serde_json::from_value(word.into()).ok();
     let billing_type = fields.word("billing_type", billing, "one of limit, usage, fixed, one, few is allowed");
     let period = |word: &str| serde_json::from_value(word.into()).ok();
     let limit_period = fields.word("limit_period", period, "one of month, quarterly, annual, total is allowed");
-    let slurm_tres = fields.text("slurm_tres").map(|at| at.value);
+    let slurm_tres = fields.text_of(TextRule::of(100), "slurm_tres").map(|at| at.value);
     let minutes = fields.decimal("minutes_per_unit");
     if let Some(at) = minutes.value().filter(|at| at.value <= Decimal::ZERO) {
         fields.problems.at(at, format!("{} is out of range: a number above 0 is allowed", at.value));
+    }
+    let places = fields.decimal("limit_decimal_places");
+    let whole =
+        |at: &At<Decimal>| u32::try_from(at.value).ok().filter(|n| at.value.fract().is_zero() && *n <= MAX_DECIMALS);
+    if let Some(at) = places.value().filter(|at| whole(at).is_none()) {
+        fields
+            .problems
+            .at(at, format!("{} is out of range: a whole number from 0 to {MAX_DECIMALS} is allowed", at.value));
     }
     Some(ComponentSpec {
         component_type: component_type?,
@@ -325,6 +351,7 @@ fn read_component(fields: &mut Fields<'_>) -> Option<ComponentSpec> {
         limit_period: limit_period.map(|at| at.value),
         slurm_tres,
         minutes_per_unit: minutes.map(|at| at.value.normalize()),
+        limit_decimal_places: places.map(|at| whole(&at).unwrap_or_default()),
     })
 }
 
@@ -334,7 +361,7 @@ fn read_resource(fields: &mut Fields<'_>, head: Head, zone: Tz) -> ResourceSpec 
         name: name(fields),
         project: fields.required("project"),
         offering: fields.required("offering"),
-        backend_id: fields.text("backend_id"),
+        backend_id: fields.text_of(NAME, "backend_id"),
         limits: fields.numbers("limits"),
         state: fields.word(
             "state",
@@ -349,11 +376,11 @@ fn read_resource(fields: &mut Fields<'_>, head: Head, zone: Tz) -> ResourceSpec 
 pub(super) fn instant(fields: &mut Fields<'_>, key: &'static str, zone: Tz) -> Given<At<DateTime<Utc>>> {
     fields.parsed(key, |text| {
         if let Ok(instant) = text.parse::<DateTime<Utc>>() {
-            return Ok::<_, String>(instant);
+            return instant_complaint(&instant).map_or(Ok(instant), Err);
         }
         let refused =
             |_| format!("{text:?} is given: a day (2026-03-01) or an instant (2026-03-01T12:00:00Z) is expected");
         let day: NaiveDate = text.parse().map_err(refused)?;
-        Ok(day_starts_at(day, zone))
+        day_complaint(day).map_or_else(|| Ok(day_starts_at(day, zone)), Err)
     })
 }

@@ -1,4 +1,4 @@
-//! What is, as far as a site file may speak of it: taken once, before planning, so that planning is pure.
+//! The current state, as far as a site file can describe it: read once, before planning, so that planning is pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

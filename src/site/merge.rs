@@ -1,4 +1,4 @@
-//! The facts that a file asks for: what it gives, over what is, over the defaults.
+//! The desired facts: the file's values over current values over defaults.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -172,12 +172,16 @@ fn customer(spec: &CustomerSpec, known: &Known, ids: &Ids) -> CustomerFacts {
         resolved.map(Into::into).collect::<BTreeSet<_>>()
     });
     let owners = spec.owners.clone().map(|people| ids.users(&people));
+    let owners = owners.over(current.map(|c| &c.owners), BTreeSet::new);
+    // A file speaks for staff: the people it names are confirmed.
+    let pending = current.map(|c| c.pending.difference(&owners).copied().collect()).unwrap_or_default();
     CustomerFacts {
         customer: id,
         slug: spec.head.slug.clone(),
         name: name_of(&spec.name, current.map(|c| &c.name), &spec.head),
         groups: groups.over(current.map(|c| &c.groups), BTreeSet::new),
-        owners: owners.over(current.map(|c| &c.owners), BTreeSet::new),
+        owners,
+        pending,
         retired: false,
     }
 }
@@ -186,12 +190,15 @@ fn project(spec: &ProjectSpec, known: &Known, ids: &Ids) -> Option<ProjectFacts>
     let id = ids.head(Kind::Project, &spec.head).into();
     let current = known.projects.get(&id);
     let members = spec.members.clone().map(|people| ids.users(&people));
+    let members = members.over(current.map(|c| &c.members), BTreeSet::new);
+    let pending = current.map(|c| c.pending.difference(&members).copied().collect()).unwrap_or_default();
     Some(ProjectFacts {
         project: id,
         slug: spec.head.slug.clone(),
         name: name_of(&spec.name, current.map(|c| &c.name), &spec.head),
         customer: ids.reference(Kind::Customer, spec.customer.as_ref())?.into(),
-        members: members.over(current.map(|c| &c.members), BTreeSet::new),
+        members,
+        pending,
         retired: false,
     })
 }
@@ -212,6 +219,7 @@ fn offering(spec: &OfferingSpec, known: &Known, ids: &Ids) -> Option<OfferingFac
         customer: ids.reference(Kind::Customer, spec.customer.as_ref())?.into(),
         components: components.over(current.map(|c| &c.components), Vec::new),
         qos: spec.qos.over(current.map(|c| &c.qos), QosNames::default),
+        slurm_clusters: spec.slurm_clusters.over(current.map(|c| &c.slurm_clusters), Vec::new),
         retired: false,
     })
 }
@@ -236,6 +244,10 @@ fn component(spec: &ComponentSpec, current: Option<&Component>) -> Component {
         billing_type: spec.billing_type.over(current.map(|c| &c.billing_type), BillingType::default),
         limit_period,
         minutes_per_unit: spec.minutes_per_unit.over(current.map(|c| &c.minutes_per_unit), minutes),
+        limit_decimal_places: match &spec.limit_decimal_places {
+            Given::Absent => current.and_then(|c| c.limit_decimal_places),
+            given => given.value().copied(),
+        },
         slurm_tres,
         component_type,
     }

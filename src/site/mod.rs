@@ -1,16 +1,19 @@
-//! The site file: what a site should be, compared with what it is, and brought about.
+//! The site file: the desired state of a site, compared with the current state and applied.
 //!
-//! [`SiteFile::read`] takes the text, `validate` holds it against itself and the registry, `plan` says what would change,
-//! [`Site::apply`] does it. A key that is left out leaves what is, or takes the default on a new object; null goes back to
-//! the default. Everything is checked before the first event is appended.
+//! [`SiteFile::read`] parses the text, `validate` checks it against itself and the registry, `plan` shows the changes,
+//! [`Site::apply`] carries them out. An omitted key keeps the current value, or takes the default on a new object; null
+//! restores the default. Everything is checked before the first event is appended.
 
+mod accounts;
 mod apply;
 mod file;
 mod known;
 mod merge;
 mod plan;
+mod plan_resources;
 mod policy_keys;
 mod prune;
+mod rules;
 mod users;
 mod validate;
 mod yaml;
@@ -20,6 +23,7 @@ use std::fmt;
 pub use apply::{Applied, ApplyError, MadeKey, Site};
 pub use file::{Kind, SiteFile};
 pub use plan::{Change, ChangeKind, FieldDiff, Plan};
+pub use rules::Rules;
 
 /// Something that is wrong with a site file.
 #[derive(Debug, Clone, PartialEq, Eq)]

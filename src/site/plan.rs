@@ -1,5 +1,5 @@
-//! What would change: a list of objects to make, to change, to leave and to take out of use, with each field before and
-//! after. Pure; carrying it out is another matter.
+//! The plan: which objects to create, change, leave and take out of use, with each field before and after. Pure;
+//! applying it is separate.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -74,6 +74,9 @@ pub struct Change {
     /// What else it means, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// It was taken out of use earlier, and stays so although the file names it; a note says how to proceed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_use: bool,
     #[serde(skip)]
     pub(super) step: Option<Step>,
 }
@@ -148,7 +151,7 @@ pub(super) fn plan(
     planner.registry(Kind::Project, &known.projects, desired.projects, Step::Project);
     planner.offerings(desired.offerings);
     planner.policies(file, desired.policies, &offerings);
-    planner.resources(desired.resources);
+    planner.resources(file, desired.resources);
     planner.tokens(file, now);
     if prune {
         planner.prune(file, &wanted, now);
@@ -234,11 +237,20 @@ impl Planner<'_> {
         step: Option<Step>,
     ) {
         let uuid = uuid.map(|id| id.as_simple().to_string());
-        self.changes.push(Change { kind, slug: slug.to_owned(), uuid, action, fields, notes: Vec::new(), step });
+        let (slug, notes) = (slug.to_owned(), Vec::new());
+        self.changes.push(Change { kind, slug, uuid, action, fields, notes, out_of_use: false, step });
     }
 
     pub(super) fn note(&mut self, note: String) {
         if let Some(last) = self.changes.last_mut() {
+            last.notes.push(note);
+        }
+    }
+
+    /// The object that was planned last is out of use, and the file does not say that it should be otherwise.
+    pub(super) fn stays(&mut self, note: String) {
+        if let Some(last) = self.changes.last_mut() {
+            last.out_of_use = true;
             last.notes.push(note);
         }
     }
@@ -294,7 +306,7 @@ impl Planner<'_> {
         }
     }
 
-    fn put<T: Serialize + PartialEq>(
+    pub(super) fn put<T: Serialize + PartialEq>(
         &mut self,
         kind: Kind,
         slug: &str,
@@ -397,6 +409,9 @@ impl Planner<'_> {
                     to: to.join(", "),
                 });
             }
+            if current.is_some_and(|c| !c.terms.enabled) && spec.enabled.value().is_none() {
+                self.stays("it is disabled and stays so; `enabled: true` brings it back".to_owned());
+            }
             let offering = offerings.iter().find(|o| o.offering == desired.facts.offering);
             let offering = offering.or_else(|| self.known.offerings.get(&desired.facts.offering));
             let given = spec.period.value().map(|at| at.value);
@@ -410,27 +425,6 @@ impl Planner<'_> {
                     ));
                 }
             }
-        }
-    }
-
-    fn resources(&mut self, wanted: Vec<Option<ResourceFacts>>) {
-        for facts in wanted.into_iter().flatten() {
-            let current = self.known.resources.get(&facts.resource);
-            let (slug, id) = (facts.slug.clone(), facts.resource);
-            let step = || match current {
-                None => Step::Register(Box::new(facts.clone())),
-                Some(current) => Step::ChangeResource(ResourceChange {
-                    resource: id,
-                    details: ((&current.name, &current.backend_id) != (&facts.name, &facts.backend_id))
-                        .then(|| (facts.name.clone(), facts.backend_id.clone())),
-                    limits: (current.limits != facts.limits).then(|| facts.limits.clone()),
-                    state: (current.state != facts.state).then_some(facts.state),
-                }),
-            };
-            // A slug that was given over the API may differ; it is a name, and stays.
-            let wanted =
-                current.map_or_else(|| facts.clone(), |c| ResourceFacts { slug: c.slug.clone(), ..facts.clone() });
-            self.put(Kind::Resource, &slug, id.as_uuid(), (current, &wanted), step);
         }
     }
 

@@ -1,15 +1,16 @@
-//! The keys of a policy in a site file: every parameter of a periodic usage policy, none of them required but the slug, the
-//! offering and, on a new policy, its actions and whom it applies to.
+//! The keys of a policy in a site file: every parameter of a periodic usage policy. Only the slug, the offering and, on
+//! a new policy, its actions and its scope are required.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
 
 use super::file::Head;
-use super::users::is_address;
 use super::yaml::{At, Fields, Given, Node, Value, number_of};
+use crate::domain::carryover::CarryoverBase;
 use crate::domain::period::PeriodKind;
 use crate::domain::policy::{Action, LimitType, PolicyTerms, QosStrategy};
+use crate::domain::text::{Address, REASON};
 use crate::domain::threshold::{Effect, Rung};
 use crate::domain::tres::Amounts;
 
@@ -31,6 +32,7 @@ pub(super) struct PolicySpec {
     pub(super) fairshare_decay_half_life: Given<Decimal>,
     pub(super) carryover_enabled: Given<bool>,
     pub(super) carryover_factor: Given<Decimal>,
+    pub(super) carryover_base: Given<CarryoverBase>,
     pub(super) grace_ratio: Given<Decimal>,
     pub(super) notification_thresholds: Given<Vec<Decimal>>,
     pub(super) raw_usage_reset: Given<bool>,
@@ -68,6 +70,12 @@ impl PolicySpec {
             fairshare_decay_half_life: over!(fairshare_decay_half_life, fairshare_decay_half_life),
             carryover_enabled: over!(carryover_enabled, carryover_enabled),
             carryover_factor,
+            carryover_base: match &self.carryover_base {
+                Given::Value(base) => Some(*base),
+                Given::Null => usual.carryover_base,
+                // A policy that has none keeps to the base of now until the file says otherwise.
+                Given::Absent => current.map_or(usual.carryover_base, |c| c.carryover_base),
+            },
             grace_ratio: over!(grace_ratio, grace_ratio),
             notification_thresholds: over!(notification_thresholds, notification_thresholds),
             raw_usage_reset: over!(raw_usage_reset, raw_usage_reset),
@@ -80,13 +88,19 @@ impl PolicySpec {
 }
 
 pub(super) fn read_policy(fields: &mut Fields<'_>, head: Head) -> PolicySpec {
-    let mut lines = BTreeMap::new();
     let offering = fields.required("offering");
+    PolicySpec { offering, ..read_rules(fields, head) }
+}
+
+/// The same without the offering that it is on.
+pub(super) fn read_rules(fields: &mut Fields<'_>, head: Head) -> PolicySpec {
+    let mut lines = BTreeMap::new();
     let (recipients, options) = read_options(fields, &mut lines);
     let period = fields.word("period", period_of, "1 total, 2 month, 3 quarter or 4 year (number or word) is allowed");
     let limit_type =
         fields.word("limit_type", LimitType::from_name, "one of GrpTRESMins, MaxTRESMins, GrpTRES is allowed");
     let qos_strategy = fields.word("qos_strategy", QosStrategy::from_name, "threshold or progressive is allowed");
+    let carryover_base = fields.word("carryover_base", CarryoverBase::from_name, "previous or current is allowed");
     let mut plain = |key| {
         let number = fields.decimal(key);
         if let Some(at) = number.value() {
@@ -99,7 +113,7 @@ pub(super) fn read_policy(fields: &mut Fields<'_>, head: Head) -> PolicySpec {
     let grace_ratio = plain("grace_ratio");
     PolicySpec {
         head,
-        offering,
+        offering: None,
         apply_to_all: fields.boolean("apply_to_all"),
         organization_groups: fields.texts("organization_groups"),
         period,
@@ -111,6 +125,7 @@ pub(super) fn read_policy(fields: &mut Fields<'_>, head: Head) -> PolicySpec {
         fairshare_decay_half_life,
         carryover_enabled: fields.boolean("carryover_enabled"),
         carryover_factor,
+        carryover_base: carryover_base.map(|at| at.value),
         grace_ratio,
         notification_thresholds: read_thresholds(fields, &mut lines),
         raw_usage_reset: fields.boolean("raw_usage_reset"),
@@ -119,7 +134,7 @@ pub(super) fn read_policy(fields: &mut Fields<'_>, head: Head) -> PolicySpec {
         enabled: fields.boolean("enabled"),
         recipients,
         options,
-        reason: fields.text("reason").value().map(|at| at.value.clone()),
+        reason: fields.text_of(REASON, "reason").value().map(|at| at.value.clone()),
         lines,
     }
 }
@@ -280,8 +295,8 @@ fn read_recipients(options: &mut Fields<'_>) -> Vec<String> {
     };
     let mut found: Vec<String> = Vec::with_capacity(texts.len());
     for text in texts.into_iter().map(str::trim) {
-        if !is_address(text) {
-            options.problems.add(node.line, path.clone(), format!("{text:?} is no mail address"));
+        if let Err(problem) = Address::parse(text) {
+            options.problems.add(node.line, path.clone(), problem.to_string());
         } else if !found.iter().any(|known| known.eq_ignore_ascii_case(text)) {
             found.push(text.to_owned());
         }

@@ -1,4 +1,5 @@
-//! What is not in the file: taken out of use with `--prune`, and only of the kinds that the file lists. Nothing is erased.
+//! Takes objects that the file does not name out of use with `--prune`, only of the kinds that the file lists. Nothing
+//! is erased.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Persons and tokens of a site file.
+//! People and tokens of a site file.
 
 use std::fmt;
 
@@ -9,6 +9,7 @@ use super::file::instant;
 use super::yaml::{At, Fields, Given, Node, Value};
 use crate::directory::{Role, key_complaint};
 use crate::domain::ids::{UserId, slug_uuid};
+use crate::domain::text::{Address, NAME, USERNAME};
 
 /// Somebody named in the file. A key left out leaves what the directory has.
 #[derive(Debug, Clone)]
@@ -68,17 +69,6 @@ impl TokenSpec {
     }
 }
 
-/// Whether a text is plausible as a mail address: something, one `@`, a host.
-pub(super) fn is_address(text: &str) -> bool {
-    let plain = |part: &str| {
-        !part.is_empty() && part.chars().all(|c| !c.is_whitespace() && !c.is_control() && !",;<>()\"".contains(c))
-    };
-    text.len() <= 254
-        && text.split_once('@').is_some_and(|(name, host)| {
-            plain(name) && plain(host) && !host.contains('@') && !host.starts_with('.') && !host.ends_with('.')
-        })
-}
-
 /// A list of persons: mappings, or bare user names.
 pub(super) fn read_people(fields: &mut Fields<'_>, key: &'static str) -> Given<Vec<PersonSpec>> {
     let problems = fields.problems;
@@ -101,9 +91,11 @@ pub(super) fn read_people(fields: &mut Fields<'_>, key: &'static str) -> Given<V
 fn read_person(fields: &mut Fields<'_>) -> Option<PersonSpec> {
     let username = fields.required("username");
     let email = fields.text("email");
-    let full_name = fields.text("full_name").map(|at| at.value);
-    if let Some(at) = email.value().filter(|at| !is_address(&at.value)) {
-        fields.problems.at(at, format!("{:?} is no mail address", at.value));
+    let full_name = fields.text_of(NAME, "full_name").map(|at| at.value);
+    if let Some(at) = email.value()
+        && let Err(problem) = Address::parse(&at.value)
+    {
+        fields.problems.at(at, problem.to_string());
     }
     let username = username?;
     check_username(&username, fields.problems);
@@ -111,13 +103,13 @@ fn read_person(fields: &mut Fields<'_>) -> Option<PersonSpec> {
 }
 
 fn check_username(username: &At<String>, problems: &super::yaml::Problems) {
-    let fine =
-        username.value.chars().count() <= 150 && username.value.chars().all(|c| !c.is_whitespace() && !c.is_control());
-    if !fine {
-        problems.at(
-            username,
-            format!("{:?} is no user name: 1 to 150 characters without blanks are allowed", username.value),
+    if let Err(problem) = USERNAME.read(&username.value) {
+        let max = USERNAME.max;
+        let message = format!(
+            "{:?} is no user name: 1 to {max} characters without blanks are allowed: {problem}",
+            username.value
         );
+        problems.at(username, message);
     }
 }
 
@@ -130,7 +122,7 @@ pub(super) fn read_token(
     let role = fields.word("role", Role::parse, "one of staff, support, owner, member, agent is allowed");
     let offering = fields.text("offering");
     let (key, key_env) = (fields.text("key"), fields.text("key_env"));
-    let label = fields.text("label").value().map(|at| at.value.clone());
+    let label = fields.text_of(NAME, "label").value().map(|at| at.value.clone());
     let expires_at = instant(fields, "expires_at", zone).value().map(|at| at.value);
     let problems = fields.problems;
     if key.value().is_some() && key_env.value().is_some() {

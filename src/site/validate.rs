@@ -1,6 +1,6 @@
-//! Holds a site file against itself and against what is, before anything is appended.
+//! Checks a site file against itself and against the current state, before anything is appended.
 //!
-//! Every complaint names line, key, value and what is allowed, and all of them come at once.
+//! Every error names line, key, value and what is allowed, and all of them are reported at once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,38 +8,51 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
+use super::accounts::InFile;
 use super::file::{Head, Kind, ResourceSpec, SiteFile};
 use super::known::Known;
 use super::merge::{Desired, Ids};
+use super::plan_resources::another_on;
 use super::policy_keys::PolicySpec;
 use super::users::{KeySource, TokenSpec};
-use super::yaml::{At, Given, Problems};
+use super::yaml::{At, Given as Key, Problems};
 use super::{SiteErrors, plan};
 use crate::commands::registry::check_against_offering;
 use crate::domain::decimal::{MAX_AMOUNT, complaint};
-use crate::domain::ids::OfferingId;
+use crate::domain::ids::{OfferingId, ResourceId};
 use crate::domain::period::PeriodKind;
 use crate::events::allocation::{ResourceFacts, ResourceState};
 use crate::events::registry::{OfferingFacts, PolicyFacts, RegistryEvent};
+use crate::operations::AccountClaim;
+use crate::projections::registry::AccountHolder;
 use crate::registry::{PolicyRow, Registry, Snapshot, offering_period};
+
+/// A file with what is, and what it asks for.
+pub(super) struct Given<'a> {
+    pub(super) file: &'a SiteFile,
+    pub(super) known: &'a Known,
+    pub(super) ids: &'a Ids,
+    pub(super) desired: &'a Desired,
+    /// The accounts that resources are to get.
+    pub(super) claims: &'a [AccountClaim],
+    /// Which of these a resource has that the file does not name.
+    pub(super) taken: &'a [(usize, AccountHolder)],
+}
 
 struct Check<'a> {
     file: &'a SiteFile,
     known: &'a Known,
     ids: &'a Ids,
     desired: &'a Desired,
+    claims: &'a [AccountClaim],
+    taken: &'a [(usize, AccountHolder)],
     problems: Problems,
 }
 
 /// Everything that is wrong with the file.
-pub(super) fn validate(
-    file: &SiteFile,
-    known: &Known,
-    ids: &Ids,
-    desired: &Desired,
-    now: DateTime<Utc>,
-) -> Result<(), SiteErrors> {
-    let check = Check { file, known, ids, desired, problems: Problems::default() };
+pub(super) fn validate(given: &Given<'_>, now: DateTime<Utc>) -> Result<(), SiteErrors> {
+    let Given { file, known, ids, desired, claims, taken } = *given;
+    let check = Check { file, known, ids, desired, claims, taken, problems: Problems::default() };
     check.identities();
     check.people();
     check.references();
@@ -230,15 +243,15 @@ impl Check<'_> {
         let groups = spec.organization_groups.value().map_or(0, Vec::len);
         let new = !self.known.policies.contains_key(&self.ids.head(Kind::Policy, &spec.head).into());
         match (&spec.apply_to_all, groups) {
-            (Given::Value(true), 1..) => {
+            (Key::Value(true), 1..) => {
                 self.problems.add(
                     spec.head.line,
                     path,
                     "apply_to_all and organization_groups are both given; exactly one is allowed",
                 );
             }
-            (Given::Value(true), 0) | (_, 1..) => {}
-            (Given::Absent, 0) if !new && spec.organization_groups.value().is_none() => {}
+            (Key::Value(true), 0) | (_, 1..) => {}
+            (Key::Absent, 0) if !new && spec.organization_groups.value().is_none() => {}
             _ => self.problems.add(
                 spec.head.line,
                 path,
@@ -263,7 +276,10 @@ impl Check<'_> {
     fn resources(&self) {
         let offerings: BTreeMap<OfferingId, &OfferingFacts> =
             self.known.offerings.values().chain(&self.desired.offerings).map(|facts| (facts.offering, facts)).collect();
-        let mut accounts: HashMap<(OfferingId, &str), u64> = HashMap::new();
+        let mut accounts = InFile::default();
+        let by_resource: HashMap<ResourceId, (usize, &AccountClaim)> =
+            self.claims.iter().enumerate().map(|(place, claim)| (claim.resource, (place, claim))).collect();
+        let taken: HashMap<usize, &AccountHolder> = self.taken.iter().map(|(place, holder)| (*place, holder)).collect();
         for (spec, facts) in self.file.resources.iter().flatten().zip(&self.desired.resources) {
             let Some(facts) = facts else { continue };
             if let Some(offering) = offerings.get(&facts.offering) {
@@ -272,14 +288,20 @@ impl Check<'_> {
             if let Some(current) = self.known.resources.get(&facts.resource) {
                 self.unchangeable(spec, current, facts);
             }
-            if facts.backend_id.is_empty() || !facts.state.is_live() {
+            if !facts.state.is_live() {
                 continue;
             }
-            if let Some(line) = accounts.insert((facts.offering, &facts.backend_id), spec.head.line) {
-                let at = spec.backend_id.value();
-                let line_here = at.map_or(spec.head.line, |at| at.line);
-                let problem = format!("{:?} is the account of the resource in line {line} already", facts.backend_id);
-                self.problems.add(line_here, spec.head.path_of("backend_id"), problem);
+            let claim = by_resource.get(&facts.resource);
+            let line = spec.backend_id.value().map_or(spec.head.line, |at| at.line);
+            let field = spec.head.path_of(if facts.backend_id.is_empty() { "name" } else { "backend_id" });
+            if let Some(other) = accounts.take(facts, spec.head.line, claim.is_some()) {
+                let problem = format!("{:?} is the account of the resource in line {other} already", facts.account());
+                self.problems.add(line, field, problem);
+            } else if let Some((place, claim)) = claim {
+                let problem = claim.complaint().or_else(|| taken.get(place).map(|holder| claim.taken(holder)));
+                if let Some(problem) = problem {
+                    self.problems.add(line, field, problem);
+                }
             }
         }
     }
@@ -326,7 +348,8 @@ impl Check<'_> {
         if let Some(at) = spec.state.value().filter(|at| at.value != current.state)
             && current.state == ResourceState::Terminated
         {
-            self.problems.at(at, "the resource is terminated, which is final; make a new resource");
+            let problem = format!("the resource is terminated, which is final; {}", another_on(current));
+            self.problems.at(at, problem);
         }
     }
 

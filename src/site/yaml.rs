@@ -1,6 +1,7 @@
-//! A YAML text as a tree that knows its lines, and readers that collect complaints instead of stopping at the first.
+//! A YAML text as a tree with line numbers, and readers that collect errors instead of stopping at the first.
 //!
-//! Scalars keep their text: `0.1` is not a binary fraction before it becomes a decimal, and a key of digits stays a key.
+//! Scalars keep their text: `0.1` does not pass through a binary fraction on its way to a decimal, and a key of digits
+//! stays a key.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -10,6 +11,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
 use super::{SiteErrors, SiteProblem};
+use crate::domain::text::{TextRule, on_one_line, unseen_in};
 
 /// Complaints kept; beyond them a file is wrong in some general way.
 const PROBLEMS_MAX: usize = 50;
@@ -85,11 +87,7 @@ impl Value {
 }
 
 fn shorten(text: &str) -> String {
-    let mut shown: String = text.chars().take(80).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    shown
+    on_one_line(text, 80)
 }
 
 /// Reads a text into a tree.
@@ -277,7 +275,9 @@ impl<'a> Fields<'a> {
 
     /// The value of a key, null included.
     pub(super) fn take(&mut self, key: &'static str) -> Option<&'a Node> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.entries.iter().find(|(known, _, _)| known == key).map(|(_, _, node)| node)
     }
 
@@ -292,7 +292,7 @@ impl<'a> Fields<'a> {
         let path = self.path_of(key);
         match &node.value {
             Value::Null => Given::Null,
-            Value::Scalar { text, is_bool } => match read(text, *is_bool) {
+            Value::Scalar { text, is_bool } => match seen(text).and_then(|text| read(text, *is_bool)) {
                 Ok(value) => Given::Value(At { value, line: node.line, path }),
                 Err(problem) => {
                     self.problems.add(node.line, path, problem);
@@ -308,6 +308,11 @@ impl<'a> Fields<'a> {
 
     pub(super) fn text(&mut self, key: &'static str) -> Given<At<String>> {
         self.read(key, |text, _| Ok(text.to_owned()), "a text")
+    }
+
+    /// A text that follows a rule, or is empty.
+    pub(super) fn text_of(&mut self, rule: TextRule, key: &'static str) -> Given<At<String>> {
+        self.read(key, |text, _| rule.read_or_empty(text).map_err(|problem| problem.to_string()), "a text")
     }
 
     /// A text that must be there and hold something.
@@ -394,18 +399,30 @@ impl<'a> Fields<'a> {
 
     /// Complains about the keys that nobody took.
     pub(super) fn finish(self) {
-        for (key, line, _) in self.entries.iter().filter(|(key, _, _)| !self.known.contains(&key.as_str())) {
-            let known = self.known.join(", ");
-            self.problems.add(*line, self.path_of(key), format!("there is no such key; known here: {known}"));
+        let unknown = self.entries.iter().filter(|(key, _, _)| !self.known.contains(&key.as_str()));
+        for (nth, (key, line, _)) in unknown.enumerate() {
+            // What is known here is said once, however many keys of an object are not.
+            let known = if nth == 0 { format!("; known here: {}", self.known.join(", ")) } else { String::new() };
+            self.problems.add(*line, self.path_of(key), format!("there is no such key{known}"));
         }
     }
 }
 
+/// A text without blanks around it, if each of its characters can be seen.
+fn seen(text: &str) -> Result<&str, String> {
+    let text = text.trim();
+    unseen_in(text).map_or(Ok(text), |problem| Err(problem.to_string()))
+}
+
 pub(super) fn text_of(node: &Node, path: String, problems: &Problems) -> Option<At<String>> {
     match &node.value {
-        Value::Scalar { text, .. } if !text.trim().is_empty() => {
-            Some(At { value: text.clone(), line: node.line, path })
-        }
+        Value::Scalar { text, .. } if !text.trim().is_empty() => match seen(text) {
+            Ok(text) => Some(At { value: text.to_owned(), line: node.line, path }),
+            Err(problem) => {
+                problems.add(node.line, path, problem);
+                None
+            }
+        },
         other => {
             problems.add(node.line, path, format!("{} is given: a text is expected", other.shown()));
             None

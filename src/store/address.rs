@@ -1,4 +1,4 @@
-//! Where the database is: `sqlite:///path/to/sluice.db` or `postgres://…`.
+//! The address of the database: `sqlite:///path/to/sluice.db` or `postgres://…`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+/// The type of an event whose row names one that the tables do not have.
+pub(super) const UNKNOWN: &str = "unknown";
+
 #[derive(Clone, Default)]
 pub(super) struct Kinds(Arc<RwLock<HashMap<i64, Arc<str>>>>);
 

@@ -1,4 +1,4 @@
-//! The log in memory: for tests and as the plainest statement of what a store must do.
+//! The log in memory: for tests, and as the simplest specification of a store.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,9 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use super::numbers::{NUMBERS, Numbers};
 use super::prepare::Prepared;
+use super::room::{Measure, cut};
 use super::{AppendRequest, Appended, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict};
-use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
+use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, StreamStart, Version};
 use crate::limits::Limits;
 
 /// A log that lives as long as the process.
@@ -42,10 +44,10 @@ impl Inner {
             places.push(self.events.len());
             let event_type =
                 self.event_types.entry(event.event_type).or_insert_with(|| event.event_type.into()).clone();
-            let position = Position::seq(self.events.len() as u64 + 1);
+            let position = NUMBERS.at(self.events.len() as u64 + 1);
             self.events.push(event.record(stream.clone(), version, position, event_type, recorded_at));
         }
-        Ok(Appended { version, position: Position::seq(self.events.len() as u64), duplicate: false })
+        Ok(Appended { version, position: NUMBERS.at(self.events.len() as u64), duplicate: false })
     }
 }
 
@@ -117,27 +119,39 @@ impl EventStore for MemoryStore {
         let places = inner.streams.get(stream).map_or(&[][..], Vec::as_slice);
         let skip = usize::try_from(after).unwrap_or(usize::MAX);
         let limit = limit.min(self.limits.read_events_max);
-        Ok(places.iter().skip(skip).take(limit).map(|place| inner.events[*place].clone()).collect())
+        let mut events: Vec<RecordedEvent> =
+            places.iter().skip(skip).take(limit).map(|place| inner.events[*place].clone()).collect();
+        cut(&mut events, self.limits.read_bytes_max);
+        Ok(events)
     }
 
-    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
+    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<StreamStart>, StoreError> {
         let inner = self.lock();
-        let whole = |stream| {
+        let mut measure = Measure::new(self.limits.read_bytes_max);
+        let start = |stream| {
             let places = inner.streams.get(stream).map_or(&[][..], Vec::as_slice);
-            places.iter().map(|place| StreamEvent::from(&inner.events[*place])).collect()
+            let there = places.iter().map(|place| StreamEvent::from(&inner.events[*place]));
+            let events: Vec<_> = there.take_while(|event| measure.takes(event.payload.len())).collect();
+            StreamStart { whole: events.len() == places.len(), events }
         };
-        Ok(streams.iter().map(whole).collect())
+        Ok(streams.iter().map(start).collect())
     }
 
     async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
         let inner = self.lock();
-        let skip = usize::try_from(after.as_seq()).unwrap_or(usize::MAX);
+        let skip = usize::try_from(NUMBERS.of(after)).unwrap_or(usize::MAX);
         let limit = limit.min(self.limits.read_events_max);
-        Ok(inner.events.iter().skip(skip).take(limit).cloned().collect())
+        let mut events: Vec<RecordedEvent> = inner.events.iter().skip(skip).take(limit).cloned().collect();
+        cut(&mut events, self.limits.read_bytes_max);
+        Ok(events)
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
-        Ok(Position::seq(self.lock().events.len() as u64))
+        Ok(NUMBERS.at(self.lock().events.len() as u64))
+    }
+
+    fn numbers(&self) -> Option<Numbers> {
+        Some(NUMBERS)
     }
 
     async fn wait_beyond(&self, after: Position, at_most: Duration) {

@@ -1,9 +1,21 @@
-//! Small facts about the database itself, beside the log: what clock it lives by, when each job last ran.
+//! Small facts about the database itself, beside the log: its kind of clock, the last run of each job.
 
 use std::sync::Arc;
 
 use super::StoreError;
 use super::sql::{ReadDb, SqlError};
+
+/// The key of the identity of a database's own log.
+pub const OWN_LOG: &str = "log";
+
+/// The key of the identity of the log that a database goes with, where that is in an event store.
+pub const EVENT_LOG: &str = "event_log";
+
+/// The key of how far the server's log was looked through, where the log is in an event store.
+pub const LOOKED_THROUGH: &str = "event_log_looked_through";
+
+/// The key of the events that somebody could not rely on.
+pub const UNRELIABLE: &str = "unreliable_events";
 
 /// Named facts in the tables beside the log, which are backed up with it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -15,6 +27,11 @@ impl Meta {
     /// Facts in the tables beside a log.
     pub fn new(db: ReadDb) -> Self {
         Self { db }
+    }
+
+    /// The tables beside the log, for modules that keep rows there.
+    pub fn tables(&self) -> &ReadDb {
+        &self.db
     }
 
     /// A fact, if it is known.

@@ -1,23 +1,31 @@
 //! The event log and what is folded from it: the `EventStore` trait, its engines, and the loop that feeds consumers.
 //!
-//! An append touches one stream, atomically, and checks the version it was decided on. A read of the log in order never
-//! passes a position that could still be filled later: each engine sees to that on its own.
+//! An append changes one stream, atomically, and checks the version on which the decision was based. An ordered read of
+//! the log never passes a position that could still be filled later: each engine ensures that in its own way.
 
 pub mod address;
 pub mod archive;
 pub mod consumer;
 pub mod copy;
+pub mod elsewhere;
 pub mod eventstoredb;
+pub mod guard;
 pub mod lease;
 pub mod memory;
 pub mod meta;
 pub mod postgres;
+pub mod private;
+pub mod sound;
+pub mod spent;
 pub mod sql;
 pub mod sqlite;
 
 mod kinds;
+mod newer;
+mod numbers;
 mod outage;
 mod prepare;
+pub mod room;
 mod tail;
 
 use std::collections::HashSet;
@@ -27,10 +35,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
-use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
+use crate::events::envelope::{
+    Actor, DecodeError, Metadata, NewEvent, NotReadBack, Position, RecordedEvent, StreamName, StreamStart, Version,
+    damaged,
+};
 
-pub use outage::is_outage;
+pub use newer::VersionError;
+pub use numbers::{Distance, Known, Numbers};
+pub use outage::{is_outage, may_pass};
+use room::Room;
 
 /// Tells a store what time it is; the store itself never looks at a clock.
 pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -59,6 +74,9 @@ impl ExpectedVersion {
         }
     }
 }
+
+/// How long a waiter for events of a log goes without polling, unless the engine says otherwise.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// One append of a bulk.
 #[derive(Clone, Debug)]
@@ -108,6 +126,15 @@ pub enum StoreError {
     /// The request can never succeed.
     #[error("the event store refuses the request: {0}")]
     Rejected(String),
+    /// An event that nobody could read must not be stored; nothing was.
+    #[error(transparent)]
+    NotReadBack(#[from] NotReadBack),
+    /// A stored event is unsound: its readers do not continue until it is set aside.
+    #[error(transparent)]
+    Unsound(Box<DecodeError>),
+    /// A log that does not count was asked to read from a position at which no event stands.
+    #[error("no event stands at the position that was asked for; positions are taken as this log gave them")]
+    NoEventThere,
     /// What is stored makes no sense.
     #[error("the event store holds something unreadable: {0}")]
     Corrupt(String),
@@ -128,7 +155,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// does not hold up the others.
     async fn append_many(&self, requests: Vec<AppendRequest>) -> Vec<Result<Appended, StoreError>>;
 
-    /// Events of a stream after a version, in order; none if it does not exist.
+    /// Events of a stream after a version, in order; none if it does not exist. A read ends with so many events, or with the
+    /// event that reaches the bound in bytes: only an empty answer is the end of the stream.
     async fn read_stream(
         &self,
         stream: &StreamName,
@@ -136,11 +164,14 @@ pub trait EventStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError>;
 
-    /// Whole streams in few round trips, in the order asked for, with no more than a fold needs; meant for streams that are
-    /// short by design.
-    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError>;
+    /// Streams from their first event on, in few round trips, in the order asked for, with no more than a fold needs; meant for
+    /// streams that are short by design. All together bring no more than a read may, and the event that reaches the bound: what
+    /// there is no room for is said not to be whole.
+    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<StreamStart>, StoreError>;
 
-    /// Events of the log after a position, in order. Nothing will ever appear before the last one returned.
+    /// Events of the log after a position, in order. Nothing will ever appear before the last one returned. A read ends with
+    /// so many events, or with the event that reaches the bound in bytes: only an empty answer is the end of the log. A log that
+    /// does not count may refuse a position at which no event stands.
     async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, StoreError>;
 
     /// The position of the newest event; `START` in an empty log.
@@ -150,14 +181,105 @@ pub trait EventStore: Send + Sync + 'static {
     /// notices what another process appended, with some delay.
     async fn wait_beyond(&self, after: Position, at_most: Duration);
 
-    /// How many events lie after one position up to another: exact in a log that counts, an estimate where positions are
-    /// places in the server's own log. 0 only if there is none.
-    fn events_between(&self, after: Position, to: Position) -> u64 {
-        to.as_seq().saturating_sub(after.as_seq())
+    /// How long a waiter for events goes without polling.
+    fn look_again(&self) -> Duration {
+        LOOK_AGAIN
+    }
+
+    /// The right to count with positions, where they are numbers without holes. None: they are places in a server's own
+    /// log, and nobody can count with them.
+    fn numbers(&self) -> Option<Numbers> {
+        None
+    }
+
+    /// How many events lie after one position up to another.
+    async fn distance(&self, after: Position, to: Position) -> Distance {
+        match self.numbers() {
+            Some(numbers) => Distance::Exact(numbers.of(to).saturating_sub(numbers.of(after))),
+            None if to <= after => Distance::NONE,
+            None => Distance::Unknown,
+        }
+    }
+
+    /// Events of the log after a position, up to another and no further, in order.
+    async fn read_up_to(
+        &self,
+        after: Position,
+        last: Position,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        let there = self.numbers().map(|numbers| numbers.of(last).saturating_sub(numbers.of(after)));
+        let there = there.and_then(|there| usize::try_from(there).ok()).unwrap_or(limit);
+        let mut events = self.read_all(after, limit.min(there)).await?;
+        events.retain(|event| event.position <= last);
+        Ok(events)
+    }
+
+    /// Events of the log before a position, or up to its end, the newest first: so many at most, and fewer where their bytes
+    /// reach a bound. Only an empty answer is the beginning of the log.
+    async fn read_back(&self, before: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        match self.numbers() {
+            Some(numbers) => numbers::read_back(self, numbers, before, limit).await,
+            None => Err(StoreError::Rejected("this log cannot be read from its end".to_owned())),
+        }
+    }
+
+    /// The event at a position, if one stands there.
+    async fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>, StoreError> {
+        let Some(numbers) = self.numbers() else { return Ok(None) };
+        let Some(before) = numbers.of(position).checked_sub(1) else { return Ok(None) };
+        let next = self.read_all(numbers.at(before), 1).await?.into_iter().next();
+        Ok(next.filter(|event| event.position == position))
+    }
+
+    /// Waits for memory to work through the events of one read.
+    async fn room(&self) -> Room {
+        Room::default()
+    }
+
+    /// The same, if there is some now.
+    fn spare_room(&self) -> Option<Room> {
+        Some(Room::default())
+    }
+
+    /// The position right before the newest so many events; the start where there are no more.
+    async fn place_back(&self, events: u64) -> Result<Position, StoreError> {
+        let head = self.head().await?;
+        Ok(self.numbers().map_or(Position::START, |numbers| numbers.at(numbers.of(head).saturating_sub(events))))
+    }
+
+    /// The newest event; none in an empty log.
+    async fn newest(&self) -> Result<Option<RecordedEvent>, StoreError> {
+        let head = self.head().await?;
+        self.event_at(head).await
+    }
+
+    /// Takes note of an event that somebody could not rely on, for those who look after the log.
+    fn note(&self, unsound: &DecodeError) {
+        let _ = unsound;
     }
 
     /// Lets go of memory that is held for speed alone; called when nothing happens for a while.
     async fn rest(&self) {}
+}
+
+/// So many events of a stream after a version, in as many reads as it takes; fewer if there are no more.
+pub(crate) async fn read_exactly(
+    store: &(impl EventStore + ?Sized),
+    stream: &StreamName,
+    after: Version,
+    count: usize,
+) -> Result<Vec<RecordedEvent>, StoreError> {
+    let mut events: Vec<RecordedEvent> = Vec::new();
+    while events.len() < count {
+        let last = events.last().map_or(after, |event| event.version);
+        let read = store.read_stream(stream, last, count - events.len()).await?;
+        if read.is_empty() {
+            break;
+        }
+        events.extend(read);
+    }
+    Ok(events)
 }
 
 /// Whether the stream holds exactly these events right after the expected version, and up to where: then a refused append
@@ -169,12 +291,36 @@ async fn settle_conflict(
 ) -> Result<Appended, StoreError> {
     let StoreError::Conflict { stream, expected, actual } = &conflict else { return Err(conflict) };
     let Some(after) = expected.version().filter(|after| after < actual) else { return Err(conflict) };
-    let there = store.read_stream(stream, after, ids.len()).await?;
+    let there = read_exactly(store, stream, after, ids.len()).await?;
     match there.last() {
         Some(last) if there.iter().map(|event| event.event_id).eq(ids.iter().copied()) => {
             Ok(Appended { version: last.version, position: last.position, duplicate: true })
         }
         _ => Err(conflict),
+    }
+}
+
+/// What a store gives of an event that is there and makes no sense.
+fn damaged_event(
+    position: Position,
+    stream: StreamName,
+    version: Version,
+    event_type: Arc<str>,
+    problem: &str,
+) -> RecordedEvent {
+    let metadata = Metadata { actor: Actor::SYSTEM, correlation_id: Uuid::nil(), causation_id: None, reason: None };
+    RecordedEvent {
+        position,
+        stream,
+        version,
+        event_id: Uuid::nil(),
+        event_type,
+        occurred_at: DateTime::UNIX_EPOCH,
+        recorded_at: DateTime::UNIX_EPOCH,
+        metadata,
+        payload: damaged(problem),
+        salt: [0; 16],
+        commitment: [0; 32],
     }
 }
 

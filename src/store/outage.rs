@@ -1,4 +1,4 @@
-//! Which failures pass when the database can be reached again, and which are defects.
+//! Distinguishes failures that end when the database is reachable again from defects.
 
 use std::error::Error;
 
@@ -17,7 +17,12 @@ pub fn is_outage(error: &(dyn Error + 'static)) -> bool {
         if let Some(error) = error.downcast_ref::<StoreError>() {
             match error {
                 StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::LeaseLost(_) => return true,
-                StoreError::Conflict { .. } | StoreError::Rejected(_) | StoreError::Corrupt(_) => return false,
+                StoreError::Conflict { .. }
+                | StoreError::Rejected(_)
+                | StoreError::NotReadBack(_)
+                | StoreError::Unsound(_)
+                | StoreError::NoEventThere
+                | StoreError::Corrupt(_) => return false,
             }
         }
         if let Some(SqlError::Busy | SqlError::Closed | SqlError::LeaseLost(_)) = error.downcast_ref::<SqlError>() {
@@ -30,6 +35,32 @@ pub fn is_outage(error: &(dyn Error + 'static)) -> bool {
         next = error.source();
     }
     false
+}
+
+/// Whether an outage may end without anybody's doing, as that of a server that starts does. A refused password or certificate
+/// does not.
+pub fn may_pass(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    for _ in 0..DEPTH_MAX {
+        let Some(error) = next else { return false };
+        if let Some(StoreError::Unavailable(cause) | StoreError::Unknown(cause)) = error.downcast_ref::<StoreError>() {
+            return match cause.downcast_ref::<sqlx::Error>() {
+                Some(error) => of_a_starting_server(error),
+                None => super::eventstoredb::may_pass(cause),
+            };
+        }
+        if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+            return of_a_starting_server(error);
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// The connection failed, or the server says that it starts, ends, or has no connection left.
+fn of_a_starting_server(error: &sqlx::Error) -> bool {
+    is_connection_loss(error)
+        || matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| code == "53300"))
 }
 
 #[cfg(test)]

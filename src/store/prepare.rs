@@ -1,6 +1,6 @@
-//! What an append goes through before any engine sees it: the checks that need no store, the salt and the commitment.
+//! Prepares an append before any engine sees it: the checks that need no store, the salt and the commitment.
 //!
-//! Done in the caller's task, so that hashing uses every core and one bad request cannot spoil a group.
+//! This runs in the caller's task, so that hashing uses every core and one bad request cannot spoil a group.
 
 use std::sync::Arc;
 
@@ -42,8 +42,13 @@ impl Prepared {
             return Err(StoreError::Rejected(format!("an append holds 1 to {max} events, not {}", events.len())));
         }
         for event in &events {
-            if event.payload.is_empty() || event.payload.len() > limits.payload_bytes_max {
-                let (max, size) = (limits.payload_bytes_max, event.payload.len());
+            if event.event_id.is_nil() {
+                return Err(StoreError::Rejected(
+                    "an event has the nil id, which EventStoreDB does not take".to_owned(),
+                ));
+            }
+            let (max, size) = (limits.payload_bytes_max, event.payload.as_str().len());
+            if !(1..=max).contains(&size) {
                 return Err(StoreError::Rejected(format!("a payload holds 1 to {max} bytes, not {size}")));
             }
         }
@@ -59,13 +64,13 @@ impl Prepared {
 impl PreparedEvent {
     fn new(event: NewEvent) -> Self {
         let salt = random_salt();
-        let commitment = commitment(&salt, &event.payload);
+        let commitment = commitment(&salt, event.payload.as_str());
         Self {
             event_id: event.event_id,
             event_type: event.event_type,
             occurred_at: to_the_microsecond(event.occurred_at),
             metadata: event.metadata,
-            payload: Arc::from(event.payload),
+            payload: event.payload.into(),
             salt,
             commitment,
         }

@@ -1,11 +1,13 @@
 //! The newest events in memory, so that consumers at the head of the log need not read back what was just written.
 //!
-//! Holds an unbroken run of positions that this process committed. What another process appended breaks the run, and a new
-//! one begins.
+//! The tail holds an unbroken run of positions that this process committed. An append of another process breaks the
+//! run, and a new one begins.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::numbers::NUMBERS;
+use super::room::cut;
 use crate::events::envelope::{Position, RecordedEvent};
 use crate::limits::Limits;
 
@@ -13,6 +15,7 @@ pub(super) struct Tail {
     run: Mutex<Run>,
     events_max: usize,
     bytes_max: usize,
+    read_bytes_max: usize,
 }
 
 #[derive(Default)]
@@ -23,7 +26,12 @@ struct Run {
 
 impl Tail {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { run: Mutex::default(), events_max: limits.tail_events_max, bytes_max: limits.tail_bytes_max }
+        Self {
+            run: Mutex::default(),
+            events_max: limits.tail_events_max,
+            bytes_max: limits.tail_bytes_max,
+            read_bytes_max: limits.read_bytes_max,
+        }
     }
 
     /// The critical sections cannot leave a half-done run behind, so a poisoned lock is as good as any.
@@ -35,7 +43,7 @@ impl Tail {
     pub(super) fn extend(&self, events: Vec<RecordedEvent>) {
         let mut run = self.lock();
         let follows = |run: &Run, first: &RecordedEvent| {
-            run.events.back().is_none_or(|last| last.position.as_seq() + 1 == first.position.as_seq())
+            run.events.back().is_none_or(|last| NUMBERS.of(last.position) + 1 == NUMBERS.of(first.position))
         };
         if events.first().is_some_and(|first| !follows(&run, first)) {
             *run = Run::default();
@@ -57,11 +65,13 @@ impl Tail {
     /// The events after a position, if they are all here and there is at least one.
     pub(super) fn after(&self, after: Position, limit: usize) -> Option<Vec<RecordedEvent>> {
         let run = self.lock();
-        let first = run.events.front()?.position.as_seq();
-        let skip = usize::try_from((after.as_seq() + 1).checked_sub(first)?).ok()?;
+        let first = NUMBERS.of(run.events.front()?.position);
+        let skip = usize::try_from((NUMBERS.of(after) + 1).checked_sub(first)?).ok()?;
         if skip >= run.events.len() || limit == 0 {
             return None;
         }
-        Some(run.events.iter().skip(skip).take(limit).cloned().collect())
+        let mut events: Vec<RecordedEvent> = run.events.iter().skip(skip).take(limit).cloned().collect();
+        cut(&mut events, self.read_bytes_max);
+        Some(events)
     }
 }

@@ -1,8 +1,8 @@
-//! What is counted and timed while the service works, under the names that Prometheus sees.
+//! Counters and timers of the running service, under their Prometheus names.
 //!
-//! Labels are words out of short lists: no ids, no names, no paths with ids in them. Until [`start`] is called, by a server
-//! whose metrics somebody may read, every function here does nothing. What stands in tables (lags, depths) is read when
-//! somebody asks; see `http::metrics`.
+//! Labels are words from short lists: no ids, no names, no paths with ids. Until [`start`] is called, by a server whose
+//! metrics are readable, every function here does nothing. States in tables (lags, depths) are read on request; see
+//! `http::metrics`.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -90,8 +90,10 @@ fn describe() {
             "sluice_leader",
             "1 if this process, of several on one database, feeds the consumers, publishes and keeps the schedule",
         ),
-        ("sluice_log_position", "Position of the newest event"),
-        ("sluice_consumer_lag_events", "Events that a consumer of the log is behind"),
+        ("sluice_log_position", "Number of the newest event, where the log numbers its events"),
+        ("sluice_log_newest_event_timestamp_seconds", "When the newest event was recorded"),
+        ("sluice_consumer_lag_events", "Events that a consumer of the log is behind; NaN if the log does not say"),
+        ("sluice_consumer_lag_estimated", "1 if how far the consumer is behind is an estimate"),
         ("sluice_consumer_stalled", "1 if a consumer cannot go on; why is in the log"),
         (
             "sluice_resources",
@@ -102,9 +104,15 @@ fn describe() {
             "sluice_outbox",
             "Messages to site agents: queued, unanswered, given_up, and restrictions that are still to be told",
         ),
+        (
+            "sluice_accounts_left_restricted",
+            "Accounts that SLURM may still restrict though their resource ended or has another account",
+        ),
         ("sluice_outbox_oldest_seconds", "Age of the oldest message that no queue has taken"),
         ("sluice_notices", "Notices by state: owed, failed"),
         ("sluice_notices_oldest_seconds", "Age of the oldest notice that is owed"),
+        ("sluice_replay_verified_position", "Position up to which recorded decisions were made again and compared"),
+        ("sluice_replay_decisions", "Recorded decisions that were made again: same, different, not_recomputed"),
         ("sluice_scheduler_last_run_timestamp_seconds", "When a scheduled job last ended well"),
     ] {
         describe_gauge!(name, what);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sluice::clock::{IdSource, real_now};
-use sluice::events::envelope::{Actor, Metadata, NewEvent, StreamName};
+use sluice::events::envelope::{Actor, Metadata, NewEvent, Payload, StreamName};
 use sluice::limits::Limits;
 use sluice::store::sqlite::SqliteStore;
 use sluice::store::{EventStore, ExpectedVersion};
@@ -24,13 +24,13 @@ const STREAMS: usize = 1_000;
 /// About the size of an evaluation.
 const PAYLOAD_BYTES: usize = 600;
 
-fn event(payload: &str) -> NewEvent {
+pub fn event(payload: &str) -> NewEvent {
     NewEvent {
         event_id: IdSource.fresh(),
         event_type: "benchmarked.v1",
         occurred_at: real_now(),
         metadata: Metadata { actor: Actor::SYSTEM, correlation_id: Uuid::nil(), causation_id: None, reason: None },
-        payload: payload.to_owned(),
+        payload: Payload::of_no_family(payload),
     }
 }
 

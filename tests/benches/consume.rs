@@ -27,7 +27,7 @@ pub async fn run(options: &Options) {
         let copy = raw::copy(&log, &folder.path().join(format!("copy-{run}"))).await;
         std::fs::remove_file(DatabaseFiles::of(&copy).read).unwrap();
         let app = App::open(AppOptions::at(&copy)).await.unwrap();
-        events = app.store.head().await.unwrap().as_seq();
+        events = app.store.numbers().unwrap().of(app.store.head().await.unwrap());
         let begun = Instant::now();
         app.consumers.settle().await.unwrap();
         times.push(begun.elapsed().as_secs_f64());

@@ -66,6 +66,7 @@ pub fn run(options: &Options) {
         withdrawn: &|_| WithdrawReason::Deleted,
         rules: &rules,
         ids: sluice::clock::IdSource,
+        origin: sluice::events::envelope::Cause { event: None, correlation: uuid::Uuid::nil() },
     };
     show(
         "decide: a usage report with all that follows",

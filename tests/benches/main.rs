@@ -12,18 +12,25 @@ mod append;
 mod client;
 mod consume;
 mod dispatch;
+mod esdb;
 mod evaluate;
+mod eventstore;
 mod fleet;
 mod http;
 mod idle;
+mod notary;
 mod pages;
 mod postgres;
 mod prune;
 mod raw;
+mod replay;
 mod report;
 #[path = "../it/support/fleet.rs"]
 mod site;
 mod sizing;
+mod states;
+mod ui;
+mod what_if;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -63,14 +70,21 @@ const HELP: &str = "cargo bench --bench sluice -- [NAME]... [--sizes N,N,...] [-
   fleet      N resources, one usage report each: commands, log and read models, beside raw inserts of the same rows
   http       usage reports over HTTP, each answered when it is durable, evaluated and shown
   dispatch   --messages settings messages (10000): handed to an agent's queue, and there and back with one that answers at once
+  replay     recorded decisions made again, after 5 reports of each of N resources
+  notary     a checkpoint over such a log, its verification, and proofs
+  what_if    a year of daily reports of each of N resources (up to 10000), lived again under other rules
   idle       anonymous memory of a server with N resources
   pages      pages of the evaluation log among --rows rows (10000000, which takes some minutes to make and some GB)
   prune      usage reports over HTTP before, while and after --rows rows (1000000) of the evaluation log are pruned
+  eventstore reports, fleet, rebuild, a start after 90 missed days, a copy of a log there and back, what waiting costs the
+             server and the loss of a leader with the log in EventStoreDB (the fixture of the tests), beside SQLite
   postgres   append (by one appender and by three at once) and fleet on the server named by --server postgres://user@host/name,
              in databases of its own, beside COPY and INSERTs of many rows
+  states     how allocations stand over HTTP, in a fleet of 10000: lists, numbers, what needs somebody, the series of one
+  ui         pages of the web interface in a fleet of 10000, as whole pages and as parts of them
   sizing     append, a round of reports, replay and disk for SQLite and for the server of --server, side by side
 
-Without a name all of them run but pages, prune, postgres and sizing. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume, idle and sizing.";
+Without a name all of them run but pages, prune, eventstore, postgres, states, ui, sizing, replay, notary and what_if. --sizes are the N of fleet (1000,10000,100000), the largest is that of consume, idle, sizing, replay and notary.";
 
 fn options() -> Result<Options, String> {
     let mut options = Options {
@@ -106,7 +120,7 @@ fn options() -> Result<Options, String> {
             "--folder" => options.folder = value()?.into(),
             "--server" => options.server = Some(value()?),
             "evaluate" | "append" | "consume" | "fleet" | "http" | "dispatch" | "idle" | "pages" | "prune"
-            | "postgres" | "sizing" => {
+            | "eventstore" | "postgres" | "sizing" | "states" | "ui" | "replay" | "notary" | "what_if" => {
                 options.names.push(argument);
             }
             other => return Err(format!("{other} is not known\n\n{HELP}")),
@@ -150,8 +164,14 @@ fn main() {
                 "dispatch" => dispatch::run(&options).await,
                 "pages" => pages::run(&options).await,
                 "prune" => prune::run(&options).await,
+                "eventstore" => eventstore::run(&options).await,
                 "postgres" => postgres::run(&options).await,
                 "sizing" => sizing::run(&options).await,
+                "states" => states::run(&options).await,
+                "ui" => ui::run(&options).await,
+                "replay" => replay::run(&options).await,
+                "notary" => notary::run(&options).await,
+                "what_if" => what_if::run(&options).await,
                 _ => idle::run(&options).await,
             }
         });

@@ -96,7 +96,7 @@ async fn rounds(app: &Arc<App>, size: usize) -> f64 {
 
 /// Folds the log into read models that are empty; how many events, and how long it took.
 async fn replay(app: &App) -> (u64, f64) {
-    let events = app.store.head().await.unwrap().as_seq();
+    let events = app.store.numbers().unwrap().of(app.store.head().await.unwrap());
     let begun = Instant::now();
     app.consumers.settle().await.unwrap();
     (events, begun.elapsed().as_secs_f64())

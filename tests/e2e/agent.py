@@ -37,6 +37,10 @@ class Agent:
         output = run([f"{self.venv}/bin/python", "-c", code, self.config], env=self.env())
         return output[output.rindex("LOADED ") + 7:]
 
+    def command(self, name):
+        """Runs one of the agent's further commands to its end, and gives what it said."""
+        return run([f"{self.venv}/bin/{name}", "-c", self.config], env=self.env(), check=False)
+
     def up(self, mode):
         log = os.path.join(self.folder, f"agent-{mode}.log")
         command = [f"{self.venv}/bin/waldur_site_agent", "-m", mode, "-c", self.config]

@@ -132,7 +132,8 @@ class Balanced:
         os.makedirs(folder, exist_ok=True)
         os.chmod(folder, 0o755)
         self.postgres = PostgreSql(os.path.join(folder, "postgres"))
-        self.slurm = Emulated(kit, os.path.join(folder, "slurm"))
+        self.venv = kit.older()
+        self.slurm = Emulated(self.venv, os.path.join(folder, "slurm"))
         self.services, self.proxies, self.agents, self.reporters = {}, [], [], []
 
     def run(self):
@@ -163,7 +164,7 @@ class Balanced:
     def agent(self, proxy):
         """The agent with its WebSocket, and a caller, behind a proxy."""
         folder = os.path.join(self.folder, f"agent-{proxy.program}")
-        agent = Agent(self.kit.agent_venv, self.services["a"], folder, self.slurm.bin, (),
+        agent = Agent(self.venv, self.services["a"], folder, self.slurm.bin, (),
                       {**self.slurm.variables, **proxy.trusted()}, proxy.url)
         self.agents.append(agent)
         agent.up("event_process")

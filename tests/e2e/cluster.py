@@ -203,6 +203,10 @@ class Cluster:
         qos, fairshare, limits = line.splitlines()[0].split("|")
         return {"qos": qos, "fairshare": int(fairshare), "limits": limits}
 
+    def default_qos(self, account):
+        """The class of service that jobs of an account have unless they say another."""
+        return self.sacctmgr("-nP", "list", "associations", f"account={account}", "user=", "format=defaultqos").strip()
+
     def users(self, account):
         lines = self.sacctmgr("-nP", "list", "associations", f"account={account}", "format=user").split()
         return sorted(lines)

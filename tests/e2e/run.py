@@ -2,16 +2,18 @@
 """Runs the whole loop with the unmodified site agent and the real API client, both from PyPI, and ends with one line:
 "N passed, N failed".
 
-usage: run.py --sluice BINARY [--only NAME]... [--broker NAME]... [--keep]
+usage: run.py --sluice BINARY [--only NAME]... [--broker NAME]... [--newest] [--keep]
 
-  client     the real client through every endpoint of SLURM policies
+  client     both versions of the real client through every endpoint of SLURM policies
   emulated   the agent with slurm-emulator: report, slow down, pause, restore
   proxy      the agent with slurm-emulator, behind nginx with TLS (built-in broker; Debian's package nginx-light)
   balancer   the agent with slurm-emulator, and three processes on one PostgreSQL behind haproxy and nginx with TLS, with a kill
              and a database that goes away (built-in broker; Debian's packages haproxy, nginx-light, postgresql)
   true       the agent with a real SLURM of our own, with kills on the way (root, Debian's packages)
 
-Each is run with each broker: the one that is built in, and a RabbitMQ of our own (Debian's package).
+Each is run with each broker: the one that is built in, and a RabbitMQ of our own (Debian's package). The agent is driven in
+two versions: emulated has the newer one on the built-in broker and the older one on RabbitMQ, true the other way round, so
+that each meets both brokers and both clusters' ways.
 
 Python environments are kept in the cache folder ($XDG_CACHE_HOME/sluice); everything else is in a folder of its own that
 goes at the end. What cannot run for want of something is a failure that says what to install.
@@ -28,11 +30,10 @@ import traceback
 import scenarios
 from balanced import Balanced
 from brokers import BuiltIn, RabbitMq
-from checks import Checks, run
+from checks import Checks
 from cluster import missing
+from versions import Environments
 
-AGENT = ("agent-venv-1.0.7", ["waldur-site-agent==1.0.7", "waldur-site-agent-slurm==1.0.7", "slurm-emulator==0.9.10"])
-CLIENT = ("client-venv-8.1.3", ["waldur-api-client==8.1.3"])
 SCENARIOS = ["client", "emulated", "proxy", "balancer", "true"]
 BROKERS = {"builtin": BuiltIn, "rabbitmq": RabbitMq}
 
@@ -40,26 +41,18 @@ BROKERS = {"builtin": BuiltIn, "rabbitmq": RabbitMq}
 class Kit:
     """What the scenarios are run with."""
 
-    def __init__(self, binary, work):
+    def __init__(self, binary, work, environments):
         self.binary = os.path.abspath(binary)
         self.short = work
-        self.cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "sluice")
-        self.agent_venv = self.environment(*AGENT)
-        self.client_venv = self.environment(*CLIENT)
+        self.environments = environments
 
-    def environment(self, name, packages):
-        """A Python environment with these packages, made once. Another name goes with other versions."""
-        path = os.path.join(self.cache, name)
-        done = os.path.join(path, "complete")
-        if not os.path.exists(done):
-            print(f"== installing {', '.join(packages)} into {path}", flush=True)
-            shutil.rmtree(path, ignore_errors=True)
-            os.makedirs(self.cache, exist_ok=True)
-            run([sys.executable, "-m", "venv", path])
-            run([os.path.join(path, "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
-            with open(done, "w") as file:
-                file.write("\n".join(packages))
-        return path
+    def older(self):
+        """An environment with the older agent."""
+        return self.environments.agent(self.environments.older)
+
+    def newer(self):
+        """An environment with the newer agent."""
+        return self.environments.agent(self.environments.newer)
 
 
 def attempt(checks, what, scenario):
@@ -76,6 +69,7 @@ def main():
     parser.add_argument("--sluice", required=True)
     parser.add_argument("--only", action="append", choices=SCENARIOS)
     parser.add_argument("--broker", action="append", choices=sorted(BROKERS))
+    parser.add_argument("--newest", action="store_true", help="the newest pre-releases in the place of the newer versions")
     parser.add_argument("--keep", action="store_true", help="keep the folder")
     options = parser.parse_args()
     # Whoever ends this run ends what it started.
@@ -88,7 +82,7 @@ def main():
     work = tempfile.mkdtemp(prefix="sluice-e2e.", dir="/tmp")
     os.chmod(work, 0o755)
     try:
-        kit = Kit(options.sluice, work)
+        kit = Kit(options.sluice, work, Environments(options.newest))
         for name in names:
             broker = BROKERS[name](f"{work}/{name}")
             attempt(checks, f"broker {name}", lambda: with_broker(checks, kit, work, broker, wanted))
@@ -105,27 +99,32 @@ def with_broker(checks, kit, work, broker, wanted):
         broker.up()
         name = broker.name
         if "client" in wanted:
-            attempt(checks, f"the real client, broker {name}",
-                    lambda: scenarios.client_contract(checks, kit, f"{work}/client-{name}", broker))
+            for version in kit.environments.clients:
+                attempt(checks, f"the real client {version}, broker {name}",
+                        lambda: scenarios.client_contract(checks, kit, version, f"{work}/client-{name}-{version}", broker))
+        builtin = name == "builtin"
         if "emulated" in wanted:
-            attempt(checks, f"the agent with an emulated SLURM, broker {name}",
-                    lambda: scenarios.emulated(checks, kit, f"{work}/emulated-{name}", broker))
-        if "proxy" in wanted and name == "builtin":
-            attempt(checks, "the agent behind a proxy", lambda: scenarios.proxied(checks, kit, f"{work}/proxy"))
-        if "balancer" in wanted and name == "builtin":
+            version = kit.environments.newer if builtin else kit.environments.older
+            attempt(checks, f"the agent {version} with an emulated SLURM, broker {name}",
+                    lambda: scenarios.emulated(checks, kit, kit.environments.agent(version), f"{work}/emulated-{name}", broker))
+        if "proxy" in wanted and builtin:
+            attempt(checks, "the agent behind a proxy", lambda: scenarios.proxied(checks, kit, kit.newer(), f"{work}/proxy"))
+        if "balancer" in wanted and builtin:
             attempt(checks, "the agent behind a balancer", lambda: Balanced(checks, kit, f"{work}/balancer").run())
         if "true" in wanted:
-            attempt(checks, f"the agent with a real SLURM, broker {name}", lambda: true_run(checks, kit, work, broker))
+            version = kit.environments.older if builtin else kit.environments.newer
+            attempt(checks, f"the agent {version} with a real SLURM, broker {name}",
+                    lambda: true_run(checks, kit, version, work, broker))
     finally:
         broker.down()
 
 
-def true_run(checks, kit, work, broker):
+def true_run(checks, kit, version, work, broker):
     if os.geteuid() != 0:
         raise RuntimeError("a real SLURM starts jobs as other users: run this as root")
     if packages := missing():
         raise RuntimeError(f"install the packages {' '.join(packages)} (and slurm-wlm-mysql-plugin)")
-    scenarios.TrueRun(checks, kit, f"{work}/true-{broker.name}", broker).run()
+    scenarios.TrueRun(checks, kit, version, f"{work}/true-{broker.name}", broker).run()
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import uuid
 from agent import Agent
 from checks import run, tail
 from cluster import CPUS, NODES, Cluster
+from left import settled_by_the_next_resource
 from proxy import Nginx
 from service import RESOURCES, Api, Service, Site
 
-ACCOUNT = "hpc_climate"
+ACCOUNT, RENAMED = "hpc_climate", "hpc_weather"
 # Users of the system that every Debian has: SLURM starts jobs as them.
 USER, OTHER = "games", "news"
 
@@ -55,15 +56,15 @@ def next_quarter(day):
     return datetime.datetime(year, month, 1, 0, 5, tzinfo=datetime.timezone.utc)
 
 
-def client_contract(checks, kit, folder, broker):
-    """The real client against every endpoint of SLURM policies."""
+def client_contract(checks, kit, version, folder, broker):
+    """A version of the real client against every endpoint of SLURM policies."""
     service = Service(kit.binary, folder, site("node", 1000, ""), broker.variables())
     service.up()
     try:
         resource = service.get("/api/marketplace-provider-resources/?slug=climate-hpc1")[0]["uuid"]
         offering = service.get("/api/marketplace-provider-offerings/?slug=hpc1")[0]["uuid"]
         here = os.path.dirname(os.path.abspath(__file__))
-        command = [f"{kit.client_venv}/bin/python", os.path.join(here, "client.py"), service.url, service.env["E2E_STAFF"],
+        command = [f"{kit.environments.client(version)}/bin/python", os.path.join(here, "client.py"), service.url, service.env["E2E_STAFF"],
                    offering, resource, "node"]
         done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=sys.stderr)
         print(done.stdout, end="", flush=True)
@@ -81,8 +82,8 @@ def client_contract(checks, kit, folder, broker):
 class Emulated:
     """slurm-emulator from PyPI: fast, and not exact."""
 
-    def __init__(self, kit, folder):
-        self.bin = os.path.join(kit.agent_venv, "bin")
+    def __init__(self, venv, folder):
+        self.bin = os.path.join(venv, "bin")
         self.python = os.path.join(self.bin, "python")
         os.makedirs(folder, exist_ok=True)
         self.variables = {
@@ -93,7 +94,8 @@ class Emulated:
         self.env = {"PATH": f"{self.bin}:{os.environ['PATH']}", "HOME": folder, **self.variables}
         for qos in ("slowdown", "blocked"):
             self.sacctmgr("-i", "add", "qos", qos)
-        self.sacctmgr("-i", "add", "account", ACCOUNT, f"description={ACCOUNT}", "organization=root")
+        for account in (ACCOUNT, RENAMED):
+            self.sacctmgr("-i", "add", "account", account, f"description={account}", "organization=root")
         self.sacctmgr("-i", "add", "user", USER, f"account={ACCOUNT}")
 
     def sacctmgr(self, *arguments):
@@ -109,10 +111,10 @@ class Emulated:
                 "db.save_state()\n")
         run([self.python, "-c", code, ACCOUNT, USER, str(hours)], env=self.env)
 
-    def qos(self):
+    def qos(self, account=ACCOUNT):
         text = self.sacctmgr("--parsable2", "--noheader", "list", "associations", "format=account,qos", "where",
-                             f"account={ACCOUNT}")
-        return next((line.split("|")[1] for line in text.splitlines() if line.startswith(f"{ACCOUNT}|")), None)
+                             f"account={account}")
+        return next((line.split("|")[1] for line in text.splitlines() if line.startswith(f"{account}|")), None)
 
 
 def settled(place, qos):
@@ -131,11 +133,11 @@ def configuration(checks, agent, component, factor):
     checks.equal("with the component's factor", float(loaded["components"][component]["unit_factor"]), factor)
 
 
-def emulated(checks, kit, folder, broker):
+def emulated(checks, kit, venv, folder, broker):
     """The agent with an emulated SLURM: usage, slowed down, paused, raised, restored."""
     service = Service(kit.binary, os.path.join(folder, "sluice"), site("node", 100), broker.variables())
-    slurm = Emulated(kit, os.path.join(folder, "slurm"))
-    agent = Agent(kit.agent_venv, service, os.path.join(folder, "agent"), slurm.bin, broker.agent_options(), slurm.variables)
+    slurm = Emulated(venv, os.path.join(folder, "slurm"))
+    agent = Agent(venv, service, os.path.join(folder, "agent"), slurm.bin, broker.agent_options(), slurm.variables)
     service.up()
     try:
         configuration(checks, agent, "node", 60.0)
@@ -147,7 +149,9 @@ def emulated(checks, kit, folder, broker):
         checks.until("the account is slowed down in SLURM", slurm.qos, lambda qos: qos == "slowdown")
         checks.until("and that is confirmed", lambda: settled(place, "slowdown"))
         slurm.use(20)
-        agent.report_once(checks, "more usage pauses it", lambda: place.shown()["paused"])
+        # The agent says who used it after it has said how much; it is not ended in between.
+        agent.report_once(checks, "more usage pauses it",
+                          lambda: place.shown()["paused"] and shares(service, place) == [USER])
         checks.until("the account is blocked in SLURM", slurm.qos, lambda qos: qos == "blocked")
         checks.until("and that is confirmed", lambda: settled(place, "blocked"))
         place.set_limit("node", 200, "granted")
@@ -155,19 +159,60 @@ def emulated(checks, kit, folder, broker):
         checks.until("and that is confirmed", lambda: settled(place, "normal"))
         checks.until("nothing waits for an answer", place.answered)
         checks.equal("nothing was said that answers nothing", unmatched(service, place), [])
-        shares = service.get(f"/api/marketplace-component-user-usages/?resource_uuid={place.resource}")
-        checks.equal("the shares of users were reported", [row["username"] for row in shares], [USER])
+        checks.equal("the shares of users were reported", shares(service, place), [USER])
+        further_commands(checks, service, agent, place)
+        shipped(checks, service, agent, place)
+        if not broker.can_stop and venv == kit.newer():
+            forgotten(checks, service, place)
         nowhere(checks, service, agent)
+        settled_by_the_next_resource(checks, service, ACCOUNT, RENAMED, "node", slurm.qos)
     finally:
         finish(checks, service, agent)
 
 
-def proxied(checks, kit, folder):
+def identities(service):
+    return service.get("/api/marketplace-site-agent-identities/")
+
+
+def further_commands(checks, service, agent, place):
+    """What the agent's package has besides the agent: components are told, limits are read back, and nothing changes."""
+    offering = f"/api/marketplace-provider-offerings/{place.offering}/"
+    before = (service.get(offering)["components"], place.shown()["limits"])
+    said = agent.command("waldur_site_load_components")
+    checks.that("the components of the configuration are taken", "already exists" in said and "Unable to" not in said, said[-2000:])
+    said = agent.command("waldur_sync_resource_limits")
+    checks.that("the limits in SLURM are taken", "Syncing resource limits" in said and "Traceback" not in said
+                and "Failed to sync" not in said, said[-2000:])
+    checks.equal("neither changes anything", (service.get(offering)["components"], place.shown()["limits"]), before)
+
+
+def shipped(checks, service, agent, place):
+    """The log that the agent ships in its report mode, where its configuration says so."""
+    with open(agent.config, "a") as file:
+        file.write("\nlog_shipping: {enabled: true, ship_interval_seconds: 10, log_level: INFO}\n")
+    lines = f"/api/marketplace-site-agent-logs/?offering_uuid={place.offering}"
+    agent.report_once(checks, "the agent's log comes in", lambda: service.get(lines), within=60)
+    rows = service.get(lines)
+    known = identities(service)[0]
+    checks.equal("under its identity", {row["agent_identity_uuid"] for row in rows}, {known["uuid"]})
+    checks.equal("whose version is one that is tested", known["compatibility"]["status"], "compatible")
+
+
+def forgotten(checks, service, place):
+    """An agent that was forgotten while it runs: it learns that its queue is gone, and registers it again."""
+    service.call("DELETE", f"/api/marketplace-site-agent-identities/{identities(service)[0]['uuid']}/")
+    checks.equal("the agent is forgotten", identities(service), [])
+    place.set_limit("node", 300, "granted")
+    checks.until("it registers its queue again by itself", lambda: identities(service), within=90)
+    checks.until("and does what waited for it", place.answered, within=90)
+
+
+def proxied(checks, kit, venv, folder):
     """The agent behind the sample of a proxy: everything it asks goes through nginx and TLS, its WebSocket too."""
     service = Service(kit.binary, os.path.join(folder, "sluice"), site("node", 100))
-    slurm = Emulated(kit, os.path.join(folder, "slurm"))
+    slurm = Emulated(venv, os.path.join(folder, "slurm"))
     nginx = Nginx(os.path.join(folder, "nginx"), service.port)
-    agent = Agent(kit.agent_venv, service, os.path.join(folder, "agent"), slurm.bin, (), {**slurm.variables, **nginx.trusted()},
+    agent = Agent(venv, service, os.path.join(folder, "agent"), slurm.bin, (), {**slurm.variables, **nginx.trusted()},
                   nginx.url)
     service.up()
     nginx.up()
@@ -189,8 +234,14 @@ def proxied(checks, kit, folder):
         nginx.down()
 
 
+def shares(service, place):
+    """Who used the account, as the agent has said."""
+    rows = service.get(f"/api/marketplace-component-user-usages/?resource_uuid={place.resource}")
+    return [row["username"] for row in rows]
+
+
 def nowhere(checks, service, agent):
-    """An account that SLURM does not know: the agent reports success, and the status says what is missing all the same."""
+    """An account that SLURM does not know: what the agent reports proves nothing, and what is missing is seen all the same."""
     made = service.post(RESOURCES, {"name": "nowhere on hpc1", "slug": "nowhere-hpc1", "offering": "hpc1", "project": "climate",
                                     "backend_id": "hpc_nowhere", "limits": dict(Site(service).shown()["limits"])})
     place = Site(service, resource="nowhere-hpc1")
@@ -198,14 +249,22 @@ def nowhere(checks, service, agent):
                  lambda status: status in ("failed", "confirmed"), within=120)
     component, limit = next(iter(made["limits"].items()))
     place.set_limit(component, limit * 2, "granted")
-    site = checks.until("the agent counts \"Nothing modified\" as done", place.status,
-                        lambda status: status["agent_status"] == "confirmed", within=120)["site"]
-    checks.equal("its class of service is unknown", (site["qos_confirmed"], site["qos_status"]), (None, "unknown"))
-    checks.that("which the status says", any("does SLURM know the account" in text for text in site["differences"]),
-                site["differences"])
-    whole = service.get(f"/api/marketplace-slurm-periodic-usage-policies/{place.policy}/status/")
-    checks.equal("and counts", whole["qos_unknown"], 1)
-    checks.that("and so does the command line", "does SLURM know the account" in service.cli("slurm_policy_status"))
+    found = checks.until("and so is the next one", place.status, lambda status: status["agent_status"] in ("failed", "confirmed"),
+                         within=120)
+    site = found["site"]
+    # It is told of its class of service, and asked for, from the take-over on.
+    checks.that("its class of service is not confirmed", site["qos_confirmed"] is None and site["qos_status"] != "confirmed", site)
+    if found["agent_status"] == "confirmed":
+        # An emulated SLURM resets what is not there.
+        checks.that("which the status says", any("does SLURM know the account" in text for text in site["differences"]),
+                    site["differences"])
+        whole = service.get(f"/api/marketplace-slurm-periodic-usage-policies/{place.policy}/status/")
+        checks.equal("and counts", whole["qos_unknown"], 1)
+        checks.that("and so does the command line", "does SLURM know the account" in service.cli("slurm_policy_status"))
+    else:
+        # The reset that came to nothing goes with each further message.
+        newest = next(row for row in place.commands() if row["resource_uuid"] == place.resource)
+        checks.that("SLURM's own words say what is missing", "association" in newest["error_message"], newest["error_message"])
     with open(os.path.join(agent.folder, "agent-event_process.log"), errors="replace") as log:
         checks.that("the agent has met \"Nothing modified\"", "Nothing modified" in log.read())
 
@@ -238,11 +297,14 @@ class TrueRun:
     LIMIT, HARD = 2, 180
     RAISED, RAISED_HARD = 5, 450
 
-    def __init__(self, checks, kit, folder, broker):
+    def __init__(self, checks, kit, version, folder, broker):
         self.checks, self.broker = checks, broker
+        # The older agent leaves an account's DefaultQOS where it is, and SLURM then refuses to take that class away.
+        self.moves_default = version != kit.environments.older
         self.slurm = Cluster(os.path.join(kit.short, f"slurm-{broker.name}"))
         self.service = Service(kit.binary, os.path.join(folder, "sluice"), site("cpu", self.LIMIT, grace="0.5"), broker.variables())
-        self.agent = Agent(kit.agent_venv, self.service, os.path.join(folder, "agent"), self.slurm.bin, broker.agent_options())
+        self.agent = Agent(kit.environments.agent(version), self.service, os.path.join(folder, "agent"), self.slurm.bin,
+                           broker.agent_options())
 
     def run(self):
         try:
@@ -250,7 +312,8 @@ class TrueRun:
             self.slurm.lay_out(ACCOUNT, [USER])
             self.service.up()
             self.place = Site(self.service)
-            for step in (self.takeover, self.slowed, self.paused, self.restored, self.quarter, self.nothing_lost, self.unknown):
+            for step in (self.takeover, self.slowed, self.paused, self.restored, self.quarter, self.nothing_lost, self.accounting,
+                         self.unknown, self.left):
                 print(f" {self.broker.name}: {step.__doc__}", flush=True)
                 step()
         finally:
@@ -288,6 +351,8 @@ class TrueRun:
     def takeover(self):
         """the account is taken over"""
         self.slurm.sacctmgr("-i", "add", "user", "mail", f"account={ACCOUNT}")
+        if self.moves_default:
+            self.slurm.sacctmgr("-i", "modify", "account", ACCOUNT, "set", "defaultqos=normal")
         configuration(self.checks, self.agent, "cpu", 60.0)
         self.agent.up("event_process")
         self.account("limits with grace are set, QoS as it should be", "normal", self.HARD)
@@ -331,6 +396,8 @@ class TrueRun:
         self.place.set_limit("cpu", self.RAISED, "granted")
         self.service.kill()
         self.service.up()
+        # What the agent could not answer for, as nobody was there, is told again when its time is over.
+        self.service.advance(minutes=30)
         self.account("the account is as it was, with the higher limit", "normal", self.RAISED_HARD)
         self.checks.equal("raw usage was not reset for that", self.resets(), 1)
         self.finished(self.all_processors(60))
@@ -367,8 +434,36 @@ class TrueRun:
         self.checks.equal("the evaluation log tells the story", states, ["downscaled", "paused", "free"])
         set_qos = [m for m in self.slurm.modifications(ACCOUNT) if m.startswith("qos=") and not m.startswith("qos=normal")]
         told = sorted(set(set_qos))
-        self.checks.equal("the classes of service that were set", told, ["qos=blocked", "qos=slowdown"])
+        with_default = lambda qos: f"qos={qos} defaultqos={qos}" if self.moves_default else f"qos={qos}"
+        self.checks.equal("the classes of service that were set", told, [with_default("blocked"), with_default("slowdown")])
+        if self.moves_default:
+            self.checks.equal("and the account's default came back with its class", self.slurm.default_qos(ACCOUNT), "normal")
+
+    def accounting(self):
+        """SLURM's own accounting is imported"""
+        month = self.service.start.strftime("%Y-%m")
+        asked = ["import", "sacct", "--offering", "hpc1", "--month", month, "--sacct", f"{self.slurm.bin}/sacct", "--format", "json"]
+        rows = self.slurm.slurm("sacct", "-a", "-D", "-X", "-P", "-n", "-S", f"{month}-01", "-A", ACCOUNT, "-o", "ElapsedRaw,AllocTRES")
+        cells = [row.split("|") for row in rows.split() if row.split("|")[1]]
+        seconds = sum(int(elapsed) * int(dict(t.split("=") for t in tres.split(","))["cpu"]) for elapsed, tres in cells)
+        total = lambda done: [line for line in done["totals"] if line["month"] == month]
+        # What a command remarks on standard error comes before its document.
+        document = lambda text: json.JSONDecoder().raw_decode(text[text.index("{"):])[0]
+        # The agent counts what was asked for, the import what was allocated.
+        done = document(self.service.cli(*asked, "--restate"))
+        found = float(total(done)[0]["amount"])
+        self.checks.that(f"sacct through --month counts {seconds} seconds of CPU", abs(found - seconds / 3600) < 0.000001, found)
+        again = document(self.service.cli(*asked))
+        self.checks.equal("and the same once more", [line["outcome"] for line in total(again)], ["unchanged"])
+        self.checks.equal("with nothing to look at", again["needs_restate"], [])
 
     def unknown(self):
         """an account that SLURM does not know is seen"""
         nowhere(self.checks, self.service, self.agent)
+
+    def left(self):
+        """an account that is left restricted is settled by its next live resource"""
+        self.slurm.sacctmgr("-i", "add", "account", RENAMED, f"Description={RENAMED}", "Organization=e2e")
+        self.slurm.sacctmgr("-i", "modify", "account", RENAMED, "set", "qos=normal")
+        qos = lambda account: self.slurm.account(account)["qos"]
+        settled_by_the_next_resource(self.checks, self.service, ACCOUNT, RENAMED, "cpu", qos)

@@ -14,7 +14,8 @@ fn read(path: &Path) -> String {
 
 /// All pages of the project.
 fn pages() -> Vec<PathBuf> {
-    let mut pages: Vec<PathBuf> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root().join(name)).into();
+    let mut pages: Vec<PathBuf> =
+        ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root().join(name)).into();
     let mut folders = vec![root().join("docs")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
@@ -106,4 +107,76 @@ fn every_command_is_described() {
     let missing: Vec<&&str> =
         commands.iter().filter(|command| !described.contains(&format!("\n## {command}"))).collect();
     assert_eq!(missing, Vec::<&&str>::new());
+}
+
+/// What stands between backticks and begins with a folder of the repository.
+fn named_files(text: &str) -> Vec<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let ours =
+        |name: &&str| ["src/", "projections/", "tests/", "docs/", "migrations/"].iter().any(|f| name.starts_with(f));
+    quoted.filter(ours).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_recipes_for_developers_name_files_that_exist() {
+    let page = read(&root().join("docs/DEVELOPING.md"));
+    let recipes: Vec<&str> = page.split("\n## ").skip(1).collect();
+    assert_eq!(recipes.len(), 10);
+    for recipe in recipes {
+        let named = named_files(recipe);
+        assert!(named.len() >= 3, "a recipe says where to go: {recipe}");
+        let lost: Vec<_> = named.iter().filter(|name| !root().join(name).exists()).collect();
+        assert!(lost.is_empty(), "{lost:?}");
+    }
+}
+
+/// The names of the fields in one call of a macro of `tracing`: what stands before its text.
+fn fields_of(call: &str) -> Vec<String> {
+    let (mut depth, mut quoted, mut parts) = (0, false, vec![String::new()]);
+    for (at, sign) in call.char_indices() {
+        match sign {
+            '"' if !call[..at].ends_with('\\') => quoted = !quoted,
+            '(' | '[' | '{' if !quoted => depth += 1,
+            ')' | ']' | '}' if !quoted && depth == 0 => break,
+            ')' | ']' | '}' if !quoted => depth -= 1,
+            ',' if !quoted && depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        parts.last_mut().unwrap().push(sign);
+    }
+    let name = |part: &String| {
+        let part = part.trim();
+        let before = part.split_once('=').map_or(part, |(name, _)| name.trim());
+        (!part.is_empty() && !part.starts_with('"'))
+            .then(|| before.trim_start_matches(['%', '?']).rsplit('.').next().unwrap_or_default().to_owned())
+    };
+    parts.iter().filter_map(name).collect()
+}
+
+#[test]
+fn every_field_of_the_log_is_described_and_every_described_one_is_used() {
+    const MACROS: [&str; 6] = ["error!(", "warn!(", "info!(", "debug!(", "trace!(", "error_span!("];
+    let mut used = std::collections::BTreeSet::new();
+    let mut folders = vec![root().join("src"), root().join("projections")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = read(&path);
+                let calls = text.match_indices("tracing::").map(|(at, found)| &text[at + found.len()..]);
+                used.extend(calls.filter_map(|c| MACROS.iter().find_map(|m| c.strip_prefix(m))).flat_map(fields_of));
+            }
+        }
+    }
+    let page = read(&root().join("docs/LOGGING.md"));
+    let table = page.split("## Fields").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    let described: std::collections::BTreeSet<String> =
+        rows.flat_map(|names| names.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert_eq!(used, described, "sources on the left, docs/LOGGING.md on the right");
 }

@@ -1,6 +1,7 @@
 //! Property tests: what must hold for every input, not for chosen ones.
 
 mod carryover;
+mod events;
 mod period;
 mod sacct;
 mod settings;

@@ -9,7 +9,7 @@ use sluice::domain::policy::{LimitType, PolicyTerms};
 use sluice::domain::sacctmgr::commands;
 use sluice::domain::settings::{AgentSettings, SettingsInputs, strictest};
 use sluice::domain::small_map::SmallMap;
-use sluice::domain::tres::Amounts;
+use sluice::domain::tres::{Amounts, Weights};
 
 use super::{amount, amounts, ratio, weights};
 
@@ -28,7 +28,9 @@ fn terms() -> impl Strategy<Value = PolicyTerms> {
 
 fn settings(terms: &PolicyTerms, effective: &Amounts, baseline: &Amounts) -> AgentSettings {
     AgentSettings::of(&SettingsInputs {
-        terms,
+        limit_type: terms.limit_type,
+        weights: &Weights::effective(terms.tres_billing_enabled, &terms.tres_billing_weights),
+        grace_ratio: terms.grace_ratio,
         effective,
         components: &BTreeMap::new(),
         baseline_minutes: baseline,

@@ -1,4 +1,4 @@
-//! What can be asked of an allocation, why it may be refused, and what a decision may look at.
+//! Commands on an allocation, the reasons to refuse them, and the context of a decision.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,14 +8,17 @@ use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
 use crate::clock::IdSource;
+use crate::domain::carryover::CarryoverBase;
 use crate::domain::evaluate::{EvaluationTerms, Trigger};
 use crate::domain::ids::{DispatchId, HoldId, PolicyId, UserId};
-use crate::domain::period::{Month, PeriodKind, site_date};
+use crate::domain::period::{Month, Period, PeriodKind, site_date};
 use crate::domain::tres::{Amounts, TresMapping};
-use crate::events::allocation::{CommandReport, HoldKind, ResourceFacts, ResourceState, WithdrawReason};
+use crate::events::allocation::{CommandReport, HoldKind, MissingUsage, ResourceFacts, ResourceState, WithdrawReason};
 use crate::events::dispatch::{
-    DispatchResendRequested, DispatchUnanswered, RestrictionResendRequested, StompMessageFailed, StompMessageSent,
+    AccountFreed, DispatchResendRequested, DispatchUnanswered, RestrictionResendRequested, StompMessageFailed,
+    StompMessageSent,
 };
+use crate::events::envelope::Cause;
 use crate::events::notice::Notice;
 use crate::events::registry::{Component, OfferingFacts, PolicyFacts};
 
@@ -36,12 +39,9 @@ pub enum AllocationCommand {
     /// Change its state at the site.
     ChangeState(ResourceState),
     /// Month-to-date totals of some components.
-    ReportUsage {
-        /// Calendar month.
-        month: Month,
-        /// Totals by component, component units.
-        amounts: Amounts,
-    },
+    ReportUsage(UsageReport),
+    /// Give months that ended without a report the totals that the last reports ask for.
+    FillMissingUsage,
     /// Month-to-date totals of one component by user.
     ReportUserUsage {
         /// Calendar month.
@@ -70,6 +70,8 @@ pub enum AllocationCommand {
         ticket: Option<String>,
         /// When it ends by itself.
         expires_at: Option<DateTime<Utc>>,
+        /// The people of the resource may read reason and ticket.
+        public: bool,
     },
     /// End a manual hold.
     ReleaseHold {
@@ -105,10 +107,38 @@ pub enum AllocationCommand {
         /// Why it was given up, if it was; free of addresses.
         error: Option<String>,
     },
-    /// A notice that was given up is to be sent again.
+    /// A given-up notice must be resent.
     ResendNotice(Box<Notice>),
     /// What became of a message to the agent.
     RecordDispatch(DispatchRecord),
+    /// The newest message is about to be handed over: recompute it if its inputs have changed.
+    RenewSettings,
+}
+
+/// Month-to-date totals of some components, as somebody measured them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UsageReport {
+    /// Calendar month.
+    pub month: Month,
+    /// Totals by component, component units.
+    pub amounts: Amounts,
+    /// When they were read from the accounting; none = just now, and newer than anything that is known.
+    pub measured_at: Option<DateTime<Utc>>,
+    /// What becomes of later months without a report, by component; nothing where nothing is said.
+    pub missing_usage: BTreeMap<String, MissingUsage>,
+}
+
+impl UsageReport {
+    /// Totals of a month, measured now.
+    pub fn new(month: Month, amounts: Amounts) -> Self {
+        Self { month, amounts, measured_at: None, missing_usage: BTreeMap::new() }
+    }
+
+    /// The same, measured then.
+    #[must_use]
+    pub fn measured_at(self, at: DateTime<Utc>) -> Self {
+        Self { measured_at: Some(at), ..self }
+    }
 }
 
 /// What became of a message to the agent, or is to become of it.
@@ -120,13 +150,29 @@ pub enum DispatchRecord {
     Failed(StompMessageFailed),
     /// Nobody answered.
     Unanswered(DispatchUnanswered),
-    /// It is to be sent again.
+    /// It must be resent.
     ResendRequested(DispatchResendRequested),
     /// The message about restrictions is.
     RestrictionResendRequested(RestrictionResendRequested),
+    /// No message is needed: somebody freed an account that the resource had left restricted.
+    AccountFreed(AccountFreed),
 }
 
 impl AllocationCommand {
+    /// Whether it records what somebody did or said, who may not say it again: it is taken even where nothing can be decided.
+    pub fn is_record(&self) -> bool {
+        matches!(
+            self,
+            Self::ReportCommandResult { .. }
+                | Self::ConfirmQos { .. }
+                | Self::EchoLimits(_)
+                | Self::NoteSync
+                | Self::RecordNotice { .. }
+                | Self::ResendNotice(_)
+                | Self::RecordDispatch(_)
+        )
+    }
+
     /// What it is, in one word for metrics and logs.
     pub fn name(&self) -> &'static str {
         match self {
@@ -134,7 +180,8 @@ impl AllocationCommand {
             Self::ChangeLimits(_) => "change_limits",
             Self::ChangeDetails { .. } => "change_details",
             Self::ChangeState(_) => "change_state",
-            Self::ReportUsage { .. } => "report_usage",
+            Self::ReportUsage(_) => "report_usage",
+            Self::FillMissingUsage => "fill_missing_usage",
             Self::ReportUserUsage { .. } => "report_user_usage",
             Self::Evaluate { .. } => "evaluate",
             Self::PlaceHold { .. } => "place_hold",
@@ -142,6 +189,7 @@ impl AllocationCommand {
             Self::ResetRawUsage => "reset_raw_usage",
             Self::ReportCommandResult { .. } => "report_command_result",
             Self::RecordDispatch(_) => "record_dispatch",
+            Self::RenewSettings => "renew_settings",
             Self::ConfirmQos { .. } => "confirm_qos",
             Self::EchoLimits(_) => "echo_limits",
             Self::NoteSync => "note_sync",
@@ -161,6 +209,44 @@ pub enum Refusal {
         month: Month,
         /// The site's date.
         today: chrono::NaiveDate,
+    },
+    /// Usage of a month that is too long ago.
+    #[error("{month} is too early: usage is taken from {first} on{because}")]
+    MonthTooEarly {
+        /// The month.
+        month: Month,
+        /// The first month that is taken.
+        first: Month,
+        /// Why, with what can be changed about it.
+        because: String,
+    },
+    /// Usage of a month after the end of the resource.
+    #[error("{month} is too late: the resource ended in {ended}, and usage is taken until then")]
+    MonthAfterEnd {
+        /// The month.
+        month: Month,
+        /// The month in which it ended.
+        ended: Month,
+    },
+    /// A measurement that is yet to come.
+    #[error("{measured_at} is in the future: it is {now}, and a clock may run ahead by {minutes} minutes")]
+    MeasuredInFuture {
+        /// The instant.
+        measured_at: DateTime<Utc>,
+        /// The present one.
+        now: DateTime<Utc>,
+        /// How far ahead a measurement may be.
+        minutes: i64,
+    },
+    /// A measurement from before the month that it is of.
+    #[error("{measured_at} is before {month} begins at the site, at {begins}")]
+    MeasuredBeforeMonth {
+        /// The instant.
+        measured_at: DateTime<Utc>,
+        /// The month.
+        month: Month,
+        /// When it begins.
+        begins: DateTime<Utc>,
     },
     /// A component that the offering does not have.
     #[error("component type {component:?} is unknown to the offering; it has {known}")]
@@ -214,6 +300,10 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::FutureMonth { .. } => "future_month",
+            Self::MonthTooEarly { .. } => "month_too_early",
+            Self::MonthAfterEnd { .. } => "month_after_end",
+            Self::MeasuredInFuture { .. } => "measured_in_future",
+            Self::MeasuredBeforeMonth { .. } => "measured_before_month",
             Self::UnknownComponent { .. } => "unknown_component",
             Self::AmountOutOfRange { .. } => "amount_out_of_range",
             Self::StaleRegistry { .. } => "stale_registry",
@@ -240,12 +330,36 @@ pub struct PolicyInForce {
     pub evaluation: Arc<EvaluationTerms>,
     /// The period that is counted: the offering's limit period, else the policy's.
     pub period: PeriodKind,
+    /// Its component limits of earlier versions, oldest first.
+    pub earlier_limits: Vec<EarlierComponentLimits>,
+}
+
+/// Component limits that a policy had for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlierComponentLimits {
+    /// When others took their place.
+    pub until: DateTime<Utc>,
+    /// By component.
+    pub limits: Amounts,
 }
 
 impl PolicyInForce {
     /// The policy's id.
     pub fn id(&self) -> PolicyId {
         self.facts.policy
+    }
+
+    /// Its component limits just before an instant; the first ones if it is younger.
+    pub fn component_limits_before(&self, instant: DateTime<Utc>) -> &Amounts {
+        let earlier = self.earlier_limits.iter().find(|earlier| earlier.until >= instant);
+        earlier.map_or(&self.facts.terms.component_limits, |earlier| &earlier.limits)
+    }
+
+    /// The last month of the period before the one that holds `month`, if carryover looks at the base of that period.
+    pub fn looks_back_to(&self, month: Month) -> Option<Month> {
+        let wanted = self.evaluation.carries_over && self.evaluation.formula.base() == CarryoverBase::Previous;
+        let previous = Period::of_month(self.period, month).previous().filter(|_| wanted)?;
+        previous.end().map(Month::of)
     }
 }
 
@@ -278,6 +392,8 @@ pub struct SiteRules {
     pub reset_total_at_takeover: bool,
     /// How long, after a queue first took it, an unanswered reset of raw usage passes to what supersedes it.
     pub reset_resend: TimeDelta,
+    /// How many months before the one in which a resource was created its usage is taken.
+    pub usage_before_creation_months: u32,
 }
 
 impl Default for SiteRules {
@@ -287,6 +403,7 @@ impl Default for SiteRules {
             fairshare_divisor: Decimal::from(3),
             reset_total_at_takeover: false,
             reset_resend: TimeDelta::hours(1),
+            usage_before_creation_months: 24,
         }
     }
 }
@@ -305,6 +422,8 @@ pub struct DecideContext<'a> {
     pub rules: &'a SiteRules,
     /// Where ids come from.
     pub ids: IdSource,
+    /// What led to the command.
+    pub origin: Cause,
 }
 
 impl DecideContext<'_> {

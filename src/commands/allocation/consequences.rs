@@ -1,11 +1,14 @@
-//! What follows from a fact about an allocation: policies are evaluated or withdrawn, restrictions change, the agent is told.
+//! The consequences of a fact about an allocation: policies are evaluated or withdrawn, restrictions change, the agent
+//! gets settings.
 
 use std::sync::Arc;
 
-use super::book::{Book, PolicyPage};
-use super::command::{PolicyInForce, Refusal};
-use super::desk::Desk;
-use super::tell;
+use super::agent_settings;
+use super::book::Book;
+use super::command::{DecideContext, PolicyInForce, Refusal};
+use super::decide::Decision;
+use super::page::PolicyPage;
+use super::transition::Transition;
 use crate::domain::evaluate::{
     self, BaseSource, BaseTerm, Basis, EvaluationInputs, Flags, MonthUsage, NoticeTerms, Trigger, UsageByMonth,
 };
@@ -27,57 +30,81 @@ pub struct Causes {
 }
 
 /// Evaluates `only` (or every policy that applies), withdraws those that no longer do, and draws the consequences.
-pub fn follow(desk: &mut Desk<'_>, only: Option<PolicyId>, trigger: Trigger) -> Result<(), Refusal> {
-    let ctx = desk.ctx;
-    let mut causes = Causes::default();
-    release_expired(desk);
-    if desk.book.facts.state.is_live() {
-        // A policy that this book has not evaluated yet is evaluated too: settings rest on all of them together.
-        let missing = |book: &Book, id| book.policies.get(&id).is_none_or(|page| page.basis.is_none());
-        for policy in ctx.policies {
-            let known = !missing(&desk.book, policy.id());
-            // A change of groups alone says nothing new about a policy that applied before.
-            let unconcerned = only.is_some_and(|id| policy.id() != id) || trigger == Trigger::ScopeChanged;
-            if known && unconcerned {
-                continue;
-            }
-            evaluate_policy(desk, policy, trigger, &mut causes)?;
-        }
-    }
-    withdraw(desk, &mut causes);
-    restrict(desk, &causes);
-    tell::agent(desk, &causes);
+pub fn follow(transition: &mut Transition<'_>, only: Option<PolicyId>, trigger: Trigger) -> Result<(), Refusal> {
+    let causes = policies(transition, &|policy| only.is_none_or(|only| policy == only), trigger)?;
+    agent_settings::agent(transition, &causes);
     Ok(())
 }
 
+/// What the wanted policies decide of a book, which no longer apply, and which restrictions follow. Nobody is told.
+///
+/// # Errors
+/// A policy is older than one that the book knows.
+pub fn decide_policies(
+    book: Book,
+    wanted: &dyn Fn(PolicyId) -> bool,
+    trigger: Trigger,
+    ctx: &DecideContext<'_>,
+) -> Result<Decision, Refusal> {
+    let mut transition = Transition::new(book, ctx);
+    policies(&mut transition, wanted, trigger)?;
+    Ok(transition.finish())
+}
+
+fn policies(
+    transition: &mut Transition<'_>,
+    wanted: &dyn Fn(PolicyId) -> bool,
+    trigger: Trigger,
+) -> Result<Causes, Refusal> {
+    let ctx = transition.ctx;
+    let mut causes = Causes::default();
+    release_expired(transition);
+    if transition.book.facts.state.is_live() {
+        // A policy that this book has not evaluated yet is evaluated too: settings rest on all of them together.
+        let missing = |book: &Book, id| book.policies.get(&id).is_none_or(|page| page.basis.is_none());
+        for policy in ctx.policies {
+            let known = !missing(&transition.book, policy.id());
+            // A change of groups alone says nothing new about a policy that applied before.
+            let unconcerned = !wanted(policy.id()) || trigger == Trigger::ScopeChanged;
+            if known && unconcerned {
+                continue;
+            }
+            evaluate_policy(transition, policy, trigger, &mut causes)?;
+        }
+    }
+    withdraw(transition, &mut causes);
+    restrict(transition, &causes);
+    Ok(causes)
+}
+
 /// Manual holds end by themselves when their time is over; whatever looks at the allocation next says so.
-fn release_expired(desk: &mut Desk<'_>) {
-    let now = desk.ctx.now;
+fn release_expired(transition: &mut Transition<'_>) {
+    let now = transition.ctx.now;
     let over = |hold: &HoldPlaced| hold.expires_at.is_some_and(|end| end <= now);
-    let expired: Vec<HoldId> = desk.book.holds.iter().filter(|h| over(h)).map(|h| h.hold).collect();
+    let expired: Vec<HoldId> = transition.book.holds.iter().filter(|h| over(h)).map(|h| h.hold).collect();
     for hold in expired {
-        desk.push(AllocationEvent::HoldReleased(HoldReleased { hold, expired: true }));
+        transition.push_on_the_way(AllocationEvent::HoldReleased(HoldReleased { hold, expired: true }));
     }
 }
 
-fn withdraw(desk: &mut Desk<'_>, causes: &mut Causes) {
-    let live = desk.book.facts.state.is_live();
-    let applies = |id: &PolicyId| live && desk.ctx.policies.iter().any(|p| p.id() == *id);
-    let pages = desk.book.policies.iter().filter(|(id, page)| !page.withdrawn && !applies(id));
+fn withdraw(transition: &mut Transition<'_>, causes: &mut Causes) {
+    let live = transition.book.facts.state.is_live();
+    let applies = |id: &PolicyId| live && transition.ctx.policies.iter().any(|p| p.id() == *id);
+    let pages = transition.book.policies.iter().filter(|(id, page)| !page.withdrawn && !applies(id));
     let gone: Vec<(PolicyId, Flags)> = pages.map(|(id, page)| (*id, page.held)).collect();
     for (policy, released) in gone {
-        let reason = if live { (desk.ctx.withdrawn)(policy) } else { WithdrawReason::Terminated };
-        desk.push(AllocationEvent::PolicyWithdrawn(PolicyWithdrawn { policy, reason, released }));
+        let reason = if live { (transition.ctx.withdrawn)(policy) } else { WithdrawReason::Terminated };
+        transition.push(AllocationEvent::PolicyWithdrawn(PolicyWithdrawn { policy, reason, released }));
         if released.any() {
             causes.changed.push(policy);
         }
     }
 }
 
-fn restrict(desk: &mut Desk<'_>, causes: &Causes) {
-    let (from, to) = (desk.book.flags, desk.book.restrictions());
+fn restrict(transition: &mut Transition<'_>, causes: &Causes) {
+    let (from, to) = (transition.book.flags, transition.book.restrictions());
     if from != to {
-        desk.push(AllocationEvent::RestrictionChanged(RestrictionChanged {
+        transition.push(AllocationEvent::RestrictionChanged(RestrictionChanged {
             from,
             to,
             policies: causes.changed.clone(),
@@ -86,16 +113,16 @@ fn restrict(desk: &mut Desk<'_>, causes: &Causes) {
 }
 
 fn evaluate_policy(
-    desk: &mut Desk<'_>,
+    transition: &mut Transition<'_>,
     policy: &PolicyInForce,
     trigger: Trigger,
     causes: &mut Causes,
 ) -> Result<(), Refusal> {
-    let page = desk.book.policies.get(&policy.id());
+    let page = transition.book.policies.get(&policy.id());
     if let Some(page) = page.filter(|page| page.version > policy.version) {
         return Err(Refusal::StaleRegistry { policy: policy.id(), seen: page.version });
     }
-    let event = evaluation(&desk.book, page, policy, trigger, desk);
+    let event = evaluation(&transition.book, page, policy, trigger, transition);
     let held_before = page.map(|p| p.held).unwrap_or_default();
     causes.evaluated.push(policy.id());
     if let AllocationEvent::PolicyEvaluated(evaluated) = &event
@@ -103,7 +130,7 @@ fn evaluate_policy(
     {
         causes.changed.push(policy.id());
     }
-    desk.push(event);
+    transition.push(event);
     Ok(())
 }
 
@@ -113,12 +140,12 @@ fn evaluation(
     page: Option<&PolicyPage>,
     policy: &PolicyInForce,
     trigger: Trigger,
-    desk: &Desk<'_>,
+    transition: &Transition<'_>,
 ) -> AllocationEvent {
-    let today = site_date(desk.ctx.now, desk.ctx.rules.zone);
+    let today = site_date(transition.ctx.now, transition.ctx.rules.zone);
     let month = Month::of(today);
     let period = Period::containing(policy.period, today);
-    let basis = basis_of(book, policy, period, month, desk);
+    let basis = basis_of(book, policy, period, month, transition);
     let before = book.restrictions();
     let failed = |error: String| {
         AllocationEvent::EvaluationFailed(EvaluationFailed {
@@ -173,7 +200,7 @@ fn evaluation(
 }
 
 /// The terms in force: base allocation from the resource's limits, else the policy's; the months that count.
-fn basis_of(book: &Book, policy: &PolicyInForce, period: Period, month: Month, desk: &Desk<'_>) -> Basis {
+fn basis_of(book: &Book, policy: &PolicyInForce, period: Period, month: Month, transition: &Transition<'_>) -> Basis {
     let mut base: SmallMap<String, BaseTerm> = SmallMap::new();
     for (component, amount) in &policy.facts.terms.component_limits {
         base.insert(component.clone(), BaseTerm { amount: *amount, source: BaseSource::Policy });
@@ -183,21 +210,51 @@ fn basis_of(book: &Book, policy: &PolicyInForce, period: Period, month: Month, d
     }
     let carries = policy.evaluation.carries_over;
     let previous_period = period.previous().filter(|_| carries);
-    let created = site_date(book.facts.created, desk.ctx.rules.zone);
+    let zone = transition.ctx.rules.zone;
+    let created = site_date(book.facts.created, zone);
     let existed = previous_period.and_then(Period::end).is_some_and(|end| created <= end);
     let previous = match previous_period.filter(|_| existed) {
         Some(previous) => months(book, |m| previous.contains(m), |component| base.contains_key(component)),
         None => UsageByMonth::new(),
     };
+    let looked_at = policy.looks_back_to(month).filter(|_| existed);
+    let (previous_base, first_known) =
+        looked_at.map(|last| base_at_end_of(book, policy, last, zone, &base)).unwrap_or_default();
     Basis {
         policy_version: policy.version,
         terms: Arc::clone(&policy.evaluation),
         period,
         previous,
         existed,
+        previous_base,
+        first_known,
         earlier: months(book, |m| m != month && period.contains(m), |_| true),
         base,
     }
+}
+
+/// The base at the end of a month of the components that have one now, and whether it is the first one known, because the
+/// resource's record, or the policy that sets it, is younger.
+fn base_at_end_of(
+    book: &Book,
+    policy: &PolicyInForce,
+    month: Month,
+    zone: chrono_tz::Tz,
+    now: &SmallMap<String, BaseTerm>,
+) -> (SmallMap<String, BaseTerm>, bool) {
+    let end = month.next().starts_at(zone);
+    let of_policy = policy.component_limits_before(end);
+    let of_resource = book.limit_history.at_end_of(month, &book.facts.limits);
+    let mut base = SmallMap::new();
+    for component in now.keys() {
+        let own = of_resource.get(component).map(|amount| (*amount, BaseSource::Resource));
+        let given = || of_policy.get(component).map(|amount| (*amount, BaseSource::Policy));
+        if let Some((amount, source)) = own.or_else(given) {
+            base.insert(component.clone(), BaseTerm { amount, source });
+        }
+    }
+    let young_policy = policy.created >= end && base.values().any(|term| term.source == BaseSource::Policy);
+    (base, young_policy || book.limit_history.begins_after(month))
 }
 
 fn months(book: &Book, wanted: impl Fn(Month) -> bool, component: impl Fn(&str) -> bool) -> UsageByMonth {

@@ -1,11 +1,12 @@
-//! Matching what an agent reports to the dispatch it answers.
+//! Matches an agent's report to the dispatch that it answers.
 //!
-//! The agent gives no dispatch id of its own, does not retry, and may report twice; so a report is matched by order and by
-//! whether it ran the raw-usage reset, and what matches nothing is kept.
+//! The agent sends no dispatch id, does not retry, and may report twice; so reports are matched by order and by whether
+//! the agent ran the raw-usage reset, and unmatched reports are kept.
 
 use chrono::TimeDelta;
 
-use super::desk::Desk;
+use super::book::Book;
+use super::transition::Transition;
 use crate::domain::agreement::{differences, limits_agree};
 use crate::domain::ids::{DispatchId, PolicyId};
 use crate::domain::qos::QosClass;
@@ -36,7 +37,10 @@ pub fn matching(
     if let Some(named) = named {
         return dispatches.iter().find(|d| d.dispatch == named && d.policy == policy).map(|d| d.dispatch);
     }
-    let own = || dispatches.iter().filter(|d| d.policy == policy);
+    // What a queue is known to have taken comes first; the others come into question because an agent may be quicker than
+    // the record of the hand-over.
+    let of = |waits: bool| dispatches.iter().filter(move |d| d.policy == policy && d.waits == waits);
+    let own = || of(false).chain(of(true));
     let reset = ran_reset(report);
     own()
         .find(|d| d.state == DispatchState::Open && (!report.success || d.reset == reset || d.reset_dropped))
@@ -44,23 +48,39 @@ pub fn matching(
         .map(|d| d.dispatch)
 }
 
+impl Book {
+    /// The dispatch that an event is about, taken on by what it says.
+    pub(super) fn dispatch_after(&mut self, event: &AllocationEvent) -> Option<&mut OpenDispatch> {
+        let (dispatch, step) = event.dispatch_step()?;
+        let is_newest = self.commanded.as_ref().is_some_and(|newest| newest.dispatch == dispatch);
+        let open = self.dispatches.iter_mut().find(|open| open.dispatch == dispatch)?;
+        open.take(step, is_newest);
+        Some(open)
+    }
+}
+
 /// Records the report on the dispatch it answers, or as an unmatched result.
-pub fn report_command_result(desk: &mut Desk<'_>, policy: PolicyId, named: Option<DispatchId>, report: &CommandReport) {
+pub fn report_command_result(
+    transition: &mut Transition<'_>,
+    policy: PolicyId,
+    named: Option<DispatchId>,
+    report: &CommandReport,
+) {
     let report = report.clone();
-    let event = match matching(&desk.book.dispatches, policy, named, &report) {
+    let event = match matching(&transition.book.dispatches, policy, named, &report) {
         Some(dispatch) => {
-            let differences = differing(desk, dispatch, &report);
+            let differences = differing(transition, dispatch, &report);
             AllocationEvent::CommandResultReported(CommandResultReported { dispatch, policy, report, differences })
         }
         None => AllocationEvent::CommandResultUnmatched(CommandResultUnmatched { policy, report }),
     };
-    desk.push(event);
+    transition.push(event);
 }
 
 /// Where the report differs from what was meant. Of a dispatch that a newer one has replaced nothing is known any more.
-fn differing(desk: &Desk<'_>, dispatch: DispatchId, report: &CommandReport) -> Vec<String> {
-    let account = desk.book.facts.account();
-    match desk.book.commanded.as_deref().filter(|commanded| commanded.dispatch == dispatch) {
+fn differing(transition: &Transition<'_>, dispatch: DispatchId, report: &CommandReport) -> Vec<String> {
+    let account = transition.book.facts.account();
+    match transition.book.commanded.as_deref().filter(|commanded| commanded.dispatch == dispatch) {
         Some(newest) => differences(account, &newest.settings, &report.commands_executed, report.success),
         None => Vec::new(),
     }
@@ -68,31 +88,35 @@ fn differing(desk: &Desk<'_>, dispatch: DispatchId, report: &CommandReport) -> V
 
 /// Records which class of service the account has, unless that is known already and nobody asked: after a message about
 /// restrictions the same answer is news, since it tells that the message was not lost.
-pub fn confirm_qos(desk: &mut Desk<'_>, qos: &str) {
-    let flags = desk.book.flags;
-    let expected = desk.ctx.offering.facts.qos.of(QosClass::of(flags.paused, flags.downscaled)).to_owned();
-    let known = desk.book.answers.qos.as_ref();
-    if desk.book.answers.asked || known.is_none_or(|known| known.qos != qos || known.expected != expected) {
-        desk.push(AllocationEvent::QosConfirmed(QosConfirmed { qos: qos.to_owned(), expected, at: desk.ctx.now }));
+pub fn confirm_qos(transition: &mut Transition<'_>, qos: &str) {
+    let flags = transition.book.flags;
+    let expected = transition.ctx.offering.facts.qos.of(QosClass::of(flags.paused, flags.downscaled)).to_owned();
+    let known = transition.book.answers.qos.as_ref();
+    if transition.book.answers.asked || known.is_none_or(|known| known.qos != qos || known.expected != expected) {
+        transition.push(AllocationEvent::QosConfirmed(QosConfirmed {
+            qos: qos.to_owned(),
+            expected,
+            at: transition.ctx.now,
+        }));
     }
 }
 
 /// Records that the agent came to the end of looking after the account, unless that is known to be so since a short while.
-pub fn note_sync(desk: &mut Desk<'_>) {
-    let now = desk.ctx.now;
-    if desk.book.answers.synced_at.is_none_or(|last| now - last >= SYNC_STEP) {
-        desk.push(AllocationEvent::ResourceSynced(ResourceSynced { at: now }));
+pub fn note_sync(transition: &mut Transition<'_>) {
+    let now = transition.ctx.now;
+    if transition.book.answers.synced_at.is_none_or(|last| now - last >= SYNC_STEP) {
+        transition.push(AllocationEvent::ResourceSynced(ResourceSynced { at: now }));
     }
 }
 
 /// Records limits that were read back, unless they are known already. What is ordered stays as it is.
-pub fn echo_limits(desk: &mut Desk<'_>, limits: &Amounts) {
-    let ordered = &desk.book.facts.limits;
-    let sent = desk.book.commanded.as_deref().map(|commanded| &commanded.settings.limits);
-    let agrees = sent.is_none_or(|sent| limits_agree(limits, sent, &desk.ctx.offering.mapping));
-    let known = desk.book.answers.limits.as_ref();
+pub fn echo_limits(transition: &mut Transition<'_>, limits: &Amounts) {
+    let ordered = &transition.book.facts.limits;
+    let sent = transition.book.commanded.as_deref().map(|commanded| &commanded.settings.limits);
+    let agrees = sent.is_none_or(|sent| limits_agree(limits, sent, &transition.ctx.offering.mapping));
+    let known = transition.book.answers.limits.as_ref();
     if known.is_none_or(|known| known.limits != *limits || known.ordered != *ordered || known.agrees != agrees) {
-        let echoed = LimitsEchoed { limits: limits.clone(), ordered: ordered.clone(), agrees, at: desk.ctx.now };
-        desk.push(AllocationEvent::LimitsEchoed(echoed));
+        let echoed = LimitsEchoed { limits: limits.clone(), ordered: ordered.clone(), agrees, at: transition.ctx.now };
+        transition.push(AllocationEvent::LimitsEchoed(echoed));
     }
 }

@@ -7,15 +7,18 @@ use lru::LruCache;
 
 use super::super::allocation::{Book, BookError, stream_of};
 use super::CommandError;
-use super::together::Together;
-use crate::domain::ids::{EventId, ResourceId};
+use super::read_batcher::ReadBatcher;
+use crate::domain::ids::ResourceId;
 use crate::domain::period::Month;
 use crate::events::allocation::AllocationEvent;
-use crate::events::envelope::StreamEvent;
+use crate::events::envelope::{DecodeError, SET_ASIDE, StreamEvent, StreamName, StreamStart};
 use crate::store::{EventStore, StoreError};
 
 /// Books a chain of sealed books may lead through: a century of months.
 const CHAIN_MAX: usize = 1_200;
+
+/// Events that one read of a long book brings at most; it is bounded in bytes as well.
+const PAGE: usize = 1_000;
 
 /// A book as it stands in the log.
 #[derive(Debug, Clone)]
@@ -26,10 +29,19 @@ pub enum Loaded {
     Sealed(Arc<Book>, Month),
 }
 
+impl Loaded {
+    /// The book.
+    pub fn book(&self) -> &Book {
+        match self {
+            Self::Open(book) | Self::Sealed(book, _) => book,
+        }
+    }
+}
+
 /// The cache.
 pub(super) struct Books {
     store: Arc<dyn EventStore>,
-    together: Arc<Together>,
+    together: Arc<ReadBatcher>,
     cache: Mutex<LruCache<ResourceId, Arc<Book>>>,
     most: usize,
     /// Books put into the cache so far.
@@ -39,7 +51,7 @@ pub(super) struct Books {
 impl Books {
     pub(super) fn new(store: Arc<dyn EventStore>, most: usize) -> Self {
         Self {
-            together: Together::new(Arc::clone(&store)),
+            together: ReadBatcher::new(Arc::clone(&store)),
             store,
             cache: Mutex::new(LruCache::unbounded()),
             most,
@@ -95,8 +107,8 @@ impl Books {
         Ok(found)
     }
 
-    /// The same for whoever is about to write, and whether it was read just now. Then it is not in the cache: what is
-    /// decided on it goes there instead.
+    /// The same before a write, and whether the book was just read. In that case it is not in the cache: the decided
+    /// book goes there instead.
     pub(super) async fn load_to_decide(
         &self,
         resource: ResourceId,
@@ -139,23 +151,73 @@ impl Books {
         self.load(resource, Some(known.month)).await
     }
 
-    async fn read(&self, resource: ResourceId, month: Month) -> Result<Option<Book>, CommandError> {
-        let events = self.together.read(stream_of(resource, month)).await?;
-        let mut book = None;
-        fold(&mut book, resource, month, &events)?;
-        Ok(book)
+    /// Streams from their beginning on, in few reads.
+    pub(super) async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<StreamStart>, StoreError> {
+        self.store.read_streams(streams).await
     }
 
-    /// The same for many resources, at their hinted months in few reads; those that are sealed go the long way.
+    async fn read(&self, resource: ResourceId, month: Month) -> Result<Option<Book>, CommandError> {
+        let start = self.together.read(stream_of(resource, month)).await?;
+        self.folded(resource, month, start).await
+    }
+
+    /// The book that a stream comes to, of which the beginning is there; what is missing is read page by page, so that a long
+    /// month takes no more memory than a short one. An event that cannot be read is named, and stands in the way of all that
+    /// follow.
+    pub(super) async fn folded(
+        &self,
+        resource: ResourceId,
+        month: Month,
+        start: StreamStart,
+    ) -> Result<Option<Book>, CommandError> {
+        let mut fold = Fold { resource, month, book: None, version: 0 };
+        let StreamStart { events, mut whole } = start;
+        let mut page = events;
+        loop {
+            match fold.take(&page) {
+                Ok(()) => {}
+                Err(FoldError::Book(error)) => return Err(error.into()),
+                Err(FoldError::Unreadable(version, problem)) => {
+                    return Err(self.unsound(resource, month, version, problem).await);
+                }
+            }
+            if whole {
+                return Ok(fold.book);
+            }
+            let more = self.store.read_stream(&stream_of(resource, month), fold.version, PAGE).await?;
+            whole = more.is_empty();
+            page = more.iter().map(StreamEvent::from).collect();
+        }
+    }
+
+    /// What there is to say of an event of a book that cannot be read; those who look after the log get to know.
+    async fn unsound(&self, resource: ResourceId, month: Month, version: u64, problem: String) -> CommandError {
+        let stream = stream_of(resource, month);
+        match self.store.read_stream(&stream, version.saturating_sub(1), 1).await {
+            Err(error) => error.into(),
+            Ok(events) => match events.first() {
+                None => broken(resource, month, "an event that cannot be read, and then is not there", version).into(),
+                Some(event) => {
+                    let unsound = DecodeError::new(event, problem);
+                    self.store.note(&unsound);
+                    CommandError::Unsound(Box::new(unsound))
+                }
+            },
+        }
+    }
+
+    /// The same for many resources, one outcome each, at their hinted months in few reads; those that are sealed go the long
+    /// way.
     pub(super) async fn load_many(
         &self,
         wanted: &[(ResourceId, Option<Month>)],
-    ) -> Result<Vec<Option<Loaded>>, CommandError> {
-        let mut found: Vec<Option<Loaded>> = wanted.iter().map(|(resource, _)| self.cached(*resource)).collect();
+    ) -> Result<Vec<Result<Option<Loaded>, CommandError>>, StoreError> {
+        let mut found: Vec<Result<Option<Loaded>, CommandError>> =
+            wanted.iter().map(|(resource, _)| Ok(self.cached(*resource))).collect();
         let missing: Vec<(usize, ResourceId, Month)> = wanted
             .iter()
             .enumerate()
-            .filter(|(i, _)| found[*i].is_none())
+            .filter(|(i, _)| matches!(found[*i], Ok(None)))
             .filter_map(|(i, (resource, hint))| Some((i, *resource, (*hint)?)))
             .collect();
         if missing.is_empty() {
@@ -163,13 +225,12 @@ impl Books {
         }
         let streams: Vec<_> = missing.iter().map(|(_, resource, month)| stream_of(*resource, *month)).collect();
         let read = self.store.read_streams(&streams).await?;
-        for ((index, resource, month), events) in missing.into_iter().zip(read) {
-            let mut book = None;
-            fold(&mut book, resource, month, &events)?;
-            found[index] = match book {
-                Some(book) if book.sealed.is_none() => Some(Loaded::Open(Arc::new(book))),
-                Some(_) => self.find(resource, Some(month)).await?,
-                None => None,
+        for ((index, resource, month), start) in missing.into_iter().zip(read) {
+            found[index] = match self.folded(resource, month, start).await {
+                Ok(Some(book)) if book.sealed.is_none() => Ok(Some(Loaded::Open(Arc::new(book)))),
+                Ok(Some(_)) => self.find(resource, Some(month)).await,
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
             };
         }
         Ok(found)
@@ -180,30 +241,57 @@ fn broken(resource: ResourceId, month: Month, problem: &'static str, version: u6
     BookError { stream: stream_of(resource, month).to_string(), problem, version }
 }
 
-fn fold(
-    book: &mut Option<Book>,
+/// Why events are no book.
+enum FoldError {
+    Book(BookError),
+    /// The event of this version cannot be read.
+    Unreadable(u64, String),
+}
+
+impl From<BookError> for FoldError {
+    fn from(error: BookError) -> Self {
+        Self::Book(error)
+    }
+}
+
+/// A book that is being folded.
+struct Fold {
     resource: ResourceId,
     month: Month,
-    events: &[StreamEvent],
-) -> Result<(), CommandError> {
-    for recorded in events {
-        let decoded = AllocationEvent::decode(&recorded.event_type, &recorded.payload);
-        let event = match decoded {
-            Some(Ok(event)) => event,
-            Some(Err(error)) => {
-                return Err(StoreError::Corrupt(format!(
-                    "{} in {}: {error}",
-                    recorded.event_type,
-                    stream_of(resource, month)
-                ))
-                .into());
+    book: Option<Book>,
+    /// Up to where.
+    version: u64,
+}
+
+impl Fold {
+    fn take(&mut self, events: &[StreamEvent]) -> Result<(), FoldError> {
+        for recorded in events {
+            self.version = recorded.version;
+            if &*recorded.event_type == SET_ASIDE {
+                if let Some(book) = &mut self.book {
+                    book.pass_over();
+                }
+                continue;
             }
-            None => return Err(broken(resource, month, "an event of another family", recorded.version).into()),
-        };
-        match book {
-            None => *book = Some(Book::begin(month, &event)?),
-            Some(book) => book.evolve(EventId::from(recorded.event_id), &event),
+            let event = match AllocationEvent::decode(&recorded.event_type, &recorded.payload) {
+                Some(Ok(event)) => event,
+                Some(Err(error)) => return Err(FoldError::Unreadable(recorded.version, error.to_string())),
+                None => {
+                    let problem = "the type is none of an allocation book".to_owned();
+                    return Err(FoldError::Unreadable(recorded.version, problem));
+                }
+            };
+            match &mut self.book {
+                None => {
+                    let (resource, month) = (self.resource, self.month);
+                    let mut begun = Book::begin(month, &event)
+                        .map_err(|error| BookError { stream: stream_of(resource, month).to_string(), ..error })?;
+                    begun.version = recorded.version;
+                    self.book = Some(begun);
+                }
+                Some(book) => book.evolve(recorded.link(), &event),
+            }
         }
+        Ok(())
     }
-    Ok(())
 }

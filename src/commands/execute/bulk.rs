@@ -1,4 +1,4 @@
-//! Many commands at once: books read together, decided one by one, appended together, one outcome for each.
+//! Executes many commands at once: reads books together, decides one by one, appends together, one outcome for each.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,6 +8,9 @@ use super::{Allocations, CommandError, CommandMeta, Executed, Plan};
 use crate::commands::allocation::{AllocationCommand, Book, Refusal};
 use crate::domain::ids::ResourceId;
 use crate::store::{AppendRequest, Appended, StoreError};
+
+/// A book that was looked for, if it could be read.
+type LoadedOrNot = Result<Option<Loaded>, CommandError>;
 
 impl Allocations {
     /// Executes a batch of commands, one outcome each, in the order given.
@@ -42,7 +45,7 @@ impl Allocations {
         finished
     }
 
-    /// One attempt for each; what is left without an outcome is to be executed on its own.
+    /// One attempt for each; commands without an outcome must be executed individually.
     async fn together(
         &self,
         commands: &[(ResourceId, AllocationCommand)],
@@ -52,11 +55,14 @@ impl Allocations {
     ) {
         let wanted: Vec<_> = chosen.iter().map(|i| (commands[*i].0, self.registry.book_hint(commands[*i].0))).collect();
         // Where the bulk read fails, each command meets the failure, or not, on its own.
-        let Ok(loaded) = self.books.load_many(&wanted).await else { return };
+        let Ok(mut loaded) = self.books.load_many(&wanted).await else { return };
+        let resources: Vec<ResourceId> = wanted.iter().map(|(resource, _)| *resource).collect();
+        let Ok(()) = self.recall_many(&resources, &mut loaded, &[]).await else { return };
         let mut plans = Vec::with_capacity(chosen.len());
         for (index, loaded) in chosen.iter().copied().zip(loaded) {
             let (resource, command) = &commands[index];
-            match self.plan(*resource, loaded, command, meta) {
+            let loaded = loaded.and_then(|loaded| self.may_be_decided(command).map(|()| loaded));
+            match loaded.and_then(|loaded| self.plan(*resource, loaded, command, meta)) {
                 Ok(plan) => plans.push((index, plan)),
                 Err(CommandError::Refused(Refusal::StaleRegistry { .. }) | CommandError::NoSuchResource(_)) => {}
                 Err(error) => outcomes[index] = Some(Err(error)),
@@ -110,10 +116,24 @@ impl Allocations {
         slots.into_iter().map(|asked| if asked { outcomes.next() } else { None }).collect()
     }
 
-    /// Folded books of many resources, for reading.
+    /// Folded books of many resources, for reading. One that cannot be read fails all.
     pub async fn books_of(&self, resources: &[ResourceId]) -> Result<Vec<Option<Arc<Book>>>, CommandError> {
+        self.read_many(resources, |one| one).await
+    }
+
+    /// The same without unreadable ones, which are reported to the log's guard.
+    pub async fn readable_books_of(&self, resources: &[ResourceId]) -> Result<Vec<Option<Arc<Book>>>, CommandError> {
+        self.read_many(resources, |one| one.or_else(passed_over)).await
+    }
+
+    async fn read_many(
+        &self,
+        resources: &[ResourceId],
+        one: fn(LoadedOrNot) -> LoadedOrNot,
+    ) -> Result<Vec<Option<Arc<Book>>>, CommandError> {
         let wanted: Vec<_> = resources.iter().map(|r| (*r, self.registry.book_hint(*r))).collect();
         let loaded = self.books.load_many(&wanted).await?;
+        let loaded: Vec<_> = loaded.into_iter().map(one).collect::<Result<_, _>>()?;
         let read = resources.iter().zip(&loaded).filter(|(resource, _)| !self.books.has(**resource));
         for (resource, loaded) in read {
             if let Some(Loaded::Open(book)) = loaded {
@@ -124,5 +144,12 @@ impl Allocations {
             Loaded::Open(book) | Loaded::Sealed(book, _) => book,
         };
         Ok(loaded.into_iter().map(|l| l.map(book)).collect())
+    }
+}
+
+fn passed_over(error: CommandError) -> LoadedOrNot {
+    match error {
+        CommandError::Unsound(_) | CommandError::Book(_) => Ok(None),
+        other => Err(other),
     }
 }

@@ -1,4 +1,4 @@
-//! Commands on site agents. An agent registers the same things at every start: what is known already adds nothing.
+//! Commands on site agents. An agent registers the same things at every start; repeating a registration adds nothing.
 
 use chrono::TimeDelta;
 
@@ -11,7 +11,7 @@ use crate::domain::validation::FieldErrors;
 use crate::events::agent::{
     AgentEvent, IdentityFacts, IdentityRemoved, ProcessorFacts, QueueFacts, ServiceFacts, SubscriptionFacts,
 };
-use crate::events::envelope::{Position, RecordedEvent};
+use crate::events::envelope::{DecodeError, Position, RecordedEvent, SET_ASIDE};
 use crate::registry::Agents;
 use crate::store::StoreError;
 
@@ -47,7 +47,7 @@ fn missing() -> RegistryError {
     RegistryError::Missing("agent")
 }
 
-/// What is to be recorded, if anything, and what is registered then; whether it is new.
+/// The facts to record, if any, and the resulting registration; whether it is new.
 type Decided<T> = Result<(Option<AgentEvent>, T, bool), RegistryError>;
 
 impl RegistryCommands {
@@ -61,6 +61,9 @@ impl RegistryCommands {
         for _ in 0..ATTEMPTS_MAX {
             let known = self.registry.read().agents().version(agent);
             for recorded in self.read_after(&stream, known).await? {
+                if &*recorded.event_type == SET_ASIDE {
+                    continue;
+                }
                 let event = decode(&recorded)?;
                 self.registry.write().apply_agent(&event, recorded.version, recorded.occurred_at);
             }
@@ -69,7 +72,8 @@ impl RegistryCommands {
                 (state.agents().version(agent), decide(state.agents())?)
             };
             let Some(event) = event else { return Ok(RegisteredPart { part, created, position: None }) };
-            match self.append_any(&stream, version, event.event_type(), event.payload(), meta).await {
+            let payload = event.to_append().map_err(StoreError::from)?;
+            match self.append_any(&stream, version, event.event_type(), payload, meta).await {
                 Ok((appended, now)) => {
                     self.registry.write().apply_agent(&event, appended.version, now);
                     return Ok(RegisteredPart { part, created, position: Some(appended.position) });
@@ -260,6 +264,23 @@ impl RegistryCommands {
         .await
     }
 
+    /// What an agent that was forgotten last said of itself; none where the agent is known, or never was.
+    pub async fn forgotten_agent(&self, agent: AgentId) -> Result<Option<IdentityFacts>, RegistryError> {
+        let stream = stream_name("agent", agent.as_uuid());
+        let mut last = None;
+        let mut forgotten = false;
+        for recorded in self.read_after(&stream, 0).await? {
+            match decode(&recorded)? {
+                AgentEvent::IdentityRegistered(facts) | AgentEvent::IdentityChanged(facts) => {
+                    (last, forgotten) = (Some(facts), false);
+                }
+                AgentEvent::IdentityRemoved(_) => forgotten = true,
+                _ => {}
+            }
+        }
+        Ok(last.filter(|_| forgotten))
+    }
+
     /// Forgets an agent with its queues.
     pub async fn remove_agent(&self, agent: AgentId, meta: &CommandMeta) -> Result<RegisteredPart<()>, RegistryError> {
         self.on_agent(agent, meta, |agents| {
@@ -273,9 +294,5 @@ impl RegistryCommands {
 fn decode(recorded: &RecordedEvent) -> Result<AgentEvent, RegistryError> {
     let decoded = AgentEvent::decode(&recorded.event_type, &recorded.payload)
         .unwrap_or_else(|| Err(serde::de::Error::custom("the type is none of an agent's")));
-    decoded.map_err(|source| RegistryError::Unreadable {
-        event_type: recorded.event_type.to_string(),
-        stream: recorded.stream.to_string(),
-        source,
-    })
+    decoded.map_err(|problem| RegistryError::from(Box::new(DecodeError::new(recorded, problem))))
 }

@@ -138,6 +138,9 @@ impl RegistryCommands {
             }
             check_against_offering(&facts, current.as_ref(), &self.registry.read())?;
             let created = current.is_none();
+            if created {
+                self.must_be_free(policy.as_uuid())?;
+            }
             let boxed = Box::new(facts.clone());
             let event = if created { RegistryEvent::PolicyCreated(boxed) } else { RegistryEvent::PolicyChanged(boxed) };
             match self.append(&stream, version, event, meta).await {

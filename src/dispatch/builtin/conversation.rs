@@ -1,5 +1,6 @@
-//! What is said on one connection: frames in, frames out. How they travel is the socket's business.
+//! The conversation on one connection: frames in, frames out. The socket transports them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,9 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 
 use super::Builtin;
+use crate::admission::Share;
 use crate::directory::{Principal, Role};
 use crate::dispatch::queues::AgentQueue;
 use crate::dispatch::stomp::{Command, Frame, HeartBeat};
+use crate::domain::ids::TokenId;
 
 /// What every destination of an agent's queue begins with.
 const DESTINATION: &str = "/amq/queue/";
@@ -34,6 +37,8 @@ struct Subscription {
     id: String,
     queue: String,
     mode: AckMode,
+    /// Messages that the subscriber takes before it has dealt with them; where it acknowledges nothing, no bound.
+    prefetch: usize,
     /// Sent and not dealt with, oldest first.
     unsettled: VecDeque<i64>,
 }
@@ -42,25 +47,55 @@ struct Login {
     vhost: String,
     name: String,
     passcode: SecretString,
+    /// Under which name its connections are counted.
+    counted: String,
+    /// One of those that its token may hold.
+    share: Option<Share>,
 }
 
-/// Something that ends the connection, as the other side is told.
+/// What a login opens.
+struct Access {
+    queues: Vec<AgentQueue>,
+    token: TokenId,
+}
+
+impl Access {
+    fn opens(&self, queue: &str) -> bool {
+        self.queues.iter().any(|known| known.queue == queue)
+    }
+}
+
+/// A reason to end the connection, as sent to the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Breach {
     /// In short.
-    pub message: &'static str,
+    pub message: Cow<'static, str>,
     /// In detail.
     pub detail: String,
+    /// A queue is not there. The other side comes again at once, so the connection stays open for a while.
+    pub lingers: bool,
 }
+
+/// Characters of a queue's name that an error repeats at most.
+const NAME_CHARS_MAX: usize = 100;
 
 impl Breach {
     pub(super) fn new(message: &'static str, detail: impl Into<String>) -> Self {
-        Self { message, detail: detail.into() }
+        Self { message: message.into(), detail: detail.into(), lingers: false }
+    }
+
+    /// The queue is not there, or not for this login, in the words of `RabbitMQ`: an agent that finds `NOT_FOUND` in the
+    /// header registers its queue again.
+    fn no_queue(queue: &str, vhost: &str) -> Self {
+        let short = |name: &str| name.chars().take(NAME_CHARS_MAX).collect::<String>();
+        let message = format!("NOT_FOUND - no queue '{}' in vhost '{}'", short(queue), short(vhost));
+        Self { message: message.clone().into(), detail: message, lingers: true }
     }
 
     /// The frame that says so.
     pub(super) fn frame(&self, receipt: Option<&str>) -> Frame {
-        let frame = Frame::new(Command::Error).with("message", self.message).with("content-type", "text/plain");
+        let frame =
+            Frame::new(Command::Error).with("message", self.message.as_ref()).with("content-type", "text/plain");
         let frame = if self.message == "version" { frame.with("version", "1.2") } else { frame };
         let frame = match receipt {
             Some(receipt) => frame.with("receipt-id", receipt),
@@ -150,19 +185,22 @@ impl Conversation {
             None => HeartBeat::default(),
             Some(text) => text.parse().map_err(|error| Breach::new("protocol", format!("{error}")))?,
         };
-        let login = Login {
+        let mut login = Login {
             vhost: required(frame, "host")?.to_owned(),
             name: required(frame, "login")?.to_owned(),
             passcode: required(frame, "passcode")?.to_owned().into(),
+            counted: String::new(),
+            share: None,
         };
         // Whatever is wrong with it, a stranger learns no more than that.
-        let refused = || Breach::new("Bad CONNECT", "access refused for this login");
-        if self.broker_queues(&login).await?.is_empty() {
-            return Err(refused());
-        }
-        if !self.broker.enter(&login.name) {
-            return Err(Breach::new("refused", "this login has too many connections open"));
-        }
+        let access = self.access(&login).await?;
+        let access = access.ok_or_else(|| Breach::new("Bad CONNECT", "access refused for this login"))?;
+        // A login that is none of a queue may be any word: those of a user are counted together.
+        let known = access.queues.iter().any(|queue| queue.login == login.name);
+        login.counted.clone_from(if known { &login.name } else { &login.vhost });
+        let share = self.broker.tokens.take(access.token.as_uuid());
+        login.share = Some(share.map_err(|_| Breach::new("refused", "this token has too many connections open"))?);
+        self.broker.enter(&login.counted).map_err(|why| Breach::new("refused", why))?;
         self.login = Some(login);
         let every = self.broker.limits.heart_beat_ms;
         let ours = HeartBeat { sends_ms: every, wants_ms: every };
@@ -174,33 +212,34 @@ impl Conversation {
             .with("heart-beat", ours.to_string()))
     }
 
-    /// The queues that a login opens, if its token is good and theirs.
-    async fn broker_queues(&self, login: &Login) -> Result<Vec<AgentQueue>, Breach> {
-        let mut queues = self.broker.queues.of_login(&login.vhost, &login.name);
-        if queues.is_empty() {
-            return Ok(queues);
-        }
+    /// What a login opens; nothing, if its token is not good or not that of whose virtual host it is.
+    ///
+    /// An agent whose queue is gone gets in all the same, with no queue: then it hears that its queue is not there, and
+    /// registers it again.
+    async fn access(&self, login: &Login) -> Result<Option<Access>, Breach> {
         let now = self.broker.clock.now();
         let found = self.broker.directory.authenticate(login.passcode.expose_secret(), now).await;
         let principal = found.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "a connection could not be authenticated");
             Breach::new("unavailable", "the directory does not answer; try again")
         })?;
-        queues.retain(|queue| principal.as_ref().is_some_and(|principal| owns(principal, queue)));
-        Ok(queues)
+        let receives = |p: &Principal| matches!(p.role, Role::Staff | Role::Agent) && p.user.to_string() == login.vhost;
+        let Some(principal) = principal.filter(receives) else { return Ok(None) };
+        // Queues belong to the user whose token it is, whatever the login: an agent that registers its queue again goes on
+        // with the login that it had.
+        let mut queues = self.broker.queues.of_vhost(&login.vhost);
+        queues.retain(|queue| owns(&principal, queue));
+        Ok(Some(Access { queues, token: principal.token }))
     }
 
-    /// Whether the connection may go on: its token is good still, and so are its queues.
-    pub(super) async fn is_welcome(&self) -> bool {
-        let Some(login) = &self.login else { return true };
-        match self.broker_queues(login).await {
-            Ok(queues) => {
-                let opens = |s: &Subscription| queues.iter().any(|queue| queue.queue == s.queue);
-                !queues.is_empty() && self.subscriptions.iter().all(opens)
-            }
-            // Nobody is turned out because the directory is busy.
-            Err(_) => true,
-        }
+    /// Whether the connection may continue: its token is still valid, and its queues exist.
+    pub(super) async fn check(&self) -> Result<(), Breach> {
+        let Some(login) = &self.login else { return Ok(()) };
+        // Nobody is turned out because the directory is busy.
+        let Ok(access) = self.access(login).await else { return Ok(()) };
+        let access = access.ok_or_else(|| Breach::new("refused", "the token is no longer valid"))?;
+        let gone = self.subscriptions.iter().find(|s| !access.opens(&s.queue));
+        gone.map_or(Ok(()), |gone| Err(Breach::no_queue(&gone.queue, &login.vhost)))
     }
 
     async fn subscribe(&mut self, frame: &Frame) -> Result<(), Breach> {
@@ -211,6 +250,7 @@ impl Conversation {
             Some("client-individual") => AckMode::ClientIndividual,
             Some(other) => return Err(Breach::new("protocol", format!("there is no ack mode {other:?}"))),
         };
+        let prefetch = self.prefetch(frame)?;
         if self.subscriptions.iter().any(|s| s.id == id) {
             return Err(Breach::new("protocol", format!("there is a subscription {id:?} already")));
         }
@@ -219,17 +259,29 @@ impl Conversation {
         }
         let queue = destination.strip_prefix(DESTINATION).unwrap_or_default();
         let login = self.login.as_ref().ok_or_else(|| Breach::new("protocol", "not connected"))?;
-        if !self.broker_queues(login).await?.iter().any(|known| known.queue == queue) {
-            return Err(Breach::new("not found", format!("there is no queue {destination:?} for this login")));
+        if !self.access(login).await?.is_some_and(|access| access.opens(queue)) {
+            return Err(Breach::no_queue(queue, &login.vhost));
         }
         self.broker.subscribe(queue, self.number, &self.news);
         self.subscriptions.push(Subscription {
             id: id.to_owned(),
             queue: queue.to_owned(),
             mode,
+            prefetch,
             unsettled: VecDeque::new(),
         });
         Ok(())
+    }
+
+    /// How many messages a subscriber wants at a time; 0, like nothing, is as many as the broker gives.
+    fn prefetch(&self, frame: &Frame) -> Result<usize, Breach> {
+        let most = self.broker.limits.unacknowledged_max;
+        let Some(text) = frame.header("prefetch-count") else { return Ok(most) };
+        let wrong = || Breach::new("protocol", format!("prefetch-count is a number from 0 to 65535, and not {text:?}"));
+        match text.trim().parse::<u16>().map_err(|_| wrong())? {
+            0 => Ok(most),
+            count => Ok(usize::from(count).min(most)),
+        }
     }
 
     fn unsubscribe(&mut self, id: &str) -> Result<(), Breach> {
@@ -256,7 +308,7 @@ impl Conversation {
         };
         let refused = frame.command == Command::Nack;
         let settled = self.broker.settle(&subscription.queue, &numbers, refused).await;
-        // Whoever could not send more because of these may now.
+        // Senders that these messages blocked may now send again.
         self.news.notify_one();
         settled.map_err(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "an acknowledgement was not kept");
@@ -270,7 +322,7 @@ impl Conversation {
         for subscription in &mut self.subscriptions {
             let room = match subscription.mode {
                 AckMode::Auto => TURN,
-                _ => self.broker.limits.unacknowledged_max.saturating_sub(subscription.unsettled.len()).min(TURN),
+                _ => subscription.prefetch.saturating_sub(subscription.unsettled.len()).min(TURN),
             };
             if room == 0 {
                 continue;
@@ -324,7 +376,7 @@ impl Drop for Conversation {
             self.broker.unsubscribe(&subscription.queue, self.number, &unsettled);
         }
         if let Some(login) = &self.login {
-            self.broker.leave(&login.name);
+            self.broker.leave(&login.counted);
         }
     }
 }
@@ -345,20 +397,25 @@ fn required<'f>(frame: &'f Frame, name: &str) -> Result<&'f str, Breach> {
 }
 
 impl Builtin {
-    /// Counts a connection of a login; false: it has as many as it may have.
-    fn enter(&self, login: &str) -> bool {
+    /// Counts a connection of a login, unless there are as many as there may be.
+    fn enter(&self, login: &str) -> Result<(), &'static str> {
         let mut logins = self.logins.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let open = logins.entry(login.to_owned()).or_default();
-        if *open >= self.limits.login_connections_max {
-            return false;
+        let open = logins.get(login).copied().unwrap_or_default();
+        if open >= self.limits.login_connections_max {
+            return Err("this login has too many connections open");
         }
-        *open += 1;
-        true
+        if self.connections() >= self.limits.connections_max {
+            return Err("there are too many connections");
+        }
+        logins.insert(login.to_owned(), open + 1);
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     fn leave(&self, login: &str) {
         let mut logins = self.logins.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(open) = logins.get_mut(login) {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
             *open -= 1;
             if *open == 0 {
                 logins.remove(login);

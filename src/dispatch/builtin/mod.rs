@@ -1,7 +1,7 @@
-//! The built-in broker: a site without a broker of its own needs none.
+//! The built-in broker, for sites without a broker of their own.
 //!
 //! It serves agents' queues over STOMP 1.2 in a WebSocket, from a table beside the outbox. Queues are bounded, messages
-//! have a time to live, and nobody waits for anybody else's subscriber.
+//! have a time to live, and no subscriber waits for another.
 
 mod conversation;
 mod others;
@@ -24,6 +24,7 @@ use self::store::MessageStore;
 use super::broker::{Broker, BrokerError, Outgoing, QueueStatus};
 use super::queues::{AgentQueue, AgentQueues};
 use super::stomp::DecoderLimits;
+use crate::admission::Shares;
 use crate::clock::{Clock, IdSource};
 use crate::directory::Directory;
 use crate::store::sql::{ReadDb, SqlError};
@@ -43,10 +44,12 @@ pub struct BuiltinLimits {
     pub message_lives: TimeDelta,
     /// Dead letters that are kept.
     pub dead_letters_max: i64,
-    /// Connections at a time.
+    /// Connections at a time whose login was good.
     pub connections_max: usize,
     /// Connections of one login at a time.
     pub login_connections_max: usize,
+    /// Connections of one token at a time, whatever it logs in as; 0 = any number.
+    pub token_connections_max: usize,
     /// Subscriptions of one connection.
     pub subscriptions_max: usize,
     /// Messages that one connection may leave unacknowledged.
@@ -55,8 +58,12 @@ pub struct BuiltinLimits {
     pub connect_within: Duration,
     /// How long one frame may take to be written.
     pub write_within: Duration,
-    /// How often a connection's token is looked at again, and its other end asked whether it lives.
+    /// How often a connection's other end is asked whether it lives.
     pub check_every: Duration,
+    /// How often a connection's token is looked at again, and whether its queues are there.
+    pub token_check: Duration,
+    /// How long a connection stays open after the error about its missing queue.
+    pub missing_queue_lingers: Duration,
     /// Heart-beats that are offered and wanted, milliseconds.
     pub heart_beat_ms: u32,
     /// Bounds of a frame.
@@ -71,11 +78,14 @@ impl Default for BuiltinLimits {
             dead_letters_max: 10_000,
             connections_max: 256,
             login_connections_max: 8,
+            token_connections_max: 64,
             subscriptions_max: 8,
             unacknowledged_max: 64,
             connect_within: Duration::from_secs(15),
             write_within: Duration::from_secs(30),
             check_every: Duration::from_secs(30),
+            token_check: Duration::from_secs(2),
+            missing_queue_lingers: Duration::from_secs(5),
             heart_beat_ms: 10_000,
             frame: DecoderLimits::default(),
         }
@@ -100,6 +110,7 @@ pub struct Builtin {
     limits: BuiltinLimits,
     hubs: Mutex<BTreeMap<String, Hub>>,
     logins: Mutex<BTreeMap<String, usize>>,
+    tokens: Arc<Shares>,
     connections: AtomicUsize,
     numbers: std::sync::atomic::AtomicU64,
     /// One look for the next messages at a time, so that two subscribers never take the same one.
@@ -124,6 +135,7 @@ impl Builtin {
             clock,
             directory,
             queues,
+            tokens: Shares::new("token_websockets_max", limits.token_connections_max),
             limits,
             hubs: Mutex::default(),
             logins: Mutex::default(),
@@ -138,7 +150,7 @@ impl Builtin {
         self.store.dead(self.clock.now(), limit, offset).await
     }
 
-    /// Connections open now.
+    /// Connections open now whose login was good.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -147,7 +159,7 @@ impl Builtin {
         self.hubs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes whoever listens to a queue.
+    /// Wakes the listeners of a queue.
     fn wake(&self, queue: &str) {
         if let Some(hub) = self.hubs().get(queue) {
             hub.subscribers.iter().for_each(|(_, notify)| notify.notify_one());
@@ -191,7 +203,7 @@ impl Builtin {
     /// came in there, and says who reads here. Nothing where there are no other processes.
     pub async fn beside_others(&self, stop: CancellationToken) {
         let Some(others) = &self.others else { return };
-        let Some(mut ear) = self.store.ear() else { return };
+        let Some(mut listener) = self.store.listener() else { return };
         let mut said: Option<tokio::time::Instant> = None;
         while !stop.is_cancelled() {
             if said.is_none_or(|at| at.elapsed() >= others::SAY_AGAIN) {
@@ -212,10 +224,10 @@ impl Builtin {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                _ = ear.next(LOOK_AGAIN) => {}
+                _ = listener.next(LOOK_AGAIN) => {}
             }
         }
-        ear.close().await;
+        listener.close().await;
     }
 
     /// The next messages of a queue for one subscriber; they are in flight from here on.

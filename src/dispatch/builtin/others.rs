@@ -1,8 +1,8 @@
-//! The queues of the built-in broker when several processes serve them from one database: an agent is connected to any of
-//! them, and each message goes to one reader at a time.
+//! The built-in broker's queues when several processes serve them from one database: an agent may connect to any
+//! process, and each message goes to one reader at a time.
 //!
-//! A process says for some seconds at a time which queues it reads and which messages it has; when it dies or freezes, that
-//! runs out, and others take over what it had.
+//! A process claims the queues that it reads and the messages that it holds for some seconds at a time; when it dies or
+//! freezes, its claims expire, and other processes take them over.
 
 use std::time::Duration;
 

@@ -1,7 +1,6 @@
-//! One WebSocket: bytes to frames and back, heart-beats both ways, and an end to whoever is too slow or silent.
+//! One WebSocket: bytes to frames and back, heart-beats both ways, and disconnection of slow or silent peers.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
@@ -22,7 +21,7 @@ const SILENCE: u32 = 3;
 enum End {
     /// The other side is gone, or said goodbye.
     Gone,
-    /// It broke a rule, and is told which.
+    /// It broke a rule, which the error names.
     Breach(Breach),
     /// It did not take what was sent to it.
     Slow,
@@ -30,13 +29,10 @@ enum End {
     Stopping,
 }
 
-/// Counts one connection for as long as it is kept.
-struct Counted(Arc<Builtin>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
+/// When it was looked last at what has to be looked at again and again.
+struct Looked {
+    at_token: Instant,
+    at_life: Instant,
 }
 
 /// What the loop keeps of one connection.
@@ -75,20 +71,14 @@ impl Link {
     }
 }
 
-/// Serves one agent until it goes, breaks a rule, falls silent or the service ends.
-pub async fn serve(broker: Arc<Builtin>, socket: WebSocket, stopping: CancellationToken) {
+/// Serves one agent until it leaves, breaks a rule, falls silent or the service ends. `greeted` is notified after a
+/// successful login: until then the connection is anonymous.
+pub async fn serve(broker: Arc<Builtin>, socket: WebSocket, greeted: impl Fn() + Send, stopping: CancellationToken) {
     let now = Instant::now();
     let write_within = broker.limits.write_within;
     let mut link = Link { socket, write_within, heard: now, spoke: now };
-    let counted = Counted(Arc::clone(&broker));
-    if broker.connections.fetch_add(1, Ordering::Relaxed) >= broker.limits.connections_max {
-        let breach = Breach::new("refused", "there are too many connections");
-        let _ = link.frame(&breach.frame(None)).await;
-        close(link, close_code::AGAIN).await;
-        return;
-    }
     let mut conversation = Conversation::new(Arc::clone(&broker));
-    let end = talk(&broker, &mut link, &mut conversation, &stopping).await;
+    let end = talk(&broker, &mut link, &mut conversation, &greeted, &stopping).await;
     // What it did not deal with is free for the next connection before this one is closed in good order.
     drop(conversation);
     let code = match end {
@@ -99,13 +89,26 @@ pub async fn serve(broker: Arc<Builtin>, socket: WebSocket, stopping: Cancellati
             return;
         }
         End::Breach(breach) => {
-            tracing::info!(breach.message, breach.detail, "an agent's connection was closed");
+            tracing::info!(message = &*breach.message, breach.detail, "an agent's connection was closed");
             let _ = link.frame(&breach.frame(None)).await;
+            if breach.lingers {
+                linger(&mut link, broker.limits.missing_queue_lingers, &stopping).await;
+            }
             close_code::POLICY
         }
     };
     close(link, code).await;
-    drop(counted);
+}
+
+/// Keeps a connection open after its final error, ignoring its input, until the peer leaves or some time has passed.
+/// An agent would otherwise reconnect without a pause, forever; and while it registers its queue, it need not.
+async fn linger(link: &mut Link, time: Duration, stopping: &CancellationToken) {
+    let gone = async { while let Some(Ok(_)) = link.socket.recv().await {} };
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        () = tokio::time::sleep(time) => {}
+        () = gone => {}
+    }
 }
 
 async fn close(mut link: Link, code: u16) {
@@ -113,10 +116,17 @@ async fn close(mut link: Link, code: u16) {
     let _ = tokio::time::timeout(Duration::from_secs(2), link.socket.send(Message::Close(Some(frame)))).await;
 }
 
-async fn talk(broker: &Builtin, link: &mut Link, conversation: &mut Conversation, stopping: &CancellationToken) -> End {
+async fn talk(
+    broker: &Builtin,
+    link: &mut Link,
+    conversation: &mut Conversation,
+    greeted: &(impl Fn() + Send),
+    stopping: &CancellationToken,
+) -> End {
     let mut decoder = Decoder::new(broker.limits.frame);
     let begun = Instant::now();
-    let mut checked = begun;
+    let mut looked = Looked { at_token: begun, at_life: begun };
+    let mut known = false;
     let mut ticks = tokio::time::interval(TICK);
     let news = Arc::clone(&conversation.news);
     loop {
@@ -131,10 +141,14 @@ async fn talk(broker: &Builtin, link: &mut Link, conversation: &mut Conversation
                 Some(Err(_)) | None => Err(End::Gone),
             },
             () = news.notified() => pump(link, conversation).await,
-            _ = ticks.tick() => tick(broker, link, conversation, begun, &mut checked).await,
+            _ = ticks.tick() => tick(broker, link, conversation, begun, &mut looked).await,
         };
         if let Err(end) = step {
             return end;
+        }
+        if !known && conversation.is_connected() {
+            known = true;
+            greeted();
         }
     }
 }
@@ -196,7 +210,7 @@ async fn tick(
     link: &mut Link,
     conversation: &mut Conversation,
     begun: Instant,
-    checked: &mut Instant,
+    looked: &mut Looked,
 ) -> Result<(), End> {
     let limits = &broker.limits;
     if !conversation.is_connected() && begun.elapsed() >= limits.connect_within {
@@ -209,13 +223,14 @@ async fn tick(
     if conversation.sends_every.is_some_and(|every| link.spoke.elapsed() + TICK >= every) {
         link.write(Message::Text("\n".into())).await?;
     }
-    if checked.elapsed() >= limits.check_every {
-        *checked = Instant::now();
-        // Whoever agreed on no heart-beats still answers a ping.
+    if looked.at_life.elapsed() >= limits.check_every {
+        looked.at_life = Instant::now();
+        // A peer without heart-beats still answers a ping.
         link.write(Message::Ping(axum::body::Bytes::new())).await?;
-        if !conversation.is_welcome().await {
-            return Err(End::Breach(Breach::new("refused", "the token, or the queue, is no longer valid")));
-        }
+    }
+    if looked.at_token.elapsed() >= limits.token_check {
+        looked.at_token = Instant::now();
+        conversation.check().await.map_err(End::Breach)?;
     }
     Ok(())
 }

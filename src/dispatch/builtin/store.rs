@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::BuiltinLimits;
 use crate::dispatch::broker::Outgoing;
-use crate::store::postgres::Ear;
+use crate::store::postgres::NotifyListener;
 use crate::store::sql::{ReadDb, SqlError, SqlValue};
 
 /// Rows tidied up at a time.
@@ -99,8 +99,8 @@ impl MessageStore {
     }
 
     /// Hears of what other processes put into queues.
-    pub(super) fn ear(&self) -> Option<Ear> {
-        self.db.ear(super::others::CHANNEL)
+    pub(super) fn listener(&self) -> Option<NotifyListener> {
+        self.db.listener(super::others::CHANNEL)
     }
 
     /// The oldest messages that nobody has, as far as they are still alive.

@@ -1,4 +1,4 @@
-//! One pass over an offering: what its agent is owed is read, made into messages, handed over, and recorded.
+//! One pass over an offering: reads its agent's pending work, builds messages, hands them over, and records it.
 
 use std::sync::Arc;
 
@@ -11,12 +11,14 @@ use super::super::queues::AgentQueue;
 use super::super::rows::{FlagsRow, Row, unreadable};
 use super::{DispatchError, Publisher};
 use crate::clock::real_now;
-use crate::commands::allocation::{Book, stream_of};
+use crate::commands::allocation::{AllocationCommand, Book, stream_of};
 use crate::domain::evaluate::Flags;
 use crate::domain::ids::{OfferingId, ResourceId};
 use crate::domain::period::Month;
 use crate::events::allocation::{AllocationEvent, ResourceState, SettingsCommanded};
 use crate::events::dispatch::{AgentMessage, StompMessageSent};
+use crate::store::is_outage;
+use crate::supervise::{chain, isolated};
 
 /// How long a message waits whose resource is not ready for it; a change of state ends that at once.
 const WAITS: TimeDelta = TimeDelta::seconds(60);
@@ -27,7 +29,7 @@ const RESTRICTIONS_MAX: i64 = 20;
 /// Messages handed to a queue together.
 const PASS_MAX: i64 = 100;
 
-/// What one resource's agent is to be told now.
+/// The message that is now due to one resource's agent.
 struct Letter {
     resource: ResourceId,
     row: Option<Row>,
@@ -45,9 +47,9 @@ impl Publisher {
             return Ok(0);
         }
         let queues = self.parts.queues.of_offering(offering);
-        let letters = self.letters(offering, &queues).await?;
+        let (letters, renewed) = self.letters(offering, &queues).await?;
         if letters.is_empty() {
-            return Ok(0);
+            return Ok(renewed);
         }
         let mut taken: Vec<Vec<uuid::Uuid>> = vec![Vec::new(); letters.len()];
         let mut refused: Vec<Option<String>> = vec![None; letters.len()];
@@ -84,8 +86,8 @@ impl Publisher {
         if let Some(reason) = &unreachable {
             tracing::warn!(%offering, reason, "messages to an agent could not be handed over; they will be");
         }
-        self.note(offering, unreachable.is_none());
-        self.settle(letters, taken, &refused).await
+        self.note(offering, unreachable.as_deref());
+        Ok(renewed + self.settle(letters, taken, &refused).await?)
     }
 
     /// Keeps and records how each letter fared.
@@ -122,18 +124,22 @@ impl Publisher {
         real_now + TimeDelta::from_std(self.jittered(failures)).unwrap_or(TimeDelta::minutes(1))
     }
 
-    /// What is due, as messages: settings while the window has room, each with its resource's restrictions after it, then
-    /// restrictions alone.
-    async fn letters(&self, offering: OfferingId, queues: &[AgentQueue]) -> Result<Vec<Letter>, DispatchError> {
+    /// The due messages: settings while the window has space, each followed by its resource's restrictions, then
+    /// restrictions alone. Also returns how many settings were outdated and recomputed: those go next time.
+    async fn letters(
+        &self,
+        offering: OfferingId,
+        queues: &[AgentQueue],
+    ) -> Result<(Vec<Letter>, usize), DispatchError> {
         let takes = |kind| queues.iter().any(|queue| queue.takes(kind));
         let (settings, restrictions) = (takes(AgentMessage::Settings), takes(AgentMessage::Resource));
-        let mut letters = Vec::new();
+        let (mut letters, mut renewed) = (Vec::new(), 0);
         if settings {
             let window = i64::from(self.parts.settings.current().dispatch_window);
             let room = (window - self.outbox.outstanding(offering).await?).min(PASS_MAX);
             if room > 0 {
                 let rows = self.outbox.due(offering, real_now(), room).await?;
-                self.settings_letters(rows, restrictions, &mut letters).await?;
+                renewed = self.settings_letters(rows, restrictions, &mut letters).await?;
             }
         }
         if restrictions {
@@ -151,15 +157,29 @@ impl Publisher {
                 if with_settings || waits {
                     continue;
                 }
-                if !(state.takes_settings() || state == ResourceState::Erred) {
+                // Ended resources get a message too: an agent that acts on it frees the account.
+                if state.is_live() && !(state.takes_settings() || state == ResourceState::Erred) {
                     self.outbox.put_off_flags(&flags, real_now() + WAITS).await?;
                     continue;
                 }
-                let book = self.parts.allocations.book(resource).await?;
-                letters.push(Letter::new(&book, &self.project(&book), None, Some(flags), true));
+                let letter = async {
+                    let book = self.parts.allocations.book(resource).await?;
+                    Ok::<_, DispatchError>(Letter::new(&book, &self.project(&book), None, Some(flags.clone()), true))
+                };
+                let failed = match isolated(letter).await {
+                    Ok(Ok(letter)) => {
+                        letters.push(letter);
+                        continue;
+                    }
+                    Ok(Err(error)) if is_outage(&error) => return Err(error),
+                    Ok(Err(error)) => chain(&error),
+                    Err(crashed) => crashed.to_string(),
+                };
+                tracing::error!(%resource, reason = failed, "word of restrictions cannot be made up; the others go on");
+                self.outbox.put_off_flags(&flags, self.after(real_now(), flags.attempts)).await?;
             }
         }
-        Ok(letters)
+        Ok((letters, renewed))
     }
 
     async fn settings_letters(
@@ -167,21 +187,58 @@ impl Publisher {
         rows: Vec<Row>,
         restrictions: bool,
         letters: &mut Vec<Letter>,
-    ) -> Result<(), DispatchError> {
+    ) -> Result<usize, DispatchError> {
         let (ready, early): (Vec<Row>, Vec<Row>) =
             rows.into_iter().partition(|row| self.state_of(row.resource.into()).takes_settings());
         let until = real_now() + WAITS;
         self.outbox.put_off(&early.iter().map(|row| (row.no, until, None)).collect::<Vec<_>>()).await?;
         let resources: Vec<ResourceId> = ready.iter().map(|row| row.resource.into()).collect();
-        let books = self.parts.allocations.books_of(&resources).await?;
+        let mut outdated = Vec::new();
+        let books = self.parts.allocations.readable_books_of(&resources).await?;
         for (row, book) in ready.into_iter().zip(books) {
-            let Some(book) = book else { continue };
-            let commanded = self.commanded(&row).await?;
-            let reset = row.reset && self.reset_may_go(&row);
-            let flags = if restrictions { self.outbox.flags_of(row.resource.into()).await? } else { None };
-            letters.push(Letter::new(&book, &self.project(&book), Some((row, &commanded, reset)), flags, restrictions));
+            let Some(book) = book else {
+                self.outbox.put_off(&[(row.no, until, None)]).await?;
+                continue;
+            };
+            let (no, attempts, resource) = (row.no, row.attempts, ResourceId::from(row.resource));
+            let failed = match isolated(self.settings_letter(row.clone(), &book, restrictions)).await {
+                Ok(Ok(Some(letter))) => {
+                    letters.push(letter);
+                    continue;
+                }
+                Ok(Ok(None)) => {
+                    outdated.push((resource, AllocationCommand::RenewSettings));
+                    continue;
+                }
+                Ok(Err(error)) if is_outage(&error) => return Err(error),
+                Ok(Err(error)) => chain(&error),
+                Err(crashed) => crashed.to_string(),
+            };
+            tracing::error!(%resource, reason = failed, "a message to an agent cannot be made; the others go on");
+            if attempts + 1 >= self.options.retry.attempts_max.into() {
+                self.execute(&[Self::failed(&row, attempts + 1, &failed)]).await;
+            } else {
+                self.outbox.put_off(&[(no, self.after(real_now(), attempts), Some(failed))]).await?;
+            }
         }
-        Ok(())
+        Ok(self.execute(&outdated).await)
+    }
+
+    /// The message of a row; none if its content is outdated.
+    async fn settings_letter(
+        &self,
+        row: Row,
+        book: &Arc<Book>,
+        restrictions: bool,
+    ) -> Result<Option<Letter>, DispatchError> {
+        if self.parts.allocations.is_outdated(book)? {
+            return Ok(None);
+        }
+        let commanded = self.commanded(&row).await?;
+        let reset = row.reset && self.reset_may_go(&row);
+        let flags = if restrictions { self.outbox.flags_of(row.resource.into()).await? } else { None };
+        let settings = Some((row, &*commanded, reset));
+        Ok(Some(Letter::new(book, &self.project(book), settings, flags, restrictions)))
     }
 
     /// The name of a resource's project.
@@ -203,7 +260,7 @@ impl Publisher {
     /// The settings of a row, from the log.
     async fn commanded(&self, row: &Row) -> Result<Box<SettingsCommanded>, DispatchError> {
         let month = i32::try_from(row.book / 100).ok().zip(u32::try_from(row.book % 100).ok());
-        let month = month.and_then(|(year, month)| Month::new(year, month));
+        let month = month.and_then(|(year, month)| Month::recorded(year, month));
         let month = month.ok_or_else(|| unreadable("the month of a dispatch", row.book))?;
         let stream = stream_of(row.resource.into(), month);
         let before = row.version.cast_unsigned().saturating_sub(1);

@@ -1,5 +1,5 @@
-//! The sweep of the settings sync: what nobody answered in time is marked and, where an agent listens, sent again, up to a
-//! limit; the same goes for restrictions whose class of service the site has not confirmed.
+//! The sweep of the settings sync: marks messages that nobody answered in time and, if an agent listens, resends them,
+//! up to a limit; likewise restrictions whose class of service the site has not confirmed.
 
 use chrono::{DateTime, TimeDelta, Utc};
 

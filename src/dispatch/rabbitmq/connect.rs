@@ -1,4 +1,4 @@
-//! The stream to the broker: TCP, or TLS over it.
+//! The stream to the broker: TCP, optionally with TLS.
 
 use std::sync::Arc;
 

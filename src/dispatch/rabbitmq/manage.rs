@@ -130,7 +130,7 @@ impl Management {
         self.queue(&vhost, &queue.queue, &body).await
     }
 
-    /// A queue that is there keeps its arguments, whoever made it: they cannot be changed.
+    /// An existing queue keeps its arguments, since they cannot be changed.
     async fn queue(&self, vhost: &str, name: &str, body: &Value) -> Result<(), BrokerError> {
         let path = format!("queues/{vhost}/{}", part(name));
         if self.get(&path).await?.is_some() { Ok(()) } else { self.put(&path, body).await }

@@ -1,7 +1,7 @@
-//! `RabbitMQ`: agents' queues are made over its management API, messages go in over STOMP.
+//! `RabbitMQ`: creates agents' queues over its management API, and sends messages over STOMP.
 //!
-//! A receipt proves nothing by itself, so the queue is looked for before and after. What an agent logs in with is kept as
-//! the broker's own hash, so that a broker that lost everything is set up again without any token.
+//! A receipt alone guarantees nothing, so Sluice checks that the queue exists before and after. It stores an agent's
+//! credentials as the broker's own hash, so that it can set up a broker that lost everything without any token.
 
 mod connect;
 mod manage;

@@ -1,4 +1,4 @@
-//! A STOMP client that keeps one connection and sends on it: receipts, heart-beats, and an end to what does not answer.
+//! A STOMP client that keeps one connection and sends on it, with receipts, heart-beats and time-outs.
 
 use std::collections::HashMap;
 use std::time::Duration;

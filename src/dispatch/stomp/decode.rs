@@ -1,7 +1,7 @@
-//! Reads frames out of a stream that may be cut anywhere.
+//! Decodes frames from a stream that may be split anywhere.
 //!
-//! At any moment the decoder keeps one unfinished line or body within its bounds, whatever comes in; the first error is the
-//! last thing it says.
+//! The decoder buffers at most one unfinished line or body within its bounds, whatever the input; after the first error
+//! it stops.
 
 use super::frame::{Command, Frame};
 
@@ -190,7 +190,7 @@ impl Decoder {
         }
     }
 
-    /// Adds to the unfinished line; true if it is whole. Its end is cut off.
+    /// Adds to the unfinished line; true if it is complete. Its line end is removed.
     fn take_line(&mut self, bytes: &[u8], max: usize, too_long: FrameError) -> Result<(usize, bool), FrameError> {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let part = &bytes[..end.unwrap_or(bytes.len())];

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The first word of a frame, of both sides of the protocol.
+/// The command of a frame, from client or server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Command {
     /// A client opens a connection; also spelled `STOMP`.

@@ -1,4 +1,4 @@
-//! The header `heart-beat`: what each side can do and wants, and what comes of it.
+//! The header `heart-beat`: what each side offers and wants, and the resulting intervals.
 
 use std::fmt;
 use std::str::FromStr;

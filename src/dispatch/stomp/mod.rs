@@ -1,7 +1,7 @@
 //! STOMP 1.2: frames, a decoder for streams, heart-beats, and a client over TCP or TLS.
 //!
-//! What comes in is trusted by nobody: every line, header and body has a bound, and what breaks the protocol ends the
-//! connection with an error that says how.
+//! Input is untrusted: every line, header and body has a bound, and a protocol violation ends the connection with an
+//! error that explains it.
 
 mod client;
 mod decode;

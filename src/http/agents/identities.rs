@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::compatibility::{AgentCompatibility, compatibility};
 use super::services::ServiceInBrief;
 use super::{NAME_CHARS_MAX, TAG, own, seen, visible};
 use crate::commands::registry::agent_id;
@@ -20,6 +20,7 @@ use crate::http::fields::{self, Fields};
 use crate::http::json::Json;
 use crate::http::paging::{PageParams, paged};
 use crate::http::resolve;
+use crate::http::taken::{InstantInput, ReferenceInput};
 use crate::registry::Registered;
 
 /// The segment of the address.
@@ -56,6 +57,7 @@ pub struct AgentIdentity {
     created: DateTime<Utc>,
     modified: DateTime<Utc>,
     services: Vec<ServiceInBrief>,
+    compatibility: AgentCompatibility,
 }
 
 /// What an agent says of itself.
@@ -63,15 +65,18 @@ pub struct AgentIdentity {
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct AgentIdentityRequest {
     /// UUID, address or slug of the offering.
-    offering: String,
+    offering: ReferenceInput,
     /// The agent's name.
+    #[schema(min_length = 1, max_length = 255)]
     name: String,
     /// Its version.
+    #[schema(max_length = 50)]
     version: Option<String>,
     /// When it was started.
-    last_restarted: Option<DateTime<Utc>>,
+    last_restarted: Option<InstantInput>,
     /// Its packages: `[{"package", "version"}]`.
-    dependencies: Option<Vec<Value>>,
+    #[schema(max_items = 500)]
+    dependencies: Option<Vec<DependencyRequest>>,
     /// Read and not kept.
     config_file_path: Option<String>,
     /// Read and not kept: it may hold keys.
@@ -98,6 +103,7 @@ pub(super) fn show(ctx: &Context, known: &Registered<IdentityFacts>) -> AgentIde
         created: known.created,
         modified: known.modified,
         services: services.map(|service| ServiceInBrief::of(ctx, service)).collect(),
+        compatibility: compatibility(&facts.version),
     }
 }
 
@@ -125,19 +131,27 @@ fn dependencies(value: &Json) -> Result<BTreeMap<String, String>, String> {
         let word = |name: &str| object.get(name).map_or(Ok(String::new()), fields::maybe_words(200));
         Ok((word("package")?, word("version")?))
     };
-    let packages = fields::list(item)(value)?;
-    if packages.len() > DEPENDENCIES_MAX {
-        return Err(format!("{} packages are given: at most {DEPENDENCIES_MAX} are allowed.", packages.len()));
-    }
+    let packages = fields::list(DEPENDENCIES_MAX, item)(value)?;
     Ok(packages.into_iter().filter(|(package, _)| !package.is_empty()).collect())
 }
 
 /// An offering for which the caller may register agents.
 fn offering(ctx: &Context, value: &Json) -> Result<OfferingId, String> {
     let state = ctx.app.registry.read();
-    let sight = ctx.sight_in(&state);
+    let visibility = ctx.visibility_in(&state);
     let id = resolve::offering(value, &state)?;
-    if sight.reports_for(id) { Ok(id) } else { Err(resolve::NO_SUCH_OBJECT.to_owned()) }
+    if visibility.reports_for(id) { Ok(id) } else { Err(resolve::NO_SUCH_OBJECT.to_owned()) }
+}
+
+/// A package of an agent; what else is said of it is read and not kept.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct DependencyRequest {
+    /// Without a name it is passed over.
+    #[schema(max_length = 200, nullable = false)]
+    package: Option<String>,
+    #[schema(max_length = 200, nullable = false)]
+    version: Option<String>,
 }
 
 /// Reads what an agent says of itself; what is left out stays as it is known.
@@ -145,6 +159,9 @@ fn read(fields: &mut Fields, known: IdentityFacts) -> Result<IdentityFacts, ApiE
     let version = fields.nullable("version", fields::maybe_words(50)).flatten();
     let last_restarted = fields.nullable("last_restarted", fields::instant).flatten();
     let packages = fields.nullable("dependencies", dependencies).flatten();
+    for unkept in ["config_file_path", "config_file_content"] {
+        fields.nullable(unkept, fields::raw_text);
+    }
     fields.check()?;
     Ok(IdentityFacts {
         version: version.unwrap_or(known.version),

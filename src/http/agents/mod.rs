@@ -1,14 +1,18 @@
-//! Site agents: who they are, what they run, which queues they listen to.
+//! Site agents: their identities, services and queues.
 //!
-//! An agent registers itself at every start; registering the same again changes nothing. Agents register for their own
-//! offering, staff for any; who sees the offering sees its agents.
+//! An agent registers itself at every start; repeating a registration changes nothing. Agents register for their own
+//! offering, staff for any; a caller who sees the offering sees its agents.
 
+mod compatibility;
 mod identities;
+mod logs;
 mod nothing;
 mod processors;
 mod queues;
 mod services;
 mod subscriptions;
+
+pub use logs::SiteAgentLogRequest;
 
 use std::collections::BTreeSet;
 
@@ -49,6 +53,8 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::SignedIn, routes!(subscriptions::list))
         .add(Access::SignedIn, routes!(subscriptions::retrieve))
         .add(Access::Reporting, routes!(subscriptions::create_queue))
+        .add(Access::SignedIn, routes!(logs::list))
+        .add(Access::Reporting, routes!(logs::create))
         .add(Access::SignedIn, routes!(nothing::orders))
         .add(Access::SignedIn, routes!(nothing::user_limits))
         .add(Access::SignedIn, routes!(nothing::resource_keys))
@@ -60,13 +66,13 @@ pub fn routes(routes: Routes) -> Routes {
 /// Offerings whose agents the caller sees; none: all.
 fn seen(ctx: &Context) -> impl Fn(OfferingId) -> bool {
     let state = ctx.app.registry.read();
-    let sight = ctx.sight_in(&state);
-    let of: BTreeSet<OfferingId> = if sight.all {
+    let visibility = ctx.visibility_in(&state);
+    let of: BTreeSet<OfferingId> = if visibility.all {
         BTreeSet::new()
     } else {
-        state.offerings().map(|o| &o.facts.facts).filter(|o| sight.offering(o)).map(|o| o.offering).collect()
+        state.offerings().map(|o| &o.facts.facts).filter(|o| visibility.offering(o)).map(|o| o.offering).collect()
     };
-    move |offering| sight.all || of.contains(&offering)
+    move |offering| visibility.all || of.contains(&offering)
 }
 
 /// An agent that the caller sees.
@@ -78,14 +84,11 @@ fn visible(ctx: &Context, agent: AgentId) -> Result<Registered<IdentityFacts>, A
 /// An agent for which the caller may register things: what it sees, if it reports for the offering.
 fn own(ctx: &Context, agent: AgentId) -> Result<Registered<IdentityFacts>, ApiError> {
     let known = visible(ctx, agent)?;
-    if ctx.sight().reports_for(known.facts.offering) { Ok(known) } else { Err(ApiError::Forbidden) }
+    if ctx.visibility().reports_for(known.facts.offering) { Ok(known) } else { Err(ApiError::Forbidden) }
 }
 
 /// Reads kinds of messages: each a short word.
 fn object_types(value: &Json) -> Result<BTreeSet<String>, String> {
-    let types = fields::list(fields::words(100))(value)?;
-    if types.len() > OBJECT_TYPES_MAX {
-        return Err(format!("{} kinds are given: at most {OBJECT_TYPES_MAX} are allowed.", types.len()));
-    }
+    let types = fields::list(OBJECT_TYPES_MAX, fields::words(100))(value)?;
     Ok(types.into_iter().collect())
 }

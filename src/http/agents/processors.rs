@@ -1,4 +1,4 @@
-//! `/api/marketplace-site-agent-processors/`: the parts of agents' services, with the backends that they work on.
+//! `/api/marketplace-site-agent-processors/`: the processors of agents' services, with their backends.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -61,10 +61,13 @@ pub struct AgentProcessor {
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct AgentProcessorRequest {
     /// Its name: one processor per service and name.
+    #[schema(min_length = 1, max_length = 255)]
     name: String,
     /// The class of the backend.
+    #[schema(min_length = 1, max_length = 255)]
     backend_type: String,
     /// The backend's version.
+    #[schema(max_length = 50)]
     backend_version: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `/api/marketplace-site-agent-services/`: what agents run.
+//! `/api/marketplace-site-agent-services/`: the services of agents.
 
 use std::collections::BTreeMap;
 
@@ -68,8 +68,10 @@ pub struct AgentService {
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct AgentServiceRequest {
     /// Its name: one service per agent and name.
+    #[schema(min_length = 1, max_length = 255)]
     name: String,
     /// `event_process`, `report`, `membership_sync` or `order_process`.
+    #[schema(max_length = 255, nullable = false)]
     mode: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Agents up to 1.0.6: a subscription for each kind of message, with a queue for each.
+//! Agents up to 1.0.6: one subscription, with its own queue, for each kind of message.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -16,6 +16,7 @@ use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields;
 use crate::http::paging::{PageParams, paged};
 use crate::http::resolve;
+use crate::http::taken::IdInput;
 use crate::registry::Registered;
 
 /// The segment of the address.
@@ -63,8 +64,10 @@ pub struct EventSubscriptionQueue {
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct EventSubscriptionRequest {
     /// Kind of message, such as `resource_periodic_limits`.
+    #[schema(min_length = 1, max_length = 100)]
     observable_object_type: String,
     /// What it is for.
+    #[schema(max_length = 255)]
     description: Option<String>,
 }
 
@@ -73,8 +76,9 @@ pub struct EventSubscriptionRequest {
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct EventSubscriptionQueueRequest {
     /// The agent's offering.
-    offering_uuid: String,
+    offering_uuid: IdInput,
     /// The kind of message that was subscribed to.
+    #[schema(min_length = 1, max_length = 100)]
     object_type: String,
 }
 
@@ -165,7 +169,7 @@ pub async fn create_queue(ctx: Context, token: Token, Id(id): Id<SubscriptionId>
     }
     fields.check()?;
     if subscription.owner != ctx.caller.user {
-        // The login is the subscription, and the password the token of whoever subscribed.
+        // The login is the subscription, and the password the subscriber's token.
         return Err(ApiError::field("non_field_errors", "Only who subscribed makes the queue of a subscription."));
     }
     let offering: OfferingId = offering.unwrap_or(agent.facts.offering);

@@ -1,16 +1,18 @@
-//! What a request says of a policy: each parameter read on its own, then put in the place of the old one.
+//! Reads a policy from a request: each parameter separately, replacing the old value.
 //!
-//! A parameter that is left out keeps its value; on creation it gets its default. As in Waldur, `apply_to_all` counts as
-//! false where a `PUT` leaves it out.
+//! An omitted parameter keeps its value; on creation it gets its default. As in Waldur, `apply_to_all` counts as false
+//! if a `PUT` omits it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
 
 use super::options::{self, Options};
+use crate::domain::carryover::CarryoverBase;
 use crate::domain::ids::{GroupId, OfferingId, PolicyId, UserId};
 use crate::domain::period::PeriodKind;
 use crate::domain::policy::{Action, LimitType, PolicyTerms, QosStrategy};
+use crate::domain::text::TextProblem;
 use crate::domain::threshold::{Effect, Rung};
 use crate::domain::tres::Amounts;
 use crate::domain::validation::FieldErrors;
@@ -20,8 +22,20 @@ use crate::http::error::ApiError;
 use crate::http::fields::{self, Fields};
 use crate::http::json::Json;
 use crate::http::resolve;
-use crate::http::sight::Sight;
+use crate::http::taken::{
+    ActionsInput, AmountInput, CarryoverBaseInput, EffectInput, HalfLifeInput, IdInput, LimitTypeInput, OptionsInput,
+    PercentInput, PeriodInput, QosStrategyInput, RatioInput, ReferenceInput, RungPercentInput, SlugInput,
+    ThresholdsInput, WeightsInput,
+};
+use crate::http::visibility::Visibility;
 use crate::registry::{RegistryState, offering_period};
+
+/// Organization groups of one policy.
+const GROUPS_MAX: usize = 1_000;
+/// Thresholds of one policy.
+const RUNGS_MAX: usize = 100;
+/// Characters of a list of actions: all their names are a part of that.
+const ACTIONS_CHARS_MAX: usize = 1_000;
 
 /// How the request stands to what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +68,7 @@ pub struct PolicyInput {
     carryover_enabled: Option<bool>,
     #[expect(clippy::option_option, reason = "null unsets it, which is not the same as leaving it out")]
     carryover_factor: Option<Option<Decimal>>,
+    carryover_base: Option<CarryoverBase>,
     grace_ratio: Option<Decimal>,
     notification_thresholds: Option<Vec<Decimal>>,
     raw_usage_reset: Option<bool>,
@@ -67,9 +82,9 @@ impl PolicyInput {
     pub fn read(mut fields: Fields, ctx: &Context, intent: Intent) -> Result<Self, ApiError> {
         let f = &mut fields;
         let state = ctx.app.registry.read();
-        let sight = Sight::of(&ctx.caller, &state);
-        let scope = |value: &Json| managed_offering(value, &state, &sight);
-        let groups = fields::list(|value| resolve::group(value, &state));
+        let visibility = Visibility::of(&ctx.caller, &state);
+        let scope = |value: &Json| managed_offering(value, &state, &visibility);
+        let groups = fields::list(GROUPS_MAX, |value| resolve::group(value, &state));
         let mut input = Self {
             scope: f.optional("scope", scope),
             actions: f.optional("actions", actions),
@@ -85,11 +100,12 @@ impl PolicyInput {
             fairshare_decay_half_life: f.optional("fairshare_decay_half_life", fields::number),
             carryover_enabled: f.optional("carryover_enabled", fields::boolean),
             carryover_factor: f.nullable("carryover_factor", fields::number),
+            carryover_base: f.optional("carryover_base", fields::choice(CarryoverBase::from_name, "previous, current")),
             grace_ratio: f.optional("grace_ratio", fields::number),
             notification_thresholds: f.optional("notification_threshold", one_or_more),
             raw_usage_reset: f.optional("raw_usage_reset", fields::boolean),
             qos_strategy: f.optional("qos_strategy", fields::choice(QosStrategy::from_name, "threshold, progressive")),
-            progressive_thresholds: f.optional("progressive_thresholds", fields::list(rung)),
+            progressive_thresholds: f.optional("progressive_thresholds", fields::list(RUNGS_MAX, rung)),
             enabled: f.optional("enabled", fields::boolean),
             slug: f.optional("slug", resolve::slug),
             uuid: f.optional("uuid", |value| fields::uuid(value).map(PolicyId::from)),
@@ -165,6 +181,9 @@ impl PolicyInput {
         set(&mut terms.fairshare_decay_half_life, self.fairshare_decay_half_life.as_ref());
         set(&mut terms.carryover_enabled, self.carryover_enabled.as_ref());
         set(&mut terms.carryover_factor, self.carryover_factor.as_ref());
+        if self.carryover_base.is_some() {
+            terms.carryover_base = self.carryover_base;
+        }
         set(&mut terms.grace_ratio, self.grace_ratio.as_ref());
         set(&mut terms.notification_thresholds, self.notification_thresholds.as_ref());
         set(&mut terms.raw_usage_reset, self.raw_usage_reset.as_ref());
@@ -197,10 +216,10 @@ impl PolicyInput {
 }
 
 /// An offering on which the caller may set policies.
-fn managed_offering(value: &Json, state: &RegistryState, sight: &Sight) -> Result<OfferingId, String> {
+fn managed_offering(value: &Json, state: &RegistryState, visibility: &Visibility) -> Result<OfferingId, String> {
     let id = resolve::offering(value, state)?;
-    let offering = state.offering(id).filter(|o| sight.offering(&o.facts.facts)).ok_or(resolve::NO_SUCH_OBJECT)?;
-    if sight.manages(offering.facts.facts.customer) {
+    let offering = state.offering(id).filter(|o| visibility.offering(&o.facts.facts)).ok_or(resolve::NO_SUCH_OBJECT)?;
+    if visibility.manages(offering.facts.facts.customer) {
         Ok(id)
     } else {
         Err("Only staff and owners of the organisation that offers it may set policies on an offering.".to_owned())
@@ -210,7 +229,7 @@ fn managed_offering(value: &Json, state: &RegistryState, sight: &Sight) -> Resul
 fn actions(value: &Json) -> Result<BTreeSet<Action>, String> {
     let list = match value {
         Json::Text(list) => list.clone(),
-        Json::List(_) => fields::list(fields::text)(value)?.join(","),
+        Json::List(_) => fields::list(Action::ALL.len(), fields::raw_text)(value)?.join(","),
         other => {
             return Err(format!(
                 "Not a valid string: {} was given, action names with commas between them are allowed.",
@@ -218,12 +237,17 @@ fn actions(value: &Json) -> Result<BTreeSet<Action>, String> {
             ));
         }
     };
+    let given = list.chars().count();
+    if given > ACTIONS_CHARS_MAX {
+        return Err(TextProblem::TooLong { max: ACTIONS_CHARS_MAX, given }.to_string());
+    }
     Action::parse_list(&list).map_err(|error| error.to_string())
 }
 
 fn component_limits(value: &Json) -> Result<Amounts, String> {
-    let limits = fields::list(|item| {
+    let limits = fields::list(fields::NAMES_MAX, |item| {
         let Json::Object(item) = item else { return Err(format!("Expected {{type, limit}} but got {}.", item.kind())) };
+        fields::only(item, &["limit", "type"])?;
         let component = item.get("type").ok_or("type: This field is required.")?;
         let limit = item.get("limit").ok_or("limit: This field is required.")?;
         let component = fields::words(255)(component).map_err(|message| format!("type: {message}"))?;
@@ -246,7 +270,7 @@ fn period(value: &Json) -> Result<PeriodKind, String> {
 
 fn one_or_more(value: &Json) -> Result<Vec<Decimal>, String> {
     match value {
-        Json::List(_) => fields::list(fields::number)(value),
+        Json::List(_) => fields::list(RUNGS_MAX, fields::number)(value),
         other => fields::number(other).map(|one| vec![one]),
     }
 }
@@ -255,6 +279,7 @@ fn rung(value: &Json) -> Result<Rung, String> {
     let Json::Object(item) = value else {
         return Err(format!("Expected {{percent, effect, qos?}} but got {}.", value.kind()));
     };
+    fields::only(item, &["effect", "percent", "qos"])?;
     let percent = item.get("percent").ok_or("percent: This field is required.")?;
     let effect = item.get("effect").ok_or("effect: This field is required.")?;
     let effects = [Effect::Notify, Effect::Downscale, Effect::Pause];
@@ -277,10 +302,11 @@ fn rung(value: &Json) -> Result<Rung, String> {
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct PolicyRequest {
     /// Address, UUID or slug of the offering.
-    scope: String,
+    scope: ReferenceInput,
     /// Action names with commas between them.
-    actions: String,
+    actions: ActionsInput,
     /// Allocations where a resource sets none: `[{"type": …, "limit": …}]`.
+    #[schema(max_items = 100)]
     component_limits_set: Vec<ComponentLimitRequest>,
     /// The rest.
     #[schema(inline)]
@@ -290,12 +316,28 @@ pub struct PolicyRequest {
 
 /// The allocation of a component.
 #[derive(Debug, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct ComponentLimitRequest {
     /// Component type.
+    #[schema(min_length = 1, max_length = 255)]
     r#type: String,
     /// Limit per period.
-    limit: f64,
+    limit: AmountInput,
+}
+
+/// A rung of a progressive policy.
+#[derive(Debug, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct RungRequest {
+    /// Where it is.
+    percent: RungPercentInput,
+    /// What happens there.
+    effect: EffectInput,
+    /// The class of service, if not that of the site.
+    #[schema(min_length = 1, max_length = 64)]
+    qos: Option<String>,
 }
 
 /// Some parameters of a policy, for the API's description.
@@ -303,39 +345,63 @@ pub struct ComponentLimitRequest {
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct PatchedPolicyRequest {
     /// Options by action; `notify_external_user`: addresses with commas between them.
-    options: Option<serde_json::Value>,
+    #[schema(nullable = false)]
+    options: Option<OptionsInput>,
     /// Whether it applies to every organisation.
+    #[schema(nullable = false)]
     apply_to_all: Option<bool>,
     /// Addresses, UUIDs or slugs of organization groups.
-    organization_groups: Option<Vec<String>>,
+    #[schema(nullable = false, max_items = 1_000)]
+    organization_groups: Option<Vec<ReferenceInput>>,
     /// 1 total, 2 month, 3 quarter, 4 year.
-    period: Option<u8>,
+    #[schema(nullable = false)]
+    period: Option<PeriodInput>,
     /// `GrpTRESMins`, `MaxTRESMins` or `GrpTRES`.
-    limit_type: Option<String>,
+    #[schema(nullable = false)]
+    limit_type: Option<LimitTypeInput>,
     /// Whether usage counts in billing units.
+    #[schema(nullable = false)]
     tres_billing_enabled: Option<bool>,
     /// Weights by component.
-    tres_billing_weights: Option<BTreeMap<String, f64>>,
+    #[schema(nullable = false)]
+    tres_billing_weights: Option<WeightsInput>,
     /// Days in which past usage loses half its weight.
-    fairshare_decay_half_life: Option<f64>,
+    #[schema(nullable = false)]
+    fairshare_decay_half_life: Option<HalfLifeInput>,
     /// Whether anything is carried over.
+    #[schema(nullable = false)]
     carryover_enabled: Option<bool>,
     /// Cap of the carryover in percent, or null for the decaying formula.
-    carryover_factor: Option<f64>,
+    carryover_factor: Option<PercentInput>,
+    /// The allocation with which past usage is compared: `previous`, that of the previous period at its end (the
+    /// default for a new policy), or `current`, the present one.
+    #[schema(nullable = false)]
+    carryover_base: Option<CarryoverBaseInput>,
     /// 0 to 1.
-    grace_ratio: Option<f64>,
+    #[schema(nullable = false)]
+    grace_ratio: Option<RatioInput>,
     /// A percent, or a list of them.
-    notification_threshold: Option<serde_json::Value>,
+    #[schema(nullable = false)]
+    notification_threshold: Option<ThresholdsInput>,
     /// Whether raw usage is reset at a period boundary.
+    #[schema(nullable = false)]
     raw_usage_reset: Option<bool>,
     /// `threshold` or `progressive`.
-    qos_strategy: Option<String>,
+    #[schema(nullable = false)]
+    qos_strategy: Option<QosStrategyInput>,
     /// Rungs of a progressive policy: `[{"percent": …, "effect": "notify|downscale|pause", "qos": …}]`.
-    progressive_thresholds: Option<serde_json::Value>,
+    #[schema(nullable = false, max_items = 100)]
+    progressive_thresholds: Option<Vec<RungRequest>>,
     /// Whether it is in force.
+    #[schema(nullable = false)]
     enabled: Option<bool>,
     /// Short name, unique; a new policy's id derives from it.
-    slug: Option<String>,
-    /// Why; kept with the change.
+    #[schema(nullable = false)]
+    slug: Option<SlugInput>,
+    /// Its id; of a new policy only, derived from the slug without it.
+    #[schema(nullable = false)]
+    uuid: Option<IdInput>,
+    /// Reason, recorded with the change.
+    #[schema(max_length = 2_000)]
     reason: Option<String>,
 }

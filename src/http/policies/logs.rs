@@ -1,8 +1,9 @@
-//! What a policy decided and what it had the agent told: the evaluation log and the command history, newest first.
+//! A policy's decisions and its commands to the agent: the evaluation log and the command history, newest first.
 //!
-//! Those who see the policy see all of it; owners of an organisation whose resources the policy governs see their own.
+//! Callers who see the policy see all of it; owners of an organisation whose resources the policy governs see only
+//! their own rows.
 
-use chrono::{DateTime, Days, NaiveDate, TimeZone, Utc};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, TimeZone, Utc};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Value;
@@ -10,8 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::TAG;
 use super::run::State;
-use crate::domain::agreement::was_run;
-use crate::domain::ids::{CustomerId, PolicyId};
+use crate::domain::ids::{CustomerId, OfferingId, PolicyId};
 use crate::domain::sacctmgr::CommandType;
 use crate::events::allocation::{CommandReport, ExecutionMode};
 use crate::events::registry::PolicyFacts;
@@ -32,6 +32,10 @@ use crate::projections::registry::{ObjectFilter, policies};
 pub struct LogParams {
     /// Of this resource.
     resource_uuid: Option<String>,
+    /// Address of an offering; another one than the policy's has no rows.
+    scope: Option<String>,
+    /// Id of an offering; another one than the policy's has no rows.
+    scope_uuid: Option<String>,
     /// In this period: `2026-03`, `2026-Q1`, `2026` or `total`.
     billing_period: Option<String>,
     /// Log: `pause`, `downscale`, `notify` or `none`. History: `fairshare`, `limits`, `qos` or `reset_usage`.
@@ -40,7 +44,7 @@ pub struct LogParams {
     outcome: Option<String>,
     /// From this instant or site date on.
     from: Option<String>,
-    /// Before this instant, or up to the end of this site date.
+    /// Up to this instant, or up to the end of this site date.
     to: Option<String>,
 }
 
@@ -140,19 +144,18 @@ pub struct CommandEntry {
     sent_at: Option<DateTime<Utc>>,
     /// When the agent reported.
     confirmed_at: Option<DateTime<Utc>>,
-    /// How its dispatch stands.
+    /// The state of its dispatch.
     status: &'static str,
     dispatch_uuid: String,
-    /// `production` or `emulator`; absent until reported.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    execution_mode: Option<&'static str>,
+    /// `production` or `emulator`; `production` until the agent says otherwise.
+    execution_mode: &'static str,
     /// Null until reported.
     success: Option<bool>,
     error_message: String,
     /// Whether it is among the commands that were reported; null until reported, and for a class of service, which the agent
     /// sets on another occasion. The agent leaves out what SLURM has already.
     reported: Option<bool>,
-    /// What the agent says that it ran for the whole dispatch.
+    /// The commands that the agent reported for the whole dispatch.
     #[serde(skip_serializing_if = "Option::is_none")]
     reported_commands: Option<Vec<String>>,
 }
@@ -160,7 +163,7 @@ pub struct CommandEntry {
 impl From<CommandRow> for CommandEntry {
     fn from(row: CommandRow) -> Self {
         Self {
-            reported: was_run(&row.command, row.reported.as_deref()),
+            reported: row.ran,
             uuid: row.uuid.as_simple().to_string(),
             policy_uuid: row.policy.to_string(),
             resource_uuid: row.resource.to_string(),
@@ -176,7 +179,7 @@ impl From<CommandRow> for CommandEntry {
             confirmed_at: row.answered_at,
             status: row.status.as_str(),
             dispatch_uuid: row.dispatch.to_string(),
-            execution_mode: row.execution_mode.map(ExecutionMode::as_str),
+            execution_mode: row.execution_mode.unwrap_or(ExecutionMode::Production).as_str(),
             success: row.success,
             error_message: row.error_message.unwrap_or_default(),
             reported_commands: row.reported,
@@ -187,15 +190,17 @@ impl From<CommandRow> for CommandEntry {
 /// Whose rows the caller may see: everybody's (none), or those of some organisations.
 pub(super) async fn rows_for(ctx: &Context, policy: PolicyId) -> Result<Option<Vec<CustomerId>>, ApiError> {
     let facts = known(ctx, policy).await?;
+    let asked = [ctx.query.uuid::<OfferingId>("scope_uuid")?, ctx.query.uuid("scope")?];
+    let elsewhere = asked.into_iter().flatten().any(|offering| offering != facts.offering);
     let state = ctx.app.registry.read();
-    let sight = ctx.sight_in(&state);
-    if sight.offering_id(facts.offering, &state) {
-        return Ok(None);
+    let visibility = ctx.visibility_in(&state);
+    if visibility.offering_id(facts.offering, &state) {
+        return Ok(elsewhere.then(Vec::new));
     }
     let concerned =
-        |e: &crate::registry::ResourceEntry| e.offering == facts.offering && sight.customers.contains(&e.customer);
-    if !sight.customers.is_empty() && state.resources().any(|(_, entry)| concerned(entry)) {
-        return Ok(Some(sight.customers.into_iter().collect()));
+        |e: &crate::registry::ResourceEntry| e.offering == facts.offering && visibility.customers.contains(&e.customer);
+    if !visibility.customers.is_empty() && state.resources().any(|(_, entry)| concerned(entry)) {
+        return Ok(Some(if elsewhere { Vec::new() } else { visibility.customers.into_iter().collect() }));
     }
     Err(ApiError::NotFound)
 }
@@ -218,10 +223,12 @@ pub fn span(ctx: &Context) -> Result<Span, ApiError> {
         let local = date.and_hms_opt(0, 0, 0)?;
         Some(zone.from_local_datetime(&local).earliest().map_or_else(|| local.and_utc(), |at| at.to_utc()))
     };
-    let read = |text: &str, days: u64| match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        Ok(date) => midnight(date.checked_add_days(Days::new(days))?),
-        // A plus sign that was not encoded arrives as a space.
-        Err(_) => parse_instant(text).or_else(|| parse_instant(&text.replace(' ', "+"))).map(|at| at.to_utc()),
+    let read = |text: &str, days: u32| match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        Ok(date) => midnight(date.checked_add_days(Days::new(days.into()))?),
+        // A plus sign that was not encoded arrives as a space. The instant itself is in the span, as the day is.
+        Err(_) => parse_instant(text)
+            .or_else(|| parse_instant(&text.replace(' ', "+")))
+            .map(|at| at.to_utc() + TimeDelta::microseconds(i64::from(days))),
     };
     Ok(Span {
         from: ctx.query.read("from", ALLOWED, |text| read(text, 0))?,
@@ -259,25 +266,31 @@ fn command_type(word: &str) -> Option<CommandType> {
     all.into_iter().find(|known| known.wire_name() == word)
 }
 
-/// Which commands, or dispatches, are asked for.
-pub(super) async fn command_filter(ctx: &Context, policy: PolicyId) -> Result<CommandFilter, ApiError> {
+/// Which commands, or dispatches, are asked for, whatever policy they come of.
+pub fn commands_asked(ctx: &Context) -> Result<CommandFilter, ApiError> {
     const TYPES: &str = "fairshare, limits, qos, reset_usage";
     const OUTCOMES: &str = "queued, sent, no_answer, confirmed, failed, superseded";
     let named = ctx.query.read("action", TYPES, command_type)?;
     Ok(CommandFilter {
-        policy: Some(policy),
-        customers: rows_for(ctx, policy).await?,
         resource: ctx.query.uuid("resource_uuid")?,
         period: period(ctx)?,
         command_type: named.or(ctx.query.read("command_type", TYPES, command_type)?),
         status: ctx.query.read("outcome", OUTCOMES, DispatchStatus::parse)?,
         span: span(ctx)?,
+        ..CommandFilter::default()
     })
+}
+
+/// The same, of a policy.
+pub(super) async fn command_filter(ctx: &Context, policy: PolicyId) -> Result<CommandFilter, ApiError> {
+    let asked = commands_asked(ctx)?;
+    Ok(CommandFilter { policy: Some(policy), customers: rows_for(ctx, policy).await?, ..asked })
 }
 
 /// The commands that a policy had the agent told, newest first.
 #[utoipa::path(get, path = "/api/marketplace-slurm-periodic-usage-policies/{uuid}/command-history/", tag = TAG,
-    params(("uuid" = String, Path), PageParams, LogParams),
+    params(("uuid" = String, Path), PageParams, LogParams,
+        ("command_type" = Option<String>, Query, description = "The same as `action`")),
     responses((status = 200, body = [CommandEntry], headers(("X-Result-Count" = u64, description = "Number of rows"))),
         (status = 404, body = ErrorDetail)))]
 pub async fn command_history(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {

@@ -1,6 +1,7 @@
 //! `/api/marketplace-slurm-periodic-usage-policies/`: SLURM periodic usage policies.
 
 mod body;
+mod changes;
 mod dispatches;
 mod logs;
 mod options;
@@ -10,6 +11,7 @@ mod run;
 mod shape;
 mod site;
 mod status;
+mod versions;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,9 +21,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use utoipa_axum::routes;
 
-pub use logs::span;
-pub use options::is_address;
-pub use status::{CreationAllowed, asked_customer, creation_allowed};
+pub use dispatches::Dispatch;
+pub use logs::{LogParams, commands_asked, span};
+pub use run::State;
+pub use site::SiteStatus;
+pub use status::{CreationAllowed, HeldByHand, asked_customer, creation_allowed};
 
 use self::body::{Intent, PolicyInput};
 use self::shape::Policy;
@@ -49,6 +53,8 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::SignedIn, routes!(actions))
         .add(Access::Staff, routes!(preview::preview_impact))
         .add(Access::SignedIn, routes!(retrieve, update, partial_update, destroy))
+        .add(Access::SignedIn, routes!(changes::preview_changes))
+        .add(Access::SignedIn, routes!(changes::preview_new))
         .add(Access::Staff, routes!(run::dry_run))
         .add(Access::Staff, routes!(run::evaluate))
         .add(Access::Staff, routes!(run::force_period_reset))
@@ -59,13 +65,14 @@ pub fn routes(routes: Routes) -> Routes {
         .add(Access::SignedIn, routes!(site::unmatched_results))
         .add(Access::SignedIn, routes!(status::status))
         .add(Access::SignedIn, routes!(status::policy_creation_allowed))
+        .add(Access::SignedIn, routes!(versions::list))
 }
 
 /// A policy that the caller may see.
 pub fn visible(ctx: &Context, policy: PolicyId) -> Result<Arc<PolicyInForce>, ApiError> {
     let state = ctx.app.registry.read();
     let policy = state.policy(policy).ok_or(ApiError::NotFound)?;
-    let seen = ctx.sight_in(&state).offering_id(policy.facts.offering, &state);
+    let seen = ctx.visibility_in(&state).offering_id(policy.facts.offering, &state);
     if seen { Ok(Arc::clone(policy)) } else { Err(ApiError::NotFound) }
 }
 
@@ -74,7 +81,7 @@ fn managed(ctx: &Context, policy: PolicyId) -> Result<Arc<PolicyInForce>, ApiErr
     let policy = visible(ctx, policy)?;
     let state = ctx.app.registry.read();
     let offering = state.offering(policy.facts.offering).ok_or(ApiError::NotFound)?;
-    ctx.sight_in(&state).must_manage(offering.facts.facts.customer)?;
+    ctx.visibility_in(&state).must_manage(offering.facts.facts.customer)?;
     Ok(policy)
 }
 
@@ -95,12 +102,12 @@ async fn list(ctx: Context) -> ApiResult {
     let page = Page::of(&ctx.query)?;
     let mut policies: Vec<Arc<PolicyInForce>> = {
         let state = ctx.app.registry.read();
-        let sight = ctx.sight_in(&state);
+        let visibility = ctx.visibility_in(&state);
         let provider = |o: OfferingId| state.offering(o).map(|o| o.facts.facts.customer);
         let wanted = |p: &&Arc<PolicyInForce>| {
             scope.is_none_or(|scope| p.facts.offering == scope)
                 && (customer.is_none() || provider(p.facts.offering) == customer)
-                && sight.offering_id(p.facts.offering, &state)
+                && visibility.offering_id(p.facts.offering, &state)
         };
         state.policies().filter(wanted).cloned().collect()
     };
@@ -228,7 +235,7 @@ async fn change(ctx: &Context, Id(id): Id<PolicyId>, Body(fields): Body, intent:
 
 /// Delete a policy; its restrictions are released, its history stays.
 #[utoipa::path(delete, path = "/api/marketplace-slurm-periodic-usage-policies/{uuid}/", tag = TAG,
-    params(("uuid" = String, Path)),
+    params(("uuid" = String, Path), ("reason" = Option<String>, Query, description = "Reason, recorded with the event")),
     responses((status = 204), (status = 403, body = ErrorDetail), (status = 404, body = ErrorDetail)))]
 async fn destroy(ctx: Context, Id(id): Id<PolicyId>) -> ApiResult {
     managed(&ctx, id)?;

@@ -1,4 +1,4 @@
-//! Evaluate a policy now, see what that would do, or force a period reset: for staff, on all resources or one.
+//! Evaluates a policy, previews that, or forces a period reset: for staff, on all resources or one.
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use crate::http::context::{Body, Context, Id, reason};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields::{self, Fields};
 use crate::http::number::Num;
+use crate::http::taken::IdInput;
 use crate::operations::{EvaluateAnswer, EvaluatedResource, OperationError};
 
 /// Digits of percentages that are shown.
@@ -23,8 +24,9 @@ const PERCENT_DECIMALS: u32 = 2;
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct EvaluateRequest {
     /// One resource; all in scope without it.
-    resource_uuid: Option<String>,
-    /// Why; kept with what is recorded.
+    resource_uuid: Option<IdInput>,
+    /// Reason, recorded with the change.
+    #[schema(max_length = 2_000)]
     reason: Option<String>,
 }
 
@@ -189,7 +191,7 @@ pub async fn evaluate(ctx: Context, Id(policy): Id<PolicyId>, Body(mut fields): 
     ctx.one(StatusCode::OK, &evaluation(answer))
 }
 
-/// Re-evaluate restricted resources that stand below 100 %.
+/// Re-evaluate restricted resources that are below 100 %.
 #[utoipa::path(post, path = "/api/marketplace-slurm-periodic-usage-policies/{uuid}/force-period-reset/", tag = TAG,
     params(("uuid" = String, Path)), request_body = EvaluateRequest,
     responses((status = 200, body = Evaluation), (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail)))]

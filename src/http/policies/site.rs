@@ -1,4 +1,4 @@
-//! An account as the site says it is, beside what it should be: where both differ, a sentence says so.
+//! The site's view of an account compared with the intended one; a sentence describes each difference.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::TAG;
 use super::logs::AgentResponse;
+use crate::domain::evaluate::Flags;
 use crate::domain::ids::PolicyId;
 use crate::domain::qos::QosNames;
 use crate::http::context::{Context, Id};
@@ -17,15 +18,15 @@ use crate::http::paging::{Page, PageParams, listed};
 use crate::projections::account::{Account, Told};
 use crate::projections::command_history::{UnmatchedFilter, UnmatchedRow, unmatched};
 use crate::projections::site_answers::SiteAnswer;
-use crate::projections::status_summary::StatusRow;
+use crate::projections::status_summary::AgentStatus;
 
-/// An account as the site says it is, beside what it should be.
+/// The site's view of an account compared with the intended one.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SiteStatus {
     /// The class of service that the restrictions call for, by the site's name.
     qos_expected: String,
-    /// `confirmed`, `differs` or `unknown`; while the agent is being told `queued` or `sent`, and `no_answer` once it was told as
-    /// often as it is told by itself.
+    /// `confirmed`, `differs` or `unknown`; while the message is on its way `queued` or `sent`, and `no_answer` after
+    /// all automatic resends.
     qos_status: &'static str,
     /// The class of service that the account has; null until the site says so.
     qos_confirmed: Option<String>,
@@ -40,8 +41,14 @@ pub struct SiteStatus {
 }
 
 impl SiteStatus {
-    pub(super) fn of(row: &StatusRow, answer: Option<&SiteAnswer>, told: Option<Told>, names: &QosNames) -> Self {
-        let account = Account::of(row.flags, row.agent, answer, told, names);
+    /// By the restrictions in force and how the newest commands stand.
+    pub fn of(
+        (flags, agent): (Flags, AgentStatus),
+        answer: Option<&SiteAnswer>,
+        told: Option<Told>,
+        names: &QosNames,
+    ) -> Self {
+        let account = Account::of(flags, agent, answer, told, names);
         let answer = answer.cloned().unwrap_or_default();
         Self {
             qos_expected: account.qos_expected,

@@ -1,4 +1,4 @@
-//! How things stand: a policy over its resources, and whether a further resource may be created.
+//! The status of a policy over its resources, and whether another resource may be created.
 
 use std::collections::BTreeMap;
 
@@ -18,12 +18,16 @@ use crate::events::allocation::HoldPlaced;
 use crate::http::context::{Context, Id};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields::REQUIRED;
+use crate::http::left_restricted::Shown as LeftRestricted;
 use crate::http::number::Num;
 use crate::http::paging::{Page, PageParams, RESULT_COUNT};
 use crate::projections::site_answers::{self, Disagreements};
 use crate::projections::status_summary::{self, OwnerStatus, StatusFilter, StatusRow};
 use crate::reactions::holds_on;
 use crate::site_settings::BlockCreationScope;
+
+/// Accounts left restricted that a status names.
+const LEFT_MAX: u32 = 100;
 
 /// Numbers over the resources of a policy, each counted once.
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,17 +43,17 @@ pub struct Counts {
     over_thresholds: BTreeMap<String, i64>,
     /// All resources in one word: the status that needs somebody first.
     agent_status: &'static str,
-    /// Resources by what the agent made of their newest commands.
+    /// Resources by the agent's result for their newest commands.
     agent: BTreeMap<&'static str, i64>,
     last_evaluated_at: Option<DateTime<Utc>>,
-    /// Resources of the offering on which other commands were run than were meant.
+    /// Resources of the offering on which other commands ran than intended.
     commands_differ: i64,
-    /// Resources of the offering whose account has, as the site said last, another class of service than is meant.
+    /// Resources of the offering whose account has, according to the site, another class of service than intended.
     qos_differs: i64,
     /// Resources of the offering whose limits in SLURM are not those that were sent.
     limits_differ: i64,
-    /// Resources of the offering whose settings are confirmed, while the site never said which class of service the account
-    /// has: SLURM may not know the account at all.
+    /// Resources of the offering whose settings are confirmed, while the site never reported the account's class of
+    /// service: SLURM may not know the account at all.
     qos_unknown: i64,
 }
 
@@ -110,7 +114,7 @@ pub struct ResourceStatus {
     reset_unconfirmed: bool,
     /// Manual holds in force on it, which no policy releases.
     manual_holds: Vec<HeldByHand>,
-    /// The account as the site says it is, beside what it should be.
+    /// The site's view of the account compared with the intended one.
     site: SiteStatus,
 }
 
@@ -120,19 +124,21 @@ pub struct HeldByHand {
     uuid: String,
     /// `pause`, `downscale` or `exemption`.
     kind: &'static str,
-    reason: String,
+    /// Why; for those who see the policy, and for the people of the resource where it is public.
+    reason: Option<String>,
     expires_at: Option<DateTime<Utc>>,
 }
 
-impl From<&HoldPlaced> for HeldByHand {
-    fn from(hold: &HoldPlaced) -> Self {
-        let (uuid, kind, reason) = (hold.hold.to_string(), hold.kind.as_str(), hold.reason.clone());
-        Self { uuid, kind, reason, expires_at: hold.expires_at }
+impl HeldByHand {
+    /// With its reason for those inside, and where it is public.
+    pub fn of(hold: &HoldPlaced, inside: bool) -> Self {
+        let reason = (inside || hold.public).then(|| hold.reason.clone());
+        Self { uuid: hold.hold.to_string(), kind: hold.kind.as_str(), reason, expires_at: hold.expires_at }
     }
 }
 
 impl ResourceStatus {
-    fn of(row: &StatusRow, holds: &[HoldPlaced], site: SiteStatus) -> Self {
+    fn of(row: &StatusRow, holds: &[HoldPlaced], inside: bool, site: SiteStatus) -> Self {
         Self {
             site,
             resource_uuid: row.resource.to_string(),
@@ -148,12 +154,12 @@ impl ResourceStatus {
             failed_at: row.failed_at,
             agent_status: row.agent.as_str(),
             reset_unconfirmed: false,
-            manual_holds: holds.iter().map(HeldByHand::from).collect(),
+            manual_holds: holds.iter().map(|hold| HeldByHand::of(hold, inside)).collect(),
         }
     }
 }
 
-/// How a policy stands.
+/// The status of a policy.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Status {
     policy_uuid: String,
@@ -161,11 +167,15 @@ pub struct Status {
     /// Over all resources; for those who see the policy.
     #[serde(flatten)]
     counts: Option<Counts>,
+    /// Accounts of the offering that SLURM may still restrict though their resource ended or has another account, the newest
+    /// hundred, with the command that frees each; for those who see the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accounts_left_restricted: Option<Vec<LeftRestricted>>,
     /// A page of the resources that the caller may see.
     resources: Vec<ResourceStatus>,
 }
 
-/// How a policy stands, with a page of its resources.
+/// The status of a policy, with a page of its resources.
 #[utoipa::path(get, path = "/api/marketplace-slurm-periodic-usage-policies/{uuid}/status/", tag = TAG,
     params(("uuid" = String, Path), PageParams,
         ("resource_uuid" = Option<String>, Query, description = "Only this resource"),
@@ -182,6 +192,11 @@ pub async fn status(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
             let found = site_answers::disagreements(&ctx.app.read, offering, &names).await?;
             Some(Counts::from(status).with(found))
         }
+        Some(_) => None,
+    };
+    let inside = customers.is_none();
+    let left = match &customers {
+        None => Some(LeftRestricted::of(&ctx.app, Some(offering), (LEFT_MAX, 0)).await?.0),
         Some(_) => None,
     };
     let filter = StatusFilter {
@@ -202,15 +217,16 @@ pub async fn status(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
     let mut resources = Vec::with_capacity(rows.len());
     for row in &rows {
         let told = told.get(&row.resource).copied();
-        let site = SiteStatus::of(row, answers.get(&row.resource), told, &names);
+        let site = SiteStatus::of((row.flags, row.agent), answers.get(&row.resource), told, &names);
         let reset_unconfirmed = unconfirmed.contains(&row.resource);
         let holds = holds.get(&row.resource).map(Vec::as_slice).unwrap_or_default();
-        resources.push(ResourceStatus { reset_unconfirmed, ..ResourceStatus::of(row, holds, site) });
+        resources.push(ResourceStatus { reset_unconfirmed, ..ResourceStatus::of(row, holds, inside, site) });
     }
     let shown = Status {
         policy_uuid: policy.to_string(),
         billing_period: Period::containing(known.period, today).to_string(),
         counts,
+        accounts_left_restricted: left,
         resources,
     };
     let mut response = ctx.one(StatusCode::OK, &shown)?;
@@ -266,11 +282,14 @@ pub async fn creation_allowed(
     Ok(CreationAllowed { allowed: true, reason: None, policy_uuid: None })
 }
 
-/// The organisation that a question is about.
-pub fn asked_customer(ctx: &Context) -> Result<CustomerId, ApiError> {
+/// The organisation that a question about an offering is about: one that the caller sees, or that uses the offering.
+pub fn asked_customer(ctx: &Context, offering: OfferingId) -> Result<CustomerId, ApiError> {
     let customer = ctx.query.uuid("customer_uuid")?.ok_or_else(|| ApiError::field("customer_uuid", REQUIRED))?;
     let state = ctx.app.registry.read();
-    let known = state.customer(customer).is_some_and(|c| !c.facts.retired);
+    let visibility = ctx.visibility_in(&state);
+    let uses = || state.resources().any(|(_, entry)| entry.offering == offering && entry.customer == customer);
+    let known =
+        state.customer(customer).is_some_and(|c| !c.facts.retired && (visibility.customer(&c.facts, &state) || uses()));
     if known { Ok(customer) } else { Err(ApiError::field("customer_uuid", "There is no such customer.")) }
 }
 
@@ -280,6 +299,6 @@ pub fn asked_customer(ctx: &Context) -> Result<CustomerId, ApiError> {
     responses((status = 200, body = CreationAllowed), (status = 400, body = ErrorFields), (status = 404, body = ErrorDetail)))]
 pub async fn policy_creation_allowed(ctx: Context, Id(policy): Id<PolicyId>) -> ApiResult {
     let known = super::visible(&ctx, policy)?;
-    let customer = asked_customer(&ctx)?;
+    let customer = asked_customer(&ctx, known.facts.offering)?;
     ctx.one(StatusCode::OK, &creation_allowed(&ctx, known.facts.offering, Some(policy), customer).await?)
 }

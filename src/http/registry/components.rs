@@ -1,8 +1,9 @@
-//! The components of an offering, and its classes of service, as requests and answers have them.
+//! The components of an offering, and its classes of service, in requests and answers.
 
 use rust_decimal::Decimal;
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::domain::decimal;
 use crate::domain::ids::{OfferingId, slug_uuid};
@@ -12,6 +13,7 @@ use crate::events::registry::{BillingType, Component, LimitPeriod};
 use crate::http::fields;
 use crate::http::json::Json;
 use crate::http::number::Num;
+use crate::http::taken::{BillingTypeInput, LimitPeriodInput, MinutesInput};
 
 /// Components of an offering at most.
 const COMPONENTS_MAX: usize = 100;
@@ -35,8 +37,24 @@ pub struct Shown {
     slurm_tres: String,
     /// TRES minutes in one unit.
     minutes_per_unit: Num,
+    /// Decimal places that a limit may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_decimal_places: Option<u32>,
     unit_factor: u32,
     is_boolean: bool,
+}
+
+/// The site's names of its classes of service.
+#[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct QosRequest {
+    #[schema(min_length = 1, max_length = 64, nullable = false)]
+    default: Option<String>,
+    #[schema(min_length = 1, max_length = 64, nullable = false)]
+    downscaled: Option<String>,
+    #[schema(min_length = 1, max_length = 64, nullable = false)]
+    paused: Option<String>,
 }
 
 /// A component in a request.
@@ -45,19 +63,26 @@ pub struct Shown {
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct Request {
     /// Component type.
+    #[schema(min_length = 1, max_length = 255)]
     r#type: String,
     /// Display name; the type without it.
+    #[schema(min_length = 1, max_length = 255)]
     name: Option<String>,
     /// Unit; `hours` without it.
+    #[schema(min_length = 1, max_length = 50)]
     measured_unit: Option<String>,
     /// `limit` (default), `usage`, `fixed`, `one` or `few`.
-    billing_type: Option<String>,
+    billing_type: Option<BillingTypeInput>,
     /// `month`, `quarterly`, `annual` or `total`.
-    limit_period: Option<String>,
+    limit_period: Option<LimitPeriodInput>,
     /// The TRES it stands for; its type without it.
+    #[schema(min_length = 1, max_length = 100)]
     slurm_tres: Option<String>,
     /// TRES minutes in one unit; 60 without it.
-    minutes_per_unit: Option<f64>,
+    minutes_per_unit: Option<MinutesInput>,
+    /// Decimal places that a limit may have, 0 to 12; any without it.
+    #[schema(maximum = 12)]
+    limit_decimal_places: Option<u32>,
 }
 
 fn billing_word(billing: BillingType) -> &'static str {
@@ -70,11 +95,15 @@ fn billing_word(billing: BillingType) -> &'static str {
     }
 }
 
+/// The id of a component of an offering.
+pub fn id_of(offering: OfferingId, component: &Component) -> Uuid {
+    slug_uuid("component", &format!("{offering}/{}", component.component_type))
+}
+
 /// Shows a component.
 pub fn show(offering: OfferingId, component: &Component) -> Shown {
-    let id = slug_uuid("component", &format!("{offering}/{}", component.component_type));
     Shown {
-        uuid: id.as_simple().to_string(),
+        uuid: id_of(offering, component).as_simple().to_string(),
         offering_uuid: offering.to_string(),
         component_type: component.component_type.clone(),
         name: component.name.clone(),
@@ -83,6 +112,7 @@ pub fn show(offering: OfferingId, component: &Component) -> Shown {
         limit_period: component.limit_period.map(LimitPeriod::as_str),
         slurm_tres: component.tres().to_owned(),
         minutes_per_unit: Num(component.minutes_per_unit),
+        limit_decimal_places: component.limit_decimal_places,
         unit_factor: 1,
         is_boolean: false,
     }
@@ -98,8 +128,33 @@ fn limit_period(word: &str) -> Option<LimitPeriod> {
     all.into_iter().find(|known| known.as_str() == word)
 }
 
-fn component(value: &Json) -> Result<Component, String> {
+fn places(value: &Json) -> Result<u32, String> {
+    let whole = fields::number(value)?;
+    let places = u32::try_from(whole).ok().filter(|n| whole.fract().is_zero() && *n <= decimal::MAX_DECIMALS);
+    places
+        .ok_or_else(|| format!("{} is not allowed: a whole number from 0 to {}.", value.shown(), decimal::MAX_DECIMALS))
+}
+
+/// What an item may have: what is read below, and what our own answers show beside it.
+const KNOWN: [&str; 12] = [
+    "billing_type",
+    "is_boolean",
+    "limit_decimal_places",
+    "limit_period",
+    "measured_unit",
+    "minutes_per_unit",
+    "name",
+    "offering_uuid",
+    "slurm_tres",
+    "type",
+    "unit_factor",
+    "uuid",
+];
+
+/// Reads a component.
+pub fn component(value: &Json) -> Result<Component, String> {
     let object = fields::object(value)?;
+    fields::only(&object, &KNOWN)?;
     let given = |name: &str| object.get(name).filter(|value| **value != Json::Null);
     let named = |name: &'static str| move |message: String| format!("{name}: {message}");
     let component_type = given("type").ok_or_else(|| fields::REQUIRED.to_owned()).and_then(fields::words(255));
@@ -129,21 +184,31 @@ fn component(value: &Json) -> Result<Component, String> {
         limit_period: given("limit_period").map(read_period).transpose().map_err(named("limit_period"))?,
         slurm_tres,
         minutes_per_unit: minutes.normalize(),
+        limit_decimal_places: given("limit_decimal_places")
+            .map(places)
+            .transpose()
+            .map_err(named("limit_decimal_places"))?,
     })
 }
 
 /// Reads a list of components, each type once.
 pub fn read(value: &Json) -> Result<Vec<Component>, String> {
-    let components = fields::list(component)(value)?;
+    let components = fields::list(COMPONENTS_MAX, component)(value)?;
+    check(&components)?;
+    Ok(components)
+}
+
+/// Refuses too many components, and a type that is there twice.
+pub fn check(components: &[Component]) -> Result<(), String> {
     if components.len() > COMPONENTS_MAX {
-        return Err(format!("{} components are given: at most {COMPONENTS_MAX} are allowed.", components.len()));
+        return Err(fields::too_many(components.len(), COMPONENTS_MAX));
     }
     for (index, component) in components.iter().enumerate() {
         if components[..index].iter().any(|earlier| earlier.component_type == component.component_type) {
             return Err(format!("Component type {:?} is given more than once.", component.component_type));
         }
     }
-    Ok(components)
+    Ok(())
 }
 
 /// Reads the site's names of the three classes of service; those left out are the given ones.

@@ -1,4 +1,4 @@
-//! `/api/customers/`: organisations, with their owners and the groups they are in.
+//! `/api/customers/`: organisations, with their owners and groups.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,8 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::people::{self, Named, Person};
-use super::{NAME_CHARS_MAX, TAG, exists, groups, new_object, object_filter, same_slug};
+use super::people::{self, People, Person};
+use super::{NAME_CHARS_MAX, ObjectParams, TAG, exists, groups, new_object, object_filter, same_names};
 use crate::commands::registry::RegistryError;
 use crate::directory::UserRecord;
 use crate::domain::ids::{CustomerId, GroupId, UserId};
@@ -20,10 +20,14 @@ use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields::{self, Fields};
 use crate::http::paging::{Page, PageParams, listed};
 use crate::http::resolve;
+use crate::http::taken::{IdInput, PersonInput, ReferenceInput, SlugInput};
 use crate::projections::registry::{ObjectFilter, ObjectRow, customers};
 
 /// The segment of the address.
 pub const COLLECTION: &str = "customers";
+
+/// Groups of one organisation.
+const GROUPS_MAX: usize = 1_000;
 
 /// The routes.
 pub fn routes(routes: Routes) -> Routes {
@@ -54,21 +58,27 @@ pub struct Customer {
     modified: DateTime<Utc>,
 }
 
-/// What an organisation is to be.
+/// The desired organisation.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct CustomerRequest {
-    /// Display name.
-    name: String,
+    /// Display name; the slug without it.
+    #[schema(min_length = 1, max_length = 255, nullable = false)]
+    name: Option<String>,
     /// Unique short name; made of the name without it.
-    slug: Option<String>,
+    #[schema(nullable = false)]
+    slug: Option<SlugInput>,
     /// Its id; derived from the slug without it.
-    uuid: Option<String>,
+    #[schema(nullable = false)]
+    uuid: Option<IdInput>,
     /// Addresses, UUIDs or slugs of the groups it is in; for staff.
-    organization_groups: Option<Vec<String>>,
+    #[schema(nullable = false, max_items = 1_000)]
+    organization_groups: Option<Vec<ReferenceInput>>,
     /// Its owners.
-    owners: Option<Vec<Named>>,
+    #[schema(nullable = false, max_items = 1_000)]
+    owners: Option<Vec<PersonInput>>,
     /// Why.
+    #[schema(max_length = 2_000)]
     reason: Option<String>,
 }
 
@@ -89,7 +99,7 @@ fn show(ctx: &Context, row: &ObjectRow<CustomerFacts>, users: &HashMap<UserId, U
         slug: facts.slug.clone(),
         name: facts.name.clone(),
         organization_groups: facts.groups.iter().filter_map(group).collect(),
-        owners: people::show(ctx, &facts.owners, users),
+        owners: people::show(ctx, Some(&facts.owners), &facts.owners, &facts.pending, users),
         created: row.created,
         modified: row.modified,
     }
@@ -99,13 +109,13 @@ async fn one(ctx: &Context, customer: CustomerId) -> Result<Customer, ApiError> 
     let filter = ObjectFilter { id: Some(customer.as_uuid()), ..ObjectFilter::default() };
     let (rows, _) = customers(&ctx.app.read, &filter, crate::projections::Page::first(1)).await?;
     let row = rows.first().ok_or(ApiError::NotFound)?;
-    let users = people::known(ctx, std::iter::once(&row.facts.owners)).await?;
+    let users = people::known(ctx, [&row.facts.owners, &row.facts.pending].into_iter()).await?;
     Ok(show(ctx, row, &users))
 }
 
 /// List organisations.
 #[utoipa::path(get, path = "/api/customers/", tag = TAG,
-    params(PageParams, ("name" = Option<String>, Query), ("name_exact" = Option<String>, Query), ("slug" = Option<String>, Query),
+    params(PageParams, ObjectParams,
         ("organization_group_uuid" = Option<String>, Query)),
     responses((status = 200, body = [Customer])))]
 async fn list(ctx: Context) -> ApiResult {
@@ -114,24 +124,24 @@ async fn list(ctx: Context) -> ApiResult {
     let mut filter = object_filter(&ctx.query)?;
     {
         let state = ctx.app.registry.read();
-        let sight = ctx.sight_in(&state);
-        if !sight.all || group.is_some() {
+        let visibility = ctx.visibility_in(&state);
+        if !visibility.all || group.is_some() {
             let seen = state.customers().filter(|c| {
-                sight.customer(&c.facts, &state) && group.is_none_or(|group| c.facts.groups.contains(&group))
+                visibility.customer(&c.facts, &state) && group.is_none_or(|group| c.facts.groups.contains(&group))
             });
             filter.visible = Some(seen.map(|c| c.facts.customer.as_uuid()).collect());
         }
     }
     let (rows, total) = customers(&ctx.app.read, &filter, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
-    let users = people::known(&ctx, rows.iter().map(|row| &row.facts.owners)).await?;
+    let users = people::known(&ctx, rows.iter().flat_map(|row| [&row.facts.owners, &row.facts.pending])).await?;
     listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|row| show(&ctx, row, &users)).collect::<Vec<_>>())
 }
 
 fn visible(ctx: &Context, customer: CustomerId) -> Result<(), ApiError> {
     let state = ctx.app.registry.read();
     let facts = state.customer(customer).filter(|c| !c.facts.retired).ok_or(ApiError::NotFound)?;
-    if ctx.sight_in(&state).customer(&facts.facts, &state) { Ok(()) } else { Err(ApiError::NotFound) }
+    if ctx.visibility_in(&state).customer(&facts.facts, &state) { Ok(()) } else { Err(ApiError::NotFound) }
 }
 
 /// Show an organisation.
@@ -145,7 +155,7 @@ async fn retrieve(ctx: Context, Id(customer): Id<CustomerId>) -> ApiResult {
 /// The groups in a body, under either of their names.
 fn read_groups(ctx: &Context, fields: &mut Fields) -> Option<BTreeSet<GroupId>> {
     let state = ctx.app.registry.read();
-    let read = fields::list(|value| resolve::group(value, &state));
+    let read = fields::list(GROUPS_MAX, |value| resolve::group(value, &state));
     let name = if fields.has("groups") { "groups" } else { "organization_groups" };
     fields.optional(name, read).map(|groups| groups.into_iter().collect())
 }
@@ -164,9 +174,16 @@ async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
     if ctx.app.registry.read().customers().any(|c| c.facts.slug == new.slug || c.facts.customer == customer) {
         return Err(ApiError::Invalid(exists("customer", &new)));
     }
-    let owners = people::ids(&ctx, "owners", &owners).await?;
-    let facts =
-        CustomerFacts { customer, slug: new.slug.clone(), name: new.name.clone(), groups, owners, retired: false };
+    let People { confirmed: owners, pending } = people::resolve(&ctx, "owners", &owners, &People::default()).await?;
+    let facts = CustomerFacts {
+        customer,
+        slug: new.slug.clone(),
+        name: new.name.clone(),
+        groups,
+        owners,
+        pending,
+        retired: false,
+    };
     let wanted = |current: Option<&CustomerFacts>| match current {
         Some(_) => Err(RegistryError::from(exists("customer", &new))),
         None => Ok(facts.clone()),
@@ -183,9 +200,9 @@ async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
         (status = 404, body = ErrorDetail)))]
 async fn change(ctx: Context, Id(customer): Id<CustomerId>, Body(mut fields): Body) -> ApiResult {
     visible(&ctx, customer)?;
-    ctx.sight().must_manage(customer)?;
+    ctx.visibility().must_manage(customer)?;
     let slug = ctx.app.registry.read().customer(customer).map(|c| c.facts.slug.clone()).unwrap_or_default();
-    same_slug(&mut fields, &slug);
+    same_names(&mut fields, &slug, customer.as_uuid());
     let name = fields.optional("name", fields::words(NAME_CHARS_MAX));
     let groups = read_groups(&ctx, &mut fields);
     let owners = people::read(&mut fields, "owners");
@@ -197,8 +214,10 @@ async fn change(ctx: Context, Id(customer): Id<CustomerId>, Body(mut fields): Bo
     if groups.as_ref().is_some_and(|groups| !keeps_groups(groups)) && !ctx.is_staff() {
         return Err(ApiError::Forbidden);
     }
+    let current = |facts: &CustomerFacts| People { confirmed: facts.owners.clone(), pending: facts.pending.clone() };
+    let current = ctx.app.registry.read().customer(customer).map(|c| current(&c.facts)).unwrap_or_default();
     let owners = match owners {
-        Some(owners) => Some(people::ids(&ctx, "owners", &owners).await?),
+        Some(owners) => Some(people::resolve(&ctx, "owners", &owners, &current).await?),
         None => None,
     };
     let wanted = |current: Option<&CustomerFacts>| {
@@ -210,7 +229,8 @@ async fn change(ctx: Context, Id(customer): Id<CustomerId>, Body(mut fields): Bo
             facts.groups.clone_from(groups);
         }
         if let Some(owners) = &owners {
-            facts.owners.clone_from(owners);
+            facts.owners.clone_from(&owners.confirmed);
+            facts.pending.clone_from(&owners.pending);
         }
         Ok(facts)
     };

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{NAME_CHARS_MAX, TAG, exists, new_object, object_filter, same_slug};
+use super::{NAME_CHARS_MAX, ObjectParams, TAG, exists, new_object, object_filter, same_names};
 use crate::commands::registry::RegistryError;
 use crate::domain::ids::GroupId;
 use crate::events::registry::GroupFacts;
@@ -15,6 +15,7 @@ use crate::http::context::{Body, Context, Id, reason};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields;
 use crate::http::paging::{Page, PageParams, listed};
+use crate::http::taken::{IdInput, SlugInput};
 use crate::projections::registry::{ObjectFilter, ObjectRow, groups};
 
 /// The segment of the address.
@@ -42,17 +43,21 @@ pub struct OrganizationGroup {
     modified: DateTime<Utc>,
 }
 
-/// What a group is to be.
+/// The desired group.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct OrganizationGroupRequest {
-    /// Display name.
-    name: String,
+    /// Display name; the slug without it.
+    #[schema(min_length = 1, max_length = 255, nullable = false)]
+    name: Option<String>,
     /// Unique short name; made of the name without it.
-    slug: Option<String>,
+    #[schema(nullable = false)]
+    slug: Option<SlugInput>,
     /// Its id; derived from the slug without it.
-    uuid: Option<String>,
+    #[schema(nullable = false)]
+    uuid: Option<IdInput>,
     /// Why.
+    #[schema(max_length = 2_000)]
     reason: Option<String>,
 }
 
@@ -78,7 +83,7 @@ async fn one(ctx: &Context, group: GroupId) -> Result<OrganizationGroup, ApiErro
 
 /// List organization groups.
 #[utoipa::path(get, path = "/api/organization-groups/", tag = TAG,
-    params(PageParams, ("name" = Option<String>, Query), ("slug" = Option<String>, Query)),
+    params(PageParams, ObjectParams),
     responses((status = 200, body = [OrganizationGroup])))]
 async fn list(ctx: Context) -> ApiResult {
     let page = Page::of(&ctx.query)?;
@@ -123,7 +128,7 @@ async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
         (status = 404, body = ErrorDetail)))]
 async fn change(ctx: Context, Id(group): Id<GroupId>, Body(mut fields): Body) -> ApiResult {
     let slug = ctx.app.registry.read().group(group).map(|g| g.facts.slug.clone()).ok_or(ApiError::NotFound)?;
-    same_slug(&mut fields, &slug);
+    same_names(&mut fields, &slug, group.as_uuid());
     let name = fields.optional("name", fields::words(NAME_CHARS_MAX));
     let why = reason(&mut fields);
     fields.check()?;

@@ -1,17 +1,21 @@
-//! What exists besides policies and resources: organisations, their groups, projects, offerings.
+//! Objects other than policies and resources: organisations, their groups, projects, offerings.
 
 pub mod components;
 mod customers;
 mod groups;
+mod offering_components;
 mod offering_users;
 mod offerings;
-mod people;
+mod pending;
+pub mod people;
 mod projects;
 mod providers;
 
+pub use offering_users::offering_user_id;
 pub use offerings::{COLLECTION as OFFERING_COLLECTION, OFFERING_TYPE, plugin_options};
 pub use projects::COLLECTION as PROJECT_COLLECTION;
 
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::access::Routes;
@@ -38,10 +42,26 @@ pub fn routes(mut routes: Routes) -> Routes {
         offerings::routes,
         providers::routes,
         offering_users::routes,
+        pending::routes,
     ] {
         routes = group(routes);
     }
     routes
+}
+
+/// The parameters of every list of the registry, for the API's description.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes parameters that `object_filter` reads")]
+pub struct ObjectParams {
+    /// With this id.
+    uuid: Option<String>,
+    /// Whose name contains this.
+    name: Option<String>,
+    /// With this name.
+    name_exact: Option<String>,
+    /// With this slug.
+    slug: Option<String>,
 }
 
 /// The filters that every list of the registry has.
@@ -101,9 +121,12 @@ pub fn exists(kind: &str, new: &NewObject) -> FieldErrors {
     )
 }
 
-/// A slug does not change, since ids derive from it.
-pub fn same_slug(fields: &mut Fields, slug: &str) {
-    if let Some(given) = fields.optional("slug", fields::text)
+/// Slug and id do not change, since others name an object by them.
+pub fn same_names(fields: &mut Fields, slug: &str, id: Uuid) {
+    if fields.optional("uuid", fields::uuid).is_some_and(|given| given != id) {
+        fields.errors.add("uuid", format!("An id does not change; it is {}.", id.as_simple()));
+    }
+    if let Some(given) = fields.optional("slug", fields::raw_text)
         && given != slug
     {
         fields.errors.add("slug", format!("A slug does not change; it is {slug:?}."));

@@ -1,6 +1,6 @@
 //! `/api/marketplace-offering-users/`: the people of an offering, who are those of its resources.
 //!
-//! Their names at the site are their user names here. Nobody is registered for an offering on his own.
+//! Their names at the site are their user names here. Nobody registers for an offering separately.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,21 +47,21 @@ pub struct OfferingUser {
 }
 
 /// The id of a user on an offering.
-fn offering_user_id(offering: OfferingId, user: UserId) -> Uuid {
+pub fn offering_user_id(offering: OfferingId, user: UserId) -> Uuid {
     slug_uuid("offering_user", &format!("{offering}/{user}"))
 }
 
 /// The people of live resources by offering, of offerings that the caller sees from the side of the provider.
 fn people(ctx: &Context, wanted: &[OfferingId]) -> BTreeMap<OfferingId, BTreeSet<UserId>> {
     let state = ctx.app.registry.read();
-    let sight = ctx.sight_in(&state);
+    let visibility = ctx.visibility_in(&state);
     let mut uses: BTreeMap<OfferingId, BTreeSet<(ProjectId, CustomerId)>> = BTreeMap::new();
     for (_, entry) in state.resources().filter(|(_, entry)| entry.state.is_live()) {
         if wanted.is_empty() || wanted.contains(&entry.offering) {
             uses.entry(entry.offering).or_default().insert((entry.project, entry.customer));
         }
     }
-    uses.retain(|offering, _| sight.offering_id(*offering, &state));
+    uses.retain(|offering, _| visibility.offering_id(*offering, &state));
     let people_of = |(project, customer): (ProjectId, CustomerId)| {
         let members = state.project(project).map(|p| p.facts.members.clone()).unwrap_or_default();
         let owners = state.customer(customer).map(|c| c.facts.owners.clone()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `/api/marketplace-provider-offerings/`: clusters as they are sold.
+//! `/api/marketplace-provider-offerings/`: clusters as offered to customers.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -7,10 +7,15 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{NAME_CHARS_MAX, TAG, components, customers, exists, new_object, object_filter, projects, same_slug};
+use super::{
+    NAME_CHARS_MAX, ObjectParams, TAG, components, customers, exists, new_object, object_filter, offering_components,
+    projects, same_names,
+};
 use crate::commands::registry::RegistryError;
+use crate::domain::clusters::{CLUSTERS_MAX, clusters_complaint};
 use crate::domain::ids::{CustomerId, OfferingId};
 use crate::domain::qos::QosNames;
+use crate::domain::text::NAME;
 use crate::events::registry::OfferingFacts;
 use crate::http::access::{Access, Routes};
 use crate::http::context::{Body, Context, Id, reason};
@@ -19,6 +24,7 @@ use crate::http::fields;
 use crate::http::json::Json;
 use crate::http::paging::{Page, PageParams, listed};
 use crate::http::policies::{CreationAllowed, asked_customer, creation_allowed};
+use crate::http::taken::{IdInput, NameInput, ReferenceInput, SlugInput};
 use crate::projections::registry::{ObjectFilter, ObjectRow, offerings};
 
 /// The segment of the address.
@@ -32,6 +38,8 @@ pub fn routes(routes: Routes) -> Routes {
     routes
         .add(Access::SignedIn, routes!(list, create))
         .add(Access::SignedIn, routes!(retrieve, change))
+        .add(Access::SignedIn, routes!(offering_components::create))
+        .add(Access::SignedIn, routes!(offering_components::update))
         .add(Access::SignedIn, routes!(offering_creation_allowed))
 }
 
@@ -60,6 +68,8 @@ pub struct ProviderOffering {
     state: &'static str,
     components: Vec<components::Shown>,
     qos: Qos,
+    /// The SLURM clusters whose rows the import of sacct counts; empty: the only one that is asked.
+    slurm_clusters: Vec<String>,
     partitions: Vec<Value>,
     plans: Vec<Value>,
     plugin_options: Value,
@@ -69,23 +79,32 @@ pub struct ProviderOffering {
     modified: DateTime<Utc>,
 }
 
-/// What an offering is to be.
+/// The desired offering.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct ProviderOfferingRequest {
-    /// Display name.
-    name: String,
+    /// Display name; the slug without it.
+    #[schema(min_length = 1, max_length = 255, nullable = false)]
+    name: Option<String>,
     /// Unique short name; made of the name without it.
-    slug: Option<String>,
+    #[schema(nullable = false)]
+    slug: Option<SlugInput>,
     /// Its id; derived from the slug without it.
-    uuid: Option<String>,
+    #[schema(nullable = false)]
+    uuid: Option<IdInput>,
     /// Address, UUID or slug of the organisation that offers it; does not change.
-    customer: String,
+    customer: ReferenceInput,
     /// What it counts.
+    #[schema(nullable = false, max_items = 100)]
     components: Option<Vec<components::Request>>,
     /// The site's names: `{"default": …, "downscaled": …, "paused": …}`.
-    qos: Option<Value>,
+    #[schema(nullable = false)]
+    qos: Option<components::QosRequest>,
+    /// Names of the SLURM clusters whose rows the import of sacct counts.
+    #[schema(nullable = false, max_items = 50)]
+    slurm_clusters: Option<Vec<NameInput>>,
     /// Why.
+    #[schema(max_length = 2_000)]
     reason: Option<String>,
 }
 
@@ -114,6 +133,7 @@ fn show(ctx: &Context, row: &ObjectRow<OfferingFacts>) -> ProviderOffering {
             downscaled: facts.qos.downscaled.clone(),
             paused: facts.qos.paused.clone(),
         },
+        slurm_clusters: facts.slurm_clusters.clone(),
         partitions: Vec::new(),
         plans: Vec::new(),
         plugin_options: plugin_options(),
@@ -124,6 +144,12 @@ fn show(ctx: &Context, row: &ObjectRow<OfferingFacts>) -> ProviderOffering {
     }
 }
 
+/// Names of clusters, each once.
+fn read_clusters(value: &Json) -> Result<Vec<String>, String> {
+    let names = fields::list(CLUSTERS_MAX, fields::text(NAME))(value)?;
+    clusters_complaint(&names).map_or(Ok(names), Err)
+}
+
 async fn one(ctx: &Context, offering: OfferingId) -> Result<ProviderOffering, ApiError> {
     let filter = ObjectFilter { id: Some(offering.as_uuid()), ..ObjectFilter::default() };
     let (rows, _) = offerings(&ctx.app.read, &filter, crate::projections::Page::first(1)).await?;
@@ -132,7 +158,7 @@ async fn one(ctx: &Context, offering: OfferingId) -> Result<ProviderOffering, Ap
 
 /// List offerings.
 #[utoipa::path(get, path = "/api/marketplace-provider-offerings/", tag = TAG,
-    params(PageParams, ("name" = Option<String>, Query), ("name_exact" = Option<String>, Query), ("slug" = Option<String>, Query),
+    params(PageParams, ObjectParams,
         ("customer_uuid" = Option<String>, Query, description = "Of this organisation")),
     responses((status = 200, body = [ProviderOffering])))]
 async fn list(ctx: Context) -> ApiResult {
@@ -141,9 +167,9 @@ async fn list(ctx: Context) -> ApiResult {
     filter.parents = ctx.query.uuid::<CustomerId>("customer_uuid")?.map(|id| vec![id.as_uuid()]);
     {
         let state = ctx.app.registry.read();
-        let sight = ctx.sight_in(&state);
-        if !sight.all {
-            let seen = state.offerings().map(|o| &o.facts.facts).filter(|o| sight.offering(o));
+        let visibility = ctx.visibility_in(&state);
+        if !visibility.all {
+            let seen = state.offerings().map(|o| &o.facts.facts).filter(|o| visibility.offering(o));
             filter.visible = Some(seen.map(|o| o.offering.as_uuid()).collect());
         }
     }
@@ -153,10 +179,10 @@ async fn list(ctx: Context) -> ApiResult {
 }
 
 /// The provider of an offering that the caller may see.
-fn visible(ctx: &Context, offering: OfferingId) -> Result<CustomerId, ApiError> {
+pub(super) fn visible(ctx: &Context, offering: OfferingId) -> Result<CustomerId, ApiError> {
     let state = ctx.app.registry.read();
     let facts = state.offering(offering).filter(|o| !o.facts.facts.retired).ok_or(ApiError::NotFound)?;
-    if ctx.sight_in(&state).offering(&facts.facts.facts) {
+    if ctx.visibility_in(&state).offering(&facts.facts.facts) {
         Ok(facts.facts.facts.customer)
     } else {
         Err(ApiError::NotFound)
@@ -179,6 +205,7 @@ async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
     let customer = fields.required("customer", |value| projects::managed_customer(&ctx, value));
     let components = fields.optional("components", components::read).unwrap_or_default();
     let qos = fields.optional("qos", |value: &Json| components::read_qos(value, &QosNames::default()));
+    let slurm_clusters = fields.optional("slurm_clusters", read_clusters).unwrap_or_default();
     let why = reason(&mut fields);
     fields.check()?;
     let (Some(new), Some(customer)) = (new, customer) else { return Err(ApiError::NotFound) };
@@ -194,6 +221,7 @@ async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
         customer,
         components,
         qos: qos.unwrap_or_default(),
+        slurm_clusters,
         retired: false,
     };
     let wanted = |current: Option<&OfferingFacts>| match current {
@@ -212,9 +240,9 @@ async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
         (status = 404, body = ErrorDetail)))]
 async fn change(ctx: Context, Id(offering): Id<OfferingId>, Body(mut fields): Body) -> ApiResult {
     let customer = visible(&ctx, offering)?;
-    ctx.sight().must_manage(customer)?;
+    ctx.visibility().must_manage(customer)?;
     let known = ctx.app.registry.read().offering(offering).map(|o| o.facts.facts.clone()).ok_or(ApiError::NotFound)?;
-    same_slug(&mut fields, &known.slug);
+    same_names(&mut fields, &known.slug, offering.as_uuid());
     if let Some(other) = fields.optional("customer", |value| projects::managed_customer(&ctx, value))
         && other != customer
     {
@@ -223,6 +251,7 @@ async fn change(ctx: Context, Id(offering): Id<OfferingId>, Body(mut fields): Bo
     let name = fields.optional("name", fields::words(NAME_CHARS_MAX));
     let components = fields.optional("components", components::read);
     let qos = fields.optional("qos", |value: &Json| components::read_qos(value, &known.qos));
+    let clusters = fields.optional("slurm_clusters", read_clusters);
     let why = reason(&mut fields);
     fields.check()?;
     let wanted = |current: Option<&OfferingFacts>| {
@@ -236,6 +265,9 @@ async fn change(ctx: Context, Id(offering): Id<OfferingId>, Body(mut fields): Bo
         if let Some(qos) = &qos {
             facts.qos.clone_from(qos);
         }
+        if let Some(clusters) = &clusters {
+            facts.slurm_clusters.clone_from(clusters);
+        }
         Ok(facts)
     };
     let put = ctx.app.registry_commands.put_offering(offering, &ctx.meta(why), wanted).await?;
@@ -248,13 +280,13 @@ async fn change(ctx: Context, Id(offering): Id<OfferingId>, Body(mut fields): Bo
     params(("uuid" = String, Path), ("customer_uuid" = String, Query, description = "The customer")),
     responses((status = 200, body = CreationAllowed), (status = 400, body = ErrorFields), (status = 404, body = ErrorDetail)))]
 async fn offering_creation_allowed(ctx: Context, Id(offering): Id<OfferingId>) -> ApiResult {
-    let asked = asked_customer(&ctx);
+    let asked = asked_customer(&ctx, offering);
     let own = {
         let state = ctx.app.registry.read();
         let known = state.offering(offering).is_some_and(|o| !o.facts.facts.retired);
-        known && asked.as_ref().is_ok_and(|customer| ctx.sight_in(&state).customers.contains(customer))
+        known && asked.as_ref().is_ok_and(|customer| ctx.visibility_in(&state).customers.contains(customer))
     };
-    // An owner may ask for the own organisation, whoever offers.
+    // An owner may ask for their own organisation, whoever the provider is.
     if !own {
         visible(&ctx, offering)?;
     }

@@ -8,8 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::people::{self, Named, Person};
-use super::{NAME_CHARS_MAX, TAG, customers, exists, new_object, object_filter, same_slug};
+use super::people::{self, People, Person};
+use super::{NAME_CHARS_MAX, ObjectParams, TAG, customers, exists, new_object, object_filter, same_names};
 use crate::commands::registry::RegistryError;
 use crate::directory::UserRecord;
 use crate::domain::ids::{CustomerId, ProjectId, UserId};
@@ -21,6 +21,7 @@ use crate::http::fields;
 use crate::http::json::Json;
 use crate::http::paging::{Page, PageParams, listed};
 use crate::http::resolve;
+use crate::http::taken::{IdInput, PersonInput, ReferenceInput, SlugInput};
 use crate::projections::registry::{ObjectFilter, ObjectRow, projects};
 
 /// The segment of the address.
@@ -49,21 +50,26 @@ pub struct Project {
     modified: DateTime<Utc>,
 }
 
-/// What a project is to be.
+/// The desired project.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct ProjectRequest {
-    /// Display name.
-    name: String,
+    /// Display name; the slug without it.
+    #[schema(min_length = 1, max_length = 255, nullable = false)]
+    name: Option<String>,
     /// Unique short name; made of the name without it.
-    slug: Option<String>,
+    #[schema(nullable = false)]
+    slug: Option<SlugInput>,
     /// Its id; derived from the slug without it.
-    uuid: Option<String>,
+    #[schema(nullable = false)]
+    uuid: Option<IdInput>,
     /// Address, UUID or slug of its organisation; does not change.
-    customer: String,
+    customer: ReferenceInput,
     /// Its members.
-    members: Option<Vec<Named>>,
+    #[schema(nullable = false, max_items = 1_000)]
+    members: Option<Vec<PersonInput>>,
     /// Why.
+    #[schema(max_length = 2_000)]
     reason: Option<String>,
 }
 
@@ -81,7 +87,7 @@ fn show(ctx: &Context, row: &ObjectRow<ProjectFacts>, users: &HashMap<UserId, Us
         customer_uuid: facts.customer.to_string(),
         customer_name: customer.map(|c| c.facts.name.clone()).unwrap_or_default(),
         customer_slug: customer.map(|c| c.facts.slug.clone()).unwrap_or_default(),
-        members: people::show(ctx, &facts.members, users),
+        members: people::show(ctx, customer.map(|c| &c.facts.owners), &facts.members, &facts.pending, users),
         created: row.created,
         modified: row.modified,
     }
@@ -91,13 +97,13 @@ async fn one(ctx: &Context, project: ProjectId) -> Result<Project, ApiError> {
     let filter = ObjectFilter { id: Some(project.as_uuid()), ..ObjectFilter::default() };
     let (rows, _) = projects(&ctx.app.read, &filter, crate::projections::Page::first(1)).await?;
     let row = rows.first().ok_or(ApiError::NotFound)?;
-    let users = people::known(ctx, std::iter::once(&row.facts.members)).await?;
+    let users = people::known(ctx, [&row.facts.members, &row.facts.pending].into_iter()).await?;
     Ok(show(ctx, row, &users))
 }
 
 /// List projects.
 #[utoipa::path(get, path = "/api/projects/", tag = TAG,
-    params(PageParams, ("name" = Option<String>, Query), ("slug" = Option<String>, Query),
+    params(PageParams, ObjectParams,
         ("customer" = Option<String>, Query, description = "Id of the organisation"),
         ("customer_uuid" = Option<String>, Query, description = "Id of the organisation")),
     responses((status = 200, body = [Project])))]
@@ -111,15 +117,15 @@ async fn list(ctx: Context) -> ApiResult {
     filter.parents = customer.map(|id| vec![id.as_uuid()]);
     {
         let state = ctx.app.registry.read();
-        let sight = ctx.sight_in(&state);
-        if !sight.all {
-            let seen = state.projects().filter(|p| sight.project(&p.facts));
+        let visibility = ctx.visibility_in(&state);
+        if !visibility.all {
+            let seen = state.projects().filter(|p| visibility.project(&p.facts));
             filter.visible = Some(seen.map(|p| p.facts.project.as_uuid()).collect());
         }
     }
     let (rows, total) = projects(&ctx.app.read, &filter, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
-    let users = people::known(&ctx, rows.iter().map(|row| &row.facts.members)).await?;
+    let users = people::known(&ctx, rows.iter().flat_map(|row| [&row.facts.members, &row.facts.pending])).await?;
     listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|row| show(&ctx, row, &users)).collect::<Vec<_>>())
 }
 
@@ -127,7 +133,7 @@ async fn list(ctx: Context) -> ApiResult {
 fn visible(ctx: &Context, project: ProjectId) -> Result<CustomerId, ApiError> {
     let state = ctx.app.registry.read();
     let facts = state.project(project).filter(|p| !p.facts.retired).ok_or(ApiError::NotFound)?;
-    if ctx.sight_in(&state).project(&facts.facts) { Ok(facts.facts.customer) } else { Err(ApiError::NotFound) }
+    if ctx.visibility_in(&state).project(&facts.facts) { Ok(facts.facts.customer) } else { Err(ApiError::NotFound) }
 }
 
 /// Show a project.
@@ -141,10 +147,11 @@ async fn retrieve(ctx: Context, Id(project): Id<ProjectId>) -> ApiResult {
 /// Reads the organisation that something new is to belong to: one that the caller may change.
 pub fn managed_customer(ctx: &Context, value: &Json) -> Result<CustomerId, String> {
     let state = ctx.app.registry.read();
-    let sight = ctx.sight_in(&state);
+    let visibility = ctx.visibility_in(&state);
     let id = resolve::customer(value, &state)?;
-    let customer = state.customer(id).filter(|c| sight.customer(&c.facts, &state)).ok_or(resolve::NO_SUCH_OBJECT)?;
-    if sight.manages(customer.facts.customer) {
+    let customer =
+        state.customer(id).filter(|c| visibility.customer(&c.facts, &state)).ok_or(resolve::NO_SUCH_OBJECT)?;
+    if visibility.manages(customer.facts.customer) {
         Ok(id)
     } else {
         Err("Only staff and owners of the organisation may do this.".to_owned())
@@ -165,9 +172,16 @@ async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
     if ctx.app.registry.read().projects().any(|p| p.facts.slug == new.slug || p.facts.project == project) {
         return Err(ApiError::Invalid(exists("project", &new)));
     }
-    let members = people::ids(&ctx, "members", &members).await?;
-    let facts =
-        ProjectFacts { project, slug: new.slug.clone(), name: new.name.clone(), customer, members, retired: false };
+    let People { confirmed: members, pending } = people::resolve(&ctx, "members", &members, &People::default()).await?;
+    let facts = ProjectFacts {
+        project,
+        slug: new.slug.clone(),
+        name: new.name.clone(),
+        customer,
+        members,
+        pending,
+        retired: false,
+    };
     let wanted = |current: Option<&ProjectFacts>| match current {
         Some(_) => Err(RegistryError::from(exists("project", &new))),
         None => Ok(facts.clone()),
@@ -184,9 +198,9 @@ async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
         (status = 404, body = ErrorDetail)))]
 async fn change(ctx: Context, Id(project): Id<ProjectId>, Body(mut fields): Body) -> ApiResult {
     let customer = visible(&ctx, project)?;
-    ctx.sight().must_manage(customer)?;
+    ctx.visibility().must_manage(customer)?;
     let slug = ctx.app.registry.read().project(project).map(|p| p.facts.slug.clone()).unwrap_or_default();
-    same_slug(&mut fields, &slug);
+    same_names(&mut fields, &slug, project.as_uuid());
     if let Some(other) = fields.optional("customer", |value| managed_customer(&ctx, value))
         && other != customer
     {
@@ -196,8 +210,10 @@ async fn change(ctx: Context, Id(project): Id<ProjectId>, Body(mut fields): Body
     let members = people::read(&mut fields, "members");
     let why = reason(&mut fields);
     fields.check()?;
+    let current = |facts: &ProjectFacts| People { confirmed: facts.members.clone(), pending: facts.pending.clone() };
+    let current = ctx.app.registry.read().project(project).map(|p| current(&p.facts)).unwrap_or_default();
     let members = match members {
-        Some(members) => Some(people::ids(&ctx, "members", &members).await?),
+        Some(members) => Some(people::resolve(&ctx, "members", &members, &current).await?),
         None => None,
     };
     let wanted = |current: Option<&ProjectFacts>| {
@@ -206,7 +222,8 @@ async fn change(ctx: Context, Id(project): Id<ProjectId>, Body(mut fields): Body
             facts.name.clone_from(name);
         }
         if let Some(members) = &members {
-            facts.members.clone_from(members);
+            facts.members.clone_from(&members.confirmed);
+            facts.pending.clone_from(&members.pending);
         }
         Ok(facts)
     };

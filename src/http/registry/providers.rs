@@ -1,4 +1,4 @@
-//! `/api/marketplace-service-providers/`: organisations seen as those who offer something.
+//! `/api/marketplace-service-providers/`: organisations in their role as providers.
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -41,10 +41,10 @@ fn provider_id(customer: CustomerId) -> Uuid {
 
 fn seen(ctx: &Context) -> Vec<ServiceProvider> {
     let state = ctx.app.registry.read();
-    let sight = ctx.sight_in(&state);
+    let visibility = ctx.visibility_in(&state);
     let mut providers: Vec<ServiceProvider> = state
         .customers()
-        .filter(|c| !c.facts.retired && sight.customer(&c.facts, &state))
+        .filter(|c| !c.facts.retired && visibility.customer(&c.facts, &state))
         .filter_map(|c| {
             let facts = &c.facts;
             let offers = |o: &&_| {

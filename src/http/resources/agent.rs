@@ -1,26 +1,26 @@
-//! What the agent says of a resource's account: class of service, limits read back, whether it could be brought up to date.
+//! The agent's statements about a resource's account: class of service, limits read back, and whether it could be
+//! updated.
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::change::limits;
 use super::{TAG, visible};
 use crate::commands::allocation::AllocationCommand;
 use crate::domain::ids::ResourceId;
+use crate::domain::text::on_one_line;
 use crate::domain::validation::FieldErrors;
 use crate::events::allocation::ResourceState;
 use crate::http::context::{Body, Context, Id};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields::{self, Fields};
 use crate::http::json::Json as Given;
+use crate::http::taken::EchoedLimitsInput;
 use crate::registry::ResourceEntry;
 
-/// Components of which limits may be read back at most.
-const LIMITS_MAX: usize = 100;
 /// Characters of an error that are kept as the reason.
 const ERROR_CHARS_MAX: usize = 2_000;
 /// Characters of a class of service.
@@ -39,7 +39,7 @@ fn done(status: &'static str) -> Response {
 /// A resource of the caller's offering.
 fn own(ctx: &Context, resource: ResourceId) -> Result<ResourceEntry, ApiError> {
     let entry = visible(ctx, resource)?;
-    if ctx.sight().reports_for(entry.offering) { Ok(entry) } else { Err(ApiError::Forbidden) }
+    if ctx.visibility().reports_for(entry.offering) { Ok(entry) } else { Err(ApiError::Forbidden) }
 }
 
 async fn carry_out(ctx: &Context, resource: ResourceId, command: &AllocationCommand, why: Option<String>) -> ApiResult {
@@ -48,12 +48,21 @@ async fn carry_out(ctx: &Context, resource: ResourceId, command: &AllocationComm
     Ok(done("accepted"))
 }
 
+/// What the agent saw of an account.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes a body that is read field by field")]
+pub struct BackendMetadata {
+    /// Its class of service.
+    #[schema(max_length = 255)]
+    qos: Option<String>,
+}
+
 /// What the agent found on the account.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct BackendMetadataRequest {
     /// `{"qos": …}`; other keys are read and not kept.
-    backend_metadata: Value,
+    backend_metadata: BackendMetadata,
 }
 
 /// The class of service in the metadata, if they say it; empty where the account has none.
@@ -85,10 +94,10 @@ pub async fn set_backend_metadata(ctx: Context, Id(resource): Id<ResourceId>, Bo
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct LimitsEchoRequest {
     /// By component.
-    limits: std::collections::BTreeMap<String, f64>,
+    limits: EchoedLimitsInput,
 }
 
-/// Say which limits were read back from SLURM. They are kept as evidence; what is ordered stays as it is.
+/// Report limits read back from SLURM. They are kept as evidence; the ordered limits do not change.
 #[utoipa::path(post, path = "/api/marketplace-provider-resources/{uuid}/set_limits/", tag = TAG,
     params(("uuid" = String, Path)), request_body = LimitsEchoRequest,
     responses((status = 200, body = ResourceResponse), (status = 400, body = ErrorFields), (status = 403, body = ErrorDetail),
@@ -96,9 +105,6 @@ pub struct LimitsEchoRequest {
 pub async fn set_limits(ctx: Context, Id(resource): Id<ResourceId>, Body(mut fields): Body) -> ApiResult {
     own(&ctx, resource)?;
     let given = fields.required("limits", limits);
-    if let Some(given) = given.as_ref().filter(|given| given.len() > LIMITS_MAX) {
-        fields.errors.add("limits", format!("{} limits are given: at most {LIMITS_MAX} are allowed.", given.len()));
-    }
     fields.check()?;
     let Some(given) = given else { return Err(ApiError::NotFound) };
     carry_out(&ctx, resource, &AllocationCommand::EchoLimits(given), None).await
@@ -125,9 +131,8 @@ pub struct ErredRequest {
 
 /// What went wrong, on one line and not too long.
 fn error_message(fields: &mut Fields) -> Option<String> {
-    let text = fields.nullable("error_message", fields::text).flatten()?;
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(ERROR_CHARS_MAX).collect();
-    Some(plain.trim().to_owned()).filter(|text| !text.is_empty())
+    let text = fields.nullable("error_message", fields::raw_text).flatten()?;
+    Some(on_one_line(&text, ERROR_CHARS_MAX)).filter(|text| !text.is_empty())
 }
 
 fn refuse_gone(state: ResourceState) -> Result<(), ApiError> {

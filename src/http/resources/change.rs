@@ -1,4 +1,4 @@
-//! Changes of a resource: limits, name, account; and its end.
+//! Changes of a resource: limits, name, account; and its termination.
 
 use axum::http::StatusCode;
 use utoipa::ToSchema;
@@ -10,11 +10,13 @@ use crate::commands::execute::CommandError;
 use crate::domain::ids::ResourceId;
 use crate::domain::tres::Amounts;
 use crate::events::allocation::ResourceState;
-use crate::http::context::{Body, Context, Id, reason};
+use crate::http::context::{Body, Context, Id, ReasonRequest, reason};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields, sentence};
 use crate::http::fields;
 use crate::http::json::Json;
-use crate::http::registry::{NAME_CHARS_MAX, same_slug};
+use crate::http::registry::{NAME_CHARS_MAX, same_names};
+use crate::http::taken::LimitsInput;
+use crate::operations::AccountClaim;
 
 /// Changes of a resource.
 #[derive(Debug, ToSchema)]
@@ -22,12 +24,16 @@ use crate::http::registry::{NAME_CHARS_MAX, same_slug};
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct Request {
     /// The whole new set of limits by component.
-    limits: Option<std::collections::BTreeMap<String, f64>>,
+    #[schema(nullable = false)]
+    limits: Option<LimitsInput>,
     /// Display name.
+    #[schema(min_length = 1, max_length = 255, nullable = false)]
     name: Option<String>,
     /// The SLURM account.
+    #[schema(max_length = 255, nullable = false)]
     backend_id: Option<String>,
-    /// Why; kept with what is recorded.
+    /// Reason, recorded with the change.
+    #[schema(max_length = 2_000)]
     reason: Option<String>,
 }
 
@@ -53,19 +59,26 @@ fn refused(error: CommandError) -> ApiError {
 pub async fn change(ctx: Context, Id(resource): Id<ResourceId>, Body(mut fields): Body) -> ApiResult {
     managed(&ctx, resource)?;
     let book = ctx.app.allocations.book(resource).await?;
-    same_slug(&mut fields, &book.facts.slug);
+    same_names(&mut fields, &book.facts.slug, resource.as_uuid());
     let limits = fields.optional("limits", limits);
     let name = fields.optional("name", fields::words(NAME_CHARS_MAX));
     let backend_id = fields.optional("backend_id", fields::maybe_words(255));
     let meta = ctx.meta(reason(&mut fields));
     fields.check()?;
-    let _alone = match &backend_id {
-        Some(account) if *account != book.facts.backend_id => {
-            let alone = ctx.app.registering().await?;
-            free_account(&ctx, book.facts.offering, account, Some(resource)).await?;
-            Some(alone)
-        }
-        _ => None,
+    let facts = &book.facts;
+    let claim = AccountClaim {
+        resource,
+        offering: facts.offering,
+        backend_id: backend_id.clone().unwrap_or_else(|| facts.backend_id.clone()),
+        name: name.clone().unwrap_or_else(|| facts.name.clone()),
+    };
+    // Another account, by either of the two fields; what has ended has none.
+    let _alone = if claim.account() != facts.account() && facts.state.is_live() {
+        let alone = ctx.app.registering().await?;
+        free_account(&ctx, claim).await?;
+        Some(alone)
+    } else {
+        None
     };
     let mut position = None;
     // Limits first: they are what can be refused, and then nothing is half done.
@@ -84,6 +97,7 @@ pub async fn change(ctx: Context, Id(resource): Id<ResourceId>, Body(mut fields)
 
 /// End a resource: policies no longer apply, its history stays.
 #[utoipa::path(post, path = "/api/marketplace-provider-resources/{uuid}/terminate/", tag = TAG, params(("uuid" = String, Path)),
+    request_body = ReasonRequest,
     responses((status = 200, body = Resource), (status = 403, body = ErrorDetail), (status = 404, body = ErrorDetail)))]
 pub async fn terminate(ctx: Context, Id(resource): Id<ResourceId>, Body(mut fields): Body) -> ApiResult {
     managed(&ctx, resource)?;

@@ -1,7 +1,6 @@
 //! Registration of a resource, unless a policy blocks it.
 
 use axum::http::StatusCode;
-use chrono::{DateTime, Utc};
 use utoipa::ToSchema;
 
 use super::change::limits;
@@ -9,6 +8,7 @@ use super::shape::Resource;
 use super::{TAG, free_account, one};
 use crate::commands::allocation::{AllocationCommand, Refusal};
 use crate::commands::execute::CommandError;
+use crate::commands::registry::taken;
 use crate::domain::ids::{OfferingId, ProjectId, ResourceId};
 use crate::events::allocation::{ResourceFacts, ResourceState};
 use crate::http::context::{Body, Context, reason};
@@ -18,51 +18,71 @@ use crate::http::json::Json;
 use crate::http::policies::creation_allowed;
 use crate::http::registry::{exists, new_object};
 use crate::http::resolve;
+use crate::http::taken::{IdInput, InstantInput, LimitsInput, LiveStateInput, ReferenceInput, SlugInput};
+use crate::operations::AccountClaim;
 use crate::projections::registry::{ResourceFilter, count_resources};
+use crate::registry::RESOURCE;
 
-/// What a new resource is to be.
+/// The new resource.
 #[derive(Debug, ToSchema)]
 #[schema(as = ResourceRequest)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct Request {
-    /// Display name.
-    name: String,
+    /// Display name; the slug without it.
+    #[schema(min_length = 1, max_length = 255, nullable = false)]
+    name: Option<String>,
     /// Unique short name; made of the name without it.
-    slug: Option<String>,
+    #[schema(nullable = false)]
+    slug: Option<SlugInput>,
     /// Its id; derived from the slug without it.
-    uuid: Option<String>,
+    #[schema(nullable = false)]
+    uuid: Option<IdInput>,
     /// Address, UUID or slug of the offering.
-    offering: String,
+    offering: ReferenceInput,
     /// Address, UUID or slug of the project.
-    project: String,
+    project: ReferenceInput,
     /// The SLURM account.
+    #[schema(max_length = 255)]
     backend_id: Option<String>,
     /// Limits by component.
-    limits: Option<std::collections::BTreeMap<String, f64>>,
+    #[schema(nullable = false)]
+    limits: Option<LimitsInput>,
     /// `OK` without it.
-    state: Option<String>,
+    #[schema(nullable = false)]
+    state: Option<LiveStateInput>,
     /// When it came into being; now without it.
-    created: Option<DateTime<Utc>>,
+    #[schema(nullable = false)]
+    created: Option<InstantInput>,
     /// Why.
+    #[schema(max_length = 2_000)]
     reason: Option<String>,
 }
 
 /// An offering on which the caller may register resources.
 fn offering(ctx: &Context, value: &Json) -> Result<OfferingId, String> {
     let state = ctx.app.registry.read();
-    let sight = ctx.sight_in(&state);
+    let visibility = ctx.visibility_in(&state);
     let id = resolve::offering(value, &state)?;
-    let known = state.offering(id).filter(|o| sight.offering(&o.facts.facts)).ok_or(resolve::NO_SUCH_OBJECT)?;
-    if sight.manages(known.facts.facts.customer) {
+    let known = state.offering(id).filter(|o| visibility.offering(&o.facts.facts)).ok_or(resolve::NO_SUCH_OBJECT)?;
+    if visibility.manages(known.facts.facts.customer) {
         Ok(id)
     } else {
         Err("Only staff and owners of the organisation that offers it may do this.".to_owned())
     }
 }
 
-/// A project: of any organisation, since those who offer register for others.
+/// A project of an organisation for which the caller may register resources: what is registered there has its team, and
+/// its owners are told.
 fn project(ctx: &Context, value: &Json) -> Result<ProjectId, String> {
-    resolve::project(value, &ctx.app.registry.read())
+    let state = ctx.app.registry.read();
+    let visibility = ctx.visibility_in(&state);
+    let id = resolve::project(value, &state)?;
+    let known = state.project(id).filter(|p| visibility.project(&p.facts)).ok_or(resolve::NO_SUCH_OBJECT)?;
+    if visibility.manages(known.facts.customer) {
+        Ok(id)
+    } else {
+        Err("Only staff and owners of the organisation whose project it is may do this.".to_owned())
+    }
 }
 
 /// Register a resource.
@@ -84,12 +104,17 @@ pub async fn create(ctx: Context, Body(mut fields): Body) -> ApiResult {
     let (Some(new), Some(offering), Some(project)) = (new, offering, project) else { return Err(ApiError::NotFound) };
     // One registration after the other: what is looked up here stands until it is recorded and shown.
     let _alone = ctx.app.registering().await?;
+    if ctx.app.registry.read().kind_of(new.id).is_some_and(|kind| kind != RESOURCE) {
+        return Err(ApiError::field("uuid", taken(new.id)));
+    }
     let customer = ctx.app.registry.read().project(project).map(|p| p.facts.customer).ok_or(ApiError::NotFound)?;
     let same_slug = ResourceFilter { slug: Some(new.slug.clone()), ..ResourceFilter::default() };
     if count_resources(&ctx.app.read, &same_slug).await? > 0 {
         return Err(ApiError::Invalid(exists("resource", &new)));
     }
-    free_account(&ctx, offering, &backend_id, None).await?;
+    let claim =
+        AccountClaim { resource: new.id.into(), offering, backend_id: backend_id.clone(), name: new.name.clone() };
+    free_account(&ctx, claim).await?;
     let answer = creation_allowed(&ctx, offering, None, customer).await?;
     if let Some(why_not) = answer.reason.filter(|_| !answer.allowed) {
         return Err(ApiError::field("non_field_errors", why_not));

@@ -1,4 +1,4 @@
-//! Manual holds: an operator pauses, slows down or exempts a resource, with a reason; no policy releases that.
+//! Manual holds: an operator pauses, slows down or exempts a resource, with a reason; no policy releases a manual hold.
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -17,6 +17,7 @@ use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
 use crate::http::fields;
 use crate::http::paging::{Page, PageParams, listed, paged};
 use crate::http::reference::parse_uuid;
+use crate::http::taken::{HoldKindInput, InstantInput};
 use crate::reactions::manual_holds;
 
 /// A manual hold in force.
@@ -26,8 +27,10 @@ pub struct Hold {
     resource_uuid: String,
     /// `pause`, `downscale` or `exemption`.
     kind: &'static str,
-    reason: String,
+    /// Why; for those who offer the resource, and for its people where it is public.
+    reason: Option<String>,
     ticket: Option<String>,
+    public: bool,
     placed_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
 }
@@ -37,22 +40,30 @@ pub struct Hold {
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct HoldRequest {
     /// `pause`, `downscale` (or `slowdown`) or `exemption` (lifts every restriction).
-    kind: String,
+    kind: HoldKindInput,
     /// Why.
+    #[schema(min_length = 1, max_length = 2_000)]
     reason: String,
     /// Ticket that it refers to.
+    #[schema(min_length = 1, max_length = 255)]
     ticket: Option<String>,
     /// When it ends by itself.
-    expires_at: Option<DateTime<Utc>>,
+    expires_at: Option<InstantInput>,
+    /// Whether the people of the resource may read reason and ticket; `false` without it.
+    #[schema(nullable = false)]
+    public: Option<bool>,
 }
 
-fn show(resource: ResourceId, hold: &HoldPlaced) -> Hold {
+/// A hold as those see it who offer the resource, or, from the outside, its people.
+fn show(resource: ResourceId, hold: &HoldPlaced, inside: bool) -> Hold {
+    let told = inside || hold.public;
     Hold {
         uuid: hold.hold.to_string(),
         resource_uuid: resource.to_string(),
         kind: hold.kind.as_str(),
-        reason: hold.reason.clone(),
-        ticket: hold.ticket.clone(),
+        reason: told.then(|| hold.reason.clone()),
+        ticket: hold.ticket.clone().filter(|_| told),
+        public: hold.public,
         placed_at: hold.placed_at,
         expires_at: hold.expires_at,
     }
@@ -63,9 +74,10 @@ fn show(resource: ResourceId, hold: &HoldPlaced) -> Hold {
     params(("uuid" = String, Path), PageParams),
     responses((status = 200, body = [Hold]), (status = 404, body = ErrorDetail)))]
 pub async fn list(ctx: Context, Id(resource): Id<ResourceId>) -> ApiResult {
-    visible(&ctx, resource)?;
+    let entry = visible(&ctx, resource)?;
+    let inside = ctx.visibility().offering_id(entry.offering, &ctx.app.registry.read());
     let book = ctx.app.allocations.book(resource).await?;
-    paged(&ctx, book.holds.clone(), |hold| show(resource, &hold))
+    paged(&ctx, book.holds.clone(), |hold| show(resource, &hold, inside))
 }
 
 /// Manual holds in force on all resources, oldest first.
@@ -80,7 +92,7 @@ pub async fn list_all(ctx: Context) -> ApiResult {
     let resource = ctx.query.uuid("resource_uuid")?;
     let (rows, total) = manual_holds(&ctx.app.read, resource, kind, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
-    listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|(on, hold)| show(*on, hold)).collect::<Vec<_>>())
+    listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|(on, hold)| show(*on, hold, true)).collect::<Vec<_>>())
 }
 
 /// Place a manual hold.
@@ -94,15 +106,17 @@ pub async fn place(ctx: Context, Id(resource): Id<ResourceId>, Body(mut fields):
     let reason = fields.required("reason", fields::words(2_000));
     let ticket = fields.nullable("ticket", fields::words(255)).flatten();
     let expires_at = fields.nullable("expires_at", fields::instant).flatten();
+    let public = fields.optional("public", fields::boolean).unwrap_or_default();
     fields.check()?;
     let (Some(kind), Some(reason)) = (kind, reason) else { return Err(ApiError::NotFound) };
     let hold = HoldId::from(IdSource.fresh());
-    let meta = ctx.meta(Some(reason.clone()));
-    let command = AllocationCommand::PlaceHold { hold, kind, reason, ticket, expires_at };
+    // What follows from the hold is recorded with the same reason, and people read that.
+    let meta = ctx.meta(Some(reason.clone()).filter(|_| public));
+    let command = AllocationCommand::PlaceHold { hold, kind, reason, ticket, expires_at, public };
     let executed = ctx.app.allocations.execute(resource, &command, &meta).await?;
     ctx.visible(executed.position).await;
     let placed = executed.book.holds.iter().find(|placed| placed.hold == hold).ok_or(ApiError::NotFound)?;
-    ctx.one(StatusCode::CREATED, &show(resource, placed))
+    ctx.one(StatusCode::CREATED, &show(resource, placed, true))
 }
 
 /// The hold in the path.
@@ -124,7 +138,8 @@ impl axum::extract::FromRequestParts<crate::http::ApiState> for HoldInPath {
 
 /// End a manual hold.
 #[utoipa::path(delete, path = "/api/marketplace-provider-resources/{uuid}/holds/{hold_uuid}/", tag = TAG,
-    params(("uuid" = String, Path), ("hold_uuid" = String, Path)),
+    params(("uuid" = String, Path), ("hold_uuid" = String, Path),
+        ("reason" = Option<String>, Query, description = "Reason, recorded with the event")),
     responses((status = 204), (status = 403, body = ErrorDetail), (status = 404, body = ErrorDetail)))]
 pub async fn release(ctx: Context, Id(resource): Id<ResourceId>, HoldInPath(hold): HoldInPath) -> ApiResult {
     managed(&ctx, resource)?;

@@ -3,6 +3,7 @@
 mod agent;
 mod change;
 mod create;
+mod explain;
 mod holds;
 mod shape;
 mod team;
@@ -11,18 +12,20 @@ mod timeline;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use utoipa::IntoParams;
 use utoipa_axum::routes;
 
+pub use self::change::limits;
 use self::shape::Resource;
 use super::access::{Access, Routes};
 use super::context::{Context, Id};
-use super::error::{ApiError, ApiResult, ErrorDetail};
+use super::error::{ApiError, ApiResult, ErrorDetail, sentence};
 use super::paging::{Page, PageParams, listed};
-use super::query::complaint;
 use crate::commands::allocation::Book;
-use crate::domain::ids::{OfferingId, ResourceId};
+use crate::domain::ids::ResourceId;
 use crate::events::allocation::ResourceState;
-use crate::projections::registry::{Order, ResourceFilter, Visibility, resources};
+use crate::operations::{AccountClaim, account_holders};
+use crate::projections::registry::{Order, ResourceFilter, resources};
 use crate::projections::site_answers::of_resources;
 use crate::registry::ResourceEntry;
 
@@ -37,12 +40,15 @@ pub fn routes(routes: Routes) -> Routes {
     routes
         .add(Access::SignedIn, routes!(list, create::create))
         .add(Access::SignedIn, routes!(retrieve, change::change))
+        .add(Access::SignedIn, routes!(list_as_resources))
+        .add(Access::SignedIn, routes!(retrieve_as_resource))
         .add(Access::SignedIn, routes!(change::terminate))
         .add(Access::SignedIn, routes!(team::team))
         .add(Access::SignedIn, routes!(holds::list, holds::place))
         .add(Access::SignedIn, routes!(holds::release))
         .add(Access::Support, routes!(holds::list_all))
         .add(Access::SignedIn, routes!(timeline::show))
+        .add(Access::SignedIn, routes!(explain::show))
         .add(Access::Staff, routes!(timeline::reset_raw_usage))
         .add(Access::Reporting, routes!(agent::set_backend_metadata))
         .add(Access::Reporting, routes!(agent::set_limits))
@@ -55,7 +61,7 @@ pub fn routes(routes: Routes) -> Routes {
 fn visible(ctx: &Context, resource: ResourceId) -> Result<ResourceEntry, ApiError> {
     let state = ctx.app.registry.read();
     let entry = state.resource(resource).ok_or(ApiError::NotFound)?;
-    if ctx.sight_in(&state).resource(entry, &state) { Ok(*entry) } else { Err(ApiError::NotFound) }
+    if ctx.visibility_in(&state).resource(entry, &state) { Ok(*entry) } else { Err(ApiError::NotFound) }
 }
 
 /// A resource that the caller may change: staff and owners of the organisation that offers it.
@@ -63,7 +69,7 @@ fn managed(ctx: &Context, resource: ResourceId) -> Result<ResourceEntry, ApiErro
     let entry = visible(ctx, resource)?;
     let state = ctx.app.registry.read();
     let offering = state.offering(entry.offering).ok_or(ApiError::NotFound)?;
-    ctx.sight_in(&state).must_manage(offering.facts.facts.customer)?;
+    ctx.visibility_in(&state).must_manage(offering.facts.facts.customer)?;
     Ok(entry)
 }
 
@@ -74,55 +80,24 @@ async fn one(ctx: &Context, resource: ResourceId) -> Result<Resource, ApiError> 
     Ok(shape::of_book(ctx, &book, row.map(|row| row.modified)))
 }
 
-/// Refuses a SLURM account that another live resource of the offering has: the two would fight over its limits.
-async fn free_account(
-    ctx: &Context,
-    offering: OfferingId,
-    account: &str,
-    but: Option<ResourceId>,
-) -> Result<(), ApiError> {
-    if account.is_empty() {
-        return Ok(());
+/// Refuses a SLURM account that is none, or that another live resource of the offering has: the two would fight over its
+/// limits.
+async fn free_account(ctx: &Context, claim: AccountClaim) -> Result<(), ApiError> {
+    let refused = |message: String| Err(ApiError::field(claim.field(), sentence(&message)));
+    if let Some(message) = claim.complaint() {
+        return refused(message);
     }
-    let live = ResourceState::ALL.iter().copied().filter(|state| state.is_live());
-    let filter = ResourceFilter {
-        offering: Some(offering),
-        backend_id: Some(account.to_owned()),
-        states: live.collect(),
-        ..ResourceFilter::default()
-    };
-    let (rows, _) = resources(&ctx.app.read, &filter, crate::projections::Page::first(2)).await?;
-    match rows.iter().find(|row| Some(row.resource) != but) {
-        Some(other) => {
-            let message = format!(
-                "{account:?} is the account of the resource {:?} ({}) of this offering already; choose another.",
-                other.name, other.resource
-            );
-            Err(ApiError::field("backend_id", message))
-        }
+    let taken = account_holders(&ctx.app.read, std::slice::from_ref(&claim), |_| false).await?;
+    match taken.first() {
+        Some((_, holder)) => refused(claim.taken(holder)),
         None => Ok(()),
     }
 }
 
 fn filter(ctx: &Context) -> Result<ResourceFilter, ApiError> {
     let query = &ctx.query;
-    let states: Vec<ResourceState> = query
-        .all("state")
-        .map(|word| {
-            let allowed = "Creating, OK, Erred, Updating, Terminating, Terminated";
-            ResourceState::parse(word).ok_or_else(|| complaint("state", word, allowed))
-        })
-        .collect::<Result<_, _>>()?;
-    let state = ctx.app.registry.read();
-    let sight = ctx.sight_in(&state);
-    let visible = (!sight.all).then(|| {
-        let offered = state.offerings().map(|o| &o.facts.facts).filter(|o| sight.offering(o)).map(|o| o.offering);
-        Visibility {
-            offerings: offered.collect::<Vec<OfferingId>>(),
-            customers: sight.customers.iter().copied().collect(),
-            projects: sight.projects.iter().copied().collect(),
-        }
-    });
+    let allowed = "Creating, OK, Erred, Updating, Terminating, Terminated";
+    let states: Vec<ResourceState> = query.every("state", allowed, ResourceState::parse)?;
     Ok(ResourceFilter {
         id: query.uuid("uuid")?,
         slug: query.get("slug").map(str::to_owned),
@@ -135,25 +110,60 @@ fn filter(ctx: &Context) -> Result<ResourceFilter, ApiError> {
         states,
         paused: query.boolean("paused")?,
         downscaled: query.boolean("downscaled")?,
-        visible,
-        order: match query.get("o") {
-            Some("name") => Order::Name,
-            Some("-created") => Order::NewestFirst,
-            _ => Order::Registered,
-        },
+        visible: ctx.visibility_filter(),
+        order: query.read("o", "created, -created, name", order)?.unwrap_or_default(),
     })
+}
+
+fn order(word: &str) -> Option<Order> {
+    match word {
+        "created" => Some(Order::Registered),
+        "-created" => Some(Order::NewestFirst),
+        "name" => Some(Order::Name),
+        _ => None,
+    }
+}
+
+/// How resources are chosen and sorted.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes parameters that `filter` reads")]
+struct ResourceParams {
+    /// With this id.
+    uuid: Option<String>,
+    /// On this offering.
+    offering_uuid: Option<String>,
+    /// The same, by address.
+    offering: Option<String>,
+    /// Of this organisation.
+    customer_uuid: Option<String>,
+    /// The same, by address.
+    customer: Option<String>,
+    /// Of this project.
+    project_uuid: Option<String>,
+    /// The same, by address.
+    project: Option<String>,
+    /// In this state; may be repeated.
+    state: Option<Vec<String>>,
+    /// Whose name contains this.
+    name: Option<String>,
+    /// With this name.
+    name_exact: Option<String>,
+    /// With this slug.
+    slug: Option<String>,
+    /// With this SLURM account.
+    backend_id: Option<String>,
+    /// Paused, or not.
+    paused: Option<bool>,
+    /// Slowed down, or not.
+    downscaled: Option<bool>,
+    /// `created` (the order without it), `-created` or `name`.
+    o: Option<String>,
 }
 
 /// List resources.
 #[utoipa::path(get, path = "/api/marketplace-provider-resources/", tag = TAG,
-    params(PageParams,
-        ("offering_uuid" = Option<String>, Query), ("customer_uuid" = Option<String>, Query), ("project_uuid" = Option<String>, Query),
-        ("state" = Option<Vec<String>>, Query, description = "In this state; may be repeated"),
-        ("name" = Option<String>, Query, description = "Whose name contains this"),
-        ("name_exact" = Option<String>, Query), ("slug" = Option<String>, Query),
-        ("backend_id" = Option<String>, Query, description = "With this SLURM account"),
-        ("paused" = Option<bool>, Query), ("downscaled" = Option<bool>, Query),
-        ("o" = Option<String>, Query, description = "`name` or `-created`")),
+    params(PageParams, ResourceParams),
     responses((status = 200, body = [Resource], headers(("X-Result-Count" = u64, description = "Number of rows")))))]
 async fn list(ctx: Context) -> ApiResult {
     let page = Page::of(&ctx.query)?;
@@ -170,4 +180,19 @@ async fn list(ctx: Context) -> ApiResult {
 async fn retrieve(ctx: Context, Id(resource): Id<ResourceId>) -> ApiResult {
     visible(&ctx, resource)?;
     ctx.one(StatusCode::OK, &one(&ctx, resource).await?)
+}
+
+/// List resources under the address that people's own have in Waldur: the same rows.
+#[utoipa::path(get, path = "/api/marketplace-resources/", tag = TAG,
+    params(PageParams, ResourceParams),
+    responses((status = 200, body = [Resource], headers(("X-Result-Count" = u64, description = "Number of rows")))))]
+async fn list_as_resources(ctx: Context) -> ApiResult {
+    list(ctx).await
+}
+
+/// Show a resource under the address that people's own have in Waldur.
+#[utoipa::path(get, path = "/api/marketplace-resources/{uuid}/", tag = TAG, params(("uuid" = String, Path)),
+    responses((status = 200, body = Resource), (status = 404, body = ErrorDetail)))]
+async fn retrieve_as_resource(ctx: Context, id: Id<ResourceId>) -> ApiResult {
+    retrieve(ctx, id).await
 }

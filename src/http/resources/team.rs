@@ -1,4 +1,5 @@
-//! The people of a resource: members of its project and owners of its organisation. Not paged; the agent reads it whole.
+//! The people of a resource: members of its project and owners of its organisation. Not paged, since the agent reads
+//! the whole list.
 
 use std::collections::BTreeSet;
 
@@ -12,6 +13,8 @@ use super::{TAG, visible};
 use crate::domain::ids::{ResourceId, UserId};
 use crate::http::context::{Context, Id};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail};
+use crate::http::paging::Page;
+use crate::http::registry::people::address_for;
 
 /// Somebody who works with a resource.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,6 +23,7 @@ pub struct TeamMember {
     url: String,
     username: String,
     full_name: String,
+    /// For staff and the person; else empty.
     email: String,
     /// `PROJECT.MEMBER` or `CUSTOMER.OWNER`.
     role: &'static str,
@@ -29,9 +33,14 @@ pub struct TeamMember {
 }
 
 /// The people of a resource.
-#[utoipa::path(get, path = "/api/marketplace-provider-resources/{uuid}/team/", tag = TAG, params(("uuid" = String, Path)),
+#[utoipa::path(get, path = "/api/marketplace-provider-resources/{uuid}/team/", tag = TAG, params(("uuid" = String, Path),
+        ("field" = Option<Vec<String>>, Query, description = "Only these fields; may be repeated"),
+        ("page" = Option<u64>, Query, description = "Accepted; everybody is on the first page"),
+        ("page_size" = Option<u64>, Query, description = "Accepted; everybody is on one page"),
+        ("has_consent" = Option<bool>, Query, description = "Accepted, since known clients send it; without effect on this list")),
     responses((status = 200, body = [TeamMember]), (status = 404, body = ErrorDetail)))]
 pub async fn team(ctx: Context, Id(resource): Id<ResourceId>) -> ApiResult {
+    Page::of(&ctx.query)?;
     let entry = visible(&ctx, resource)?;
     let (members, owners): (BTreeSet<UserId>, BTreeSet<UserId>) = {
         let state = ctx.app.registry.read();
@@ -39,7 +48,9 @@ pub async fn team(ctx: Context, Id(resource): Id<ResourceId>) -> ApiResult {
         let owners = state.customer(entry.customer).map(|c| c.facts.owners.clone()).unwrap_or_default();
         (members, owners)
     };
-    let ids: Vec<UserId> = members.union(&owners).copied().collect();
+    let all = ctx.visibility().team(&entry, &ctx.app.registry.read());
+    let seen = |id: &UserId| all || *id == ctx.caller.user;
+    let ids: Vec<UserId> = members.union(&owners).copied().filter(seen).collect();
     let users = ctx.app.directory.users(&ids).await.map_err(ApiError::internal)?;
     let mut team: Vec<TeamMember> = ids
         .iter()
@@ -49,7 +60,7 @@ pub async fn team(ctx: Context, Id(resource): Id<ResourceId>) -> ApiResult {
             url: ctx.url("users", user.id),
             username: user.username.clone(),
             full_name: user.full_name.clone(),
-            email: user.email.clone().unwrap_or_default(),
+            email: address_for(&ctx, user).unwrap_or_default(),
             role: if members.contains(&user.id) { "PROJECT.MEMBER" } else { "CUSTOMER.OWNER" },
             expiration_time: None,
             offering_user_username: Some(user.username.clone()),

@@ -1,4 +1,4 @@
-//! `…/timeline/` and `…/reset-raw-usage/` of a resource: what happened to it, and its counter started again by hand.
+//! `…/timeline/` and `…/reset-raw-usage/` of a resource: its history, and a manual reset of its counter.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -11,9 +11,8 @@ use crate::domain::ids::ResourceId;
 use crate::events::allocation::AllocationEvent;
 use crate::http::context::{Body, Context, Id, reason};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail, ErrorFields};
-use crate::http::fields::parse_instant;
 use crate::http::paging::{Page, PageParams, listed};
-use crate::http::query::complaint;
+use crate::http::policies::span;
 use crate::operations::timeline::{Entry, EntryKind, TimelineFilter, timeline};
 
 const KINDS: &str = "resource, limits, hold, restriction, evaluation, usage, command, reset, result, notice";
@@ -38,7 +37,7 @@ pub struct TimelineEntry {
     /// It in one sentence.
     summary: String,
     actor: TimelineActor,
-    /// Why, in the words of whoever caused it.
+    /// The reason that the actor gave.
     reason: Option<String>,
     /// The particulars, by name.
     details: serde_json::Value,
@@ -60,27 +59,23 @@ impl From<Entry> for TimelineEntry {
 }
 
 fn filter(ctx: &Context) -> Result<TimelineFilter, ApiError> {
-    let instant = "an instant such as 2026-03-01T00:00:00Z";
-    let read = |text: &str| parse_instant(text).map(|at| at.to_utc());
-    let kinds = ctx.query.all("kind").map(|word| EntryKind::parse(word).ok_or_else(|| complaint("kind", word, KINDS)));
-    Ok(TimelineFilter {
-        kinds: kinds.collect::<Result<_, _>>()?,
-        from: ctx.query.read("from", instant, read)?,
-        to: ctx.query.read("to", instant, read)?,
-    })
+    let span = span(ctx)?;
+    let kinds = ctx.query.every("kind", KINDS, EntryKind::parse)?;
+    Ok(TimelineFilter { kinds, from: span.from, to: span.to, outside: false })
 }
 
 /// What happened to a resource, newest first: changes, holds, restrictions, evaluations that changed something, commands.
 #[utoipa::path(get, path = "/api/marketplace-provider-resources/{uuid}/timeline/", tag = TAG,
     params(("uuid" = String, Path), PageParams,
         ("kind" = Option<Vec<String>>, Query, description = "Only of this kind; may be repeated"),
-        ("from" = Option<String>, Query, description = "At this instant or later"),
-        ("to" = Option<String>, Query, description = "Before this instant")),
+        ("from" = Option<String>, Query, description = "From this instant or site date on"),
+        ("to" = Option<String>, Query, description = "Up to this instant, or up to the end of this site date")),
     responses((status = 200, body = [TimelineEntry], headers(("X-Result-Count" = u64, description = "Number of rows"))),
         (status = 400, body = ErrorFields), (status = 404, body = ErrorDetail)))]
 pub async fn show(ctx: Context, Id(resource): Id<ResourceId>) -> ApiResult {
     let entry = visible(&ctx, resource)?;
-    let (page, filter) = (Page::of(&ctx.query)?, filter(&ctx)?);
+    let (page, mut filter) = (Page::of(&ctx.query)?, filter(&ctx)?);
+    filter.outside = !ctx.visibility().offering_id(entry.offering, &ctx.app.registry.read());
     let (skip, size) = (page.offset().try_into().unwrap_or(usize::MAX), page.size.try_into().unwrap_or(usize::MAX));
     let (entries, total) = timeline(&*ctx.app.store, resource, entry.book, &filter, skip, size).await?;
     let page = page.within(total)?;
@@ -105,19 +100,20 @@ pub struct RawUsageReset {
     policy_uuid: String,
     billing_period: String,
     decided_at: DateTime<Utc>,
-    /// What the agent is to do.
+    /// The commands for the agent.
     commands: Vec<TimelineCommand>,
 }
 
-/// What a reset by hand is to say.
+/// A manual reset.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub struct RawUsageResetRequest {
-    /// Why; kept with what is recorded.
+    /// Reason, recorded with the change.
+    #[schema(max_length = 2_000)]
     reason: Option<String>,
 }
 
-/// Decide by hand that the account's raw usage starts again at zero, and tell the agent. What the policies' periods have
+/// Order a manual reset of the account's raw usage, and send it to the agent. The usage that the policies' periods have
 /// counted so far becomes their baseline, so that nobody gets an allocation twice.
 #[utoipa::path(post, path = "/api/marketplace-provider-resources/{uuid}/reset-raw-usage/", tag = TAG,
     params(("uuid" = String, Path)), request_body = RawUsageResetRequest,

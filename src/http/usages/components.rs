@@ -1,4 +1,4 @@
-//! Month-to-date totals as they were last reported.
+//! Month-to-date totals as last reported.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -6,7 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{COLLECTION, TAG, filter, first_day};
+use super::{COLLECTION, TAG, UsageParams, filter, first_day};
+use crate::events::allocation::MissingUsage;
 use crate::http::context::{Context, Id};
 use crate::http::error::{ApiError, ApiResult, ErrorDetail};
 use crate::http::number::Num;
@@ -37,6 +38,9 @@ pub struct ComponentUsage {
     customer_name: String,
     project_uuid: String,
     project_name: String,
+    /// What happens to later months without a report: `none`, `reuse` or `zero`.
+    missing_usage_policy: &'static str,
+    /// The same as `missing_usage_policy` `reuse`.
     recurring: bool,
 }
 
@@ -67,7 +71,8 @@ pub fn show(ctx: &Context, row: &UsageRow) -> ComponentUsage {
         customer_name: customer.unwrap_or_default(),
         project_uuid: row.project.map(|id| id.to_string()).unwrap_or_default(),
         project_name: project.unwrap_or_default(),
-        recurring: false,
+        missing_usage_policy: row.missing.as_str(),
+        recurring: row.missing == MissingUsage::Reuse,
     }
 }
 
@@ -75,64 +80,18 @@ pub fn show(ctx: &Context, row: &UsageRow) -> ComponentUsage {
 pub async fn visible(ctx: &Context, id: Uuid) -> Result<UsageRow, ApiError> {
     let row = usage::get(&ctx.app.read, id).await?.ok_or(ApiError::NotFound)?;
     let state = ctx.app.registry.read();
-    let seen = state.resource(row.resource).is_some_and(|entry| ctx.sight_in(&state).resource(entry, &state));
+    let seen = state.resource(row.resource).is_some_and(|entry| ctx.visibility_in(&state).resource(entry, &state));
     if seen { Ok(row) } else { Err(ApiError::NotFound) }
 }
 
 /// Month-to-date totals, newest month first.
-#[utoipa::path(get, path = "/api/marketplace-component-usages/", tag = TAG,
-    params(PageParams,
-        ("resource_uuid" = Option<String>, Query), ("offering_uuid" = Option<String>, Query),
-        ("customer_uuid" = Option<String>, Query), ("project_uuid" = Option<String>, Query),
-        ("billing_period" = Option<String>, Query, description = "First day of a month"),
-        ("type" = Option<String>, Query, description = "Component type"),
-        ("date_after" = Option<String>, Query, description = "Months that end on this day or later"),
-        ("date_before" = Option<String>, Query, description = "Months that begin on this day or earlier")),
+#[utoipa::path(get, path = "/api/marketplace-component-usages/", tag = TAG, params(PageParams, UsageParams),
     responses((status = 200, body = [ComponentUsage], headers(("X-Result-Count" = u64, description = "Number of rows")))))]
 pub async fn list(ctx: Context) -> ApiResult {
     let page = Page::of(&ctx.query)?;
-    let span = (ctx.query.date("date_after")?, ctx.query.date("date_before")?);
-    let Some(filter) = filter(&ctx, "billing_period")? else {
-        return listed::<ComponentUsage>(&ctx, page.within(0)?, 0, &[]);
-    };
-    let (rows, total) = if span == (None, None) {
-        usage::list(&ctx.app.read, &filter, page.of_rows()?).await?
-    } else {
-        let mut rows = everything(&ctx, &filter).await?;
-        rows.retain(|row| {
-            span.0.is_none_or(|after| row.month.last_day() >= after)
-                && span.1.is_none_or(|before| row.month.first_day() <= before)
-        });
-        let total = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        (page.cut(rows), total)
-    };
+    let (rows, total) = usage::list(&ctx.app.read, &filter(&ctx, &["billing_period"])?, page.of_rows()?).await?;
     let page = page.within(total.unsigned_abs())?;
     listed(&ctx, page, total.unsigned_abs(), &rows.iter().map(|row| show(&ctx, row)).collect::<Vec<_>>())
-}
-
-/// Rows of which a span of dates is chosen in memory, at most.
-const CHOSEN_FROM_MAX: i64 = 100_000;
-
-async fn everything(ctx: &Context, filter: &usage::UsageFilter) -> Result<Vec<UsageRow>, ApiError> {
-    const SIZE: u32 = 10_000;
-    let mut rows = Vec::new();
-    for number in 1.. {
-        let (some, total) = usage::list(&ctx.app.read, filter, crate::projections::Page { number, size: SIZE }).await?;
-        if total > CHOSEN_FROM_MAX {
-            return Err(ApiError::field(
-                "date_after",
-                format!(
-                    "{total} rows are too many to choose from by date: name a resource, an offering or a billing_period."
-                ),
-            ));
-        }
-        let done = some.len() < SIZE as usize;
-        rows.extend(some);
-        if done {
-            break;
-        }
-    }
-    Ok(rows)
 }
 
 /// One total.

@@ -1,9 +1,11 @@
-//! Mail as files in a Maildir, for sites without a mail server and for tests. Any mail program reads it (`mutt -f mail`).
+//! Mail as files in a Maildir, for sites without a mail server and for tests. Mail programs can read it
+//! (`mutt -f mail`).
 
 use std::path::{Path, PathBuf};
 
 use super::Failed;
 use crate::notify::message::Mail;
+use crate::store::private;
 
 /// A Maildir.
 #[derive(Debug)]
@@ -32,14 +34,10 @@ impl Maildir {
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     for part in ["tmp", "new", "cur"] {
-        let mut private = std::fs::DirBuilder::new();
-        private.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut private, 0o700);
-        private.create(folder.join(part))?;
+        private::folder(&folder.join(part))?;
     }
     let draft = folder.join("tmp").join(name);
-    let mut file = std::fs::File::create(&draft)?;
+    let mut file = private::new_file(&draft)?;
     std::io::Write::write_all(&mut file, bytes)?;
     file.sync_all()?;
     std::fs::rename(&draft, folder.join("new").join(name))

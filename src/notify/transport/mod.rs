@@ -1,4 +1,4 @@
-//! How notices leave: to a mail server, into a Maildir, to a webhook endpoint. Each says whether trying again may help.
+//! Transports of notices: to a mail server, into a Maildir, to a webhook endpoint. Each says whether a retry may help.
 
 pub mod maildir;
 pub mod smtp;

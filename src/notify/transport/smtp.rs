@@ -1,5 +1,6 @@
-//! Mail to a server over SMTP: TLS from the start, by STARTTLS or not at all, with a name and a password or without.
+//! Mail over SMTP: TLS from the start, with STARTTLS or without, with or without a user name and password.
 
+use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
@@ -48,7 +49,7 @@ impl Smtp {
     pub async fn send(&self, mail: &Mail) -> Result<(), Failed> {
         match tokio::time::timeout(self.at_most, self.client.send_raw(mail.envelope(), &mail.bytes())).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(failed(&error)),
+            Ok(Err(error)) => Err(failed(&error, is_ascii(mail.envelope()))),
             Err(_) => Err(Failed::Unreachable("the mail server takes too long".to_owned())),
         }
     }
@@ -76,13 +77,20 @@ fn parameters(options: &SmtpOptions) -> Result<TlsParameters, TransportError> {
     tls.build_rustls().map_err(|error| TransportError::Client { what: "the mail server", source: error.into() })
 }
 
+/// Whether every server takes the addresses of an envelope: one that does not speak SMTPUTF8 takes ASCII only.
+fn is_ascii(envelope: &Envelope) -> bool {
+    envelope.from().into_iter().chain(envelope.to()).all(|address| AsRef::<str>::as_ref(address).is_ascii())
+}
+
 /// A server that refuses to let the site in (530 to 539: authentication) has nothing against this mail.
-fn failed(error: &lettre::transport::smtp::Error) -> Failed {
+fn failed(error: &lettre::transport::smtp::Error, ascii: bool) -> Failed {
     let reason = reason(error);
     let code = error.status().map(u16::from);
     match code {
         Some(530..=539) => Failed::Unreachable(reason),
         _ if error.is_permanent() => Failed::Never(reason),
+        // The client refuses addresses that this server cannot take; without them it is the server that lacks something.
+        _ if error.is_client() && !ascii => Failed::Never(reason),
         _ if error.is_transient() => Failed::Later(reason),
         _ => Failed::Unreachable(reason),
     }

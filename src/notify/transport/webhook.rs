@@ -1,14 +1,13 @@
 //! Notices as signed POST requests with a JSON body, free of personal data.
 //!
-//! The signature is HMAC-SHA256 over `<timestamp>.<body>` with the endpoint's secret; the timestamp keeps an old call from
-//! being played again.
+//! The signature is HMAC-SHA256 over `<timestamp>.<body>` with the endpoint's secret; the timestamp prevents the replay
+//! of an old call.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use hmac::{Hmac, Mac};
-use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Number;
@@ -17,6 +16,7 @@ use sha2::Sha256;
 use super::{Failed, TransportError, reason};
 use crate::domain::ids::{CustomerId, EventId, NoticeId, OfferingId, PolicyId, UserId};
 use crate::domain::period::Period;
+use crate::egress::Caller;
 use crate::events::notice::NoticeTemplate;
 use crate::notify::content::{NamedView, NoticeView, ResourceView};
 use crate::notify::{Endpoint, NotifyOptions};
@@ -99,7 +99,7 @@ pub fn body(notice: NoticeId, view: &NoticeView) -> Result<Vec<u8>, serde_json::
 
 /// The endpoints of the site.
 pub struct Webhooks {
-    client: Client,
+    caller: Caller,
     endpoints: BTreeMap<UserId, (Url, Option<SecretString>)>,
 }
 
@@ -123,11 +123,7 @@ pub fn sign(secret: &str, timestamp: i64, body: &[u8]) -> String {
 impl Webhooks {
     /// A client for the endpoints of the options.
     pub fn new(options: &NotifyOptions) -> Result<Self, TransportError> {
-        let client = Client::builder()
-            .timeout(options.webhook_timeout)
-            .redirect(Policy::none())
-            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
-            .build()
+        let caller = Caller::new(options.egress.clone(), options.webhook_timeout)
             .map_err(|error| TransportError::Client { what: "webhooks", source: error.into() })?;
         let mut endpoints = BTreeMap::new();
         for endpoint in &options.endpoints {
@@ -138,7 +134,7 @@ impl Webhooks {
             let name = options.endpoints.iter().map(|e| e.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(TransportError::Endpoint { name, problem });
         }
-        Ok(Self { client, endpoints })
+        Ok(Self { caller, endpoints })
     }
 
     /// Calls an endpoint. `real_now` is the machine's clock.
@@ -157,9 +153,9 @@ impl Webhooks {
         };
         let timestamp = real_now.timestamp();
         let signature = sign(secret.expose_secret(), timestamp, &body);
-        let sent = self
-            .client
-            .post(url.clone())
+        // What is denied now may be allowed, or be another address, before the notice is given up.
+        let request = self.caller.post(url.clone()).map_err(|denied| Failed::Later(denied.to_string()))?;
+        let sent = request
             .header(reqwest::header::CONTENT_TYPE, "application/json")
             .header(TIMESTAMP_HEADER, timestamp)
             .header(SIGNATURE_HEADER, format!("v1={signature}"))

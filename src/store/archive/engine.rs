@@ -1,4 +1,4 @@
-//! What an engine does for the archive: it keeps the bytes of segments, knows what is recorded about them, and lets rows go.
+//! An engine's part of the archive: it stores the bytes of segments and their records, and deletes archived rows.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -7,7 +7,7 @@ use super::{ArchiveError, Frame, Place, Placed, Segment, SegmentError};
 use crate::events::envelope::{RecordedEvent, Version};
 use crate::store::StoreError;
 
-/// Where archived events are; for whoever reads the log.
+/// The places of archived events, for readers of the log.
 #[async_trait]
 pub(in crate::store) trait Catalogue: Send + Sync + 'static {
     /// The frames with events after a position, the next ones only.
@@ -28,7 +28,7 @@ pub(in crate::store) trait Catalogue: Send + Sync + 'static {
     async fn content(&self, placed: &Placed) -> Result<Vec<u8>, SegmentError>;
 }
 
-/// The engine of one log, for whoever archives: what it reads, and the session in which it writes.
+/// The engine of one log, for archiving: its reads, and the session in which it writes.
 #[async_trait]
 pub(in crate::store) trait ArchiveEngine: Send + Sync {
     /// Where segments lie.

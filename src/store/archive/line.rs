@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::events::envelope::{Actor, ActorKind, Metadata, Position, RecordedEvent, StreamName};
+use crate::events::envelope::{Actor, ActorKind, Metadata, RecordedEvent, StreamName};
+use crate::store::numbers::NUMBERS;
 
 /// The keys in their order. Times are microseconds since 1970 (UTC); payload and salt are null once disposed of.
 #[derive(Serialize, Deserialize)]
@@ -32,10 +33,14 @@ struct Line<'a> {
 
 /// Appends the line of an event, with its end.
 pub(in crate::store) fn write(event: &RecordedEvent, into: &mut Vec<u8>) -> Result<(), String> {
+    // What stands in the place of a damaged event must not take its place for good.
+    if let Some(damage) = event.damage() {
+        return Err(format!("the event at position {} is damaged: {damage}", event.position.plain()));
+    }
     let metadata = &event.metadata;
     let kept = !event.is_disposed();
     let line = Line {
-        position: event.position.as_seq(),
+        position: NUMBERS.of(event.position),
         stream: event.stream.as_str().into(),
         version: event.version,
         event_id: event.event_id,
@@ -62,7 +67,7 @@ pub(super) fn read(line: &[u8]) -> Result<RecordedEvent, String> {
     let time = |micros: i64| DateTime::<Utc>::from_timestamp_micros(micros).ok_or_else(|| format!("the time {micros}"));
     let salt = line.salt.as_deref().map(|salt| unhex(salt).ok_or("the salt is not 16 bytes in hex")).transpose()?;
     Ok(RecordedEvent {
-        position: Position::seq(line.position),
+        position: NUMBERS.at(line.position),
         stream: StreamName::new(&line.stream).map_err(|error| error.to_string())?,
         version: line.version,
         event_id: line.event_id,

@@ -1,8 +1,9 @@
-//! Old parts of the log as segments: compressed, checked, and still read by everybody who reads the log.
+//! Old parts of the log as segments: compressed, verified, and still available to every reader of the log.
 //!
-//! A segment is an unbroken piece of the log. What it says about an event never varies, so that its hash can be compared
-//! with the rows that it replaces. Its form and the steps of archiving do not depend on the engine; where segments lie and
-//! how rows go does: files beside an `SQLite` file, rows of bytes in a `PostgreSQL` database.
+//! A segment is an unbroken piece of the log. Its representation of an event is canonical, so that its hash can be
+//! compared with the rows that it replaces. Its format and the steps of archiving do not depend on the engine; the
+//! place of segments and the deletion of rows do: files beside an `SQLite` file, rows of bytes in a `PostgreSQL`
+//! database.
 
 mod engine;
 pub(in crate::store) mod line;
@@ -19,7 +20,7 @@ use chrono::{DateTime, Utc};
 
 pub(in crate::store) use engine::{ArchiveEngine, Catalogue, Session};
 pub use line::hex;
-pub(in crate::store) use reader::{ArchiveReader, StreamRows, is_unbroken, whole_stream};
+pub(in crate::store) use reader::{ArchiveReader, StreamRows, unarchived};
 pub(in crate::store) use recorded::Placed;
 pub use segment::{Frame, Segment, SegmentError, SegmentFacts};
 pub(in crate::store) use segment::{SegmentCheck, SegmentMaker, read_frame};
@@ -106,7 +107,7 @@ pub enum ArchiveError {
     Injected(ArchiveStep),
 }
 
-/// A segment that is to be written.
+/// A segment to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// The month, as `2025-01`.

@@ -1,4 +1,4 @@
-//! What is recorded about segments: statements that both engines take, and the way from a row to what it says.
+//! The records about segments: statements for both engines, and their decoding from rows.
 
 use chrono::{DateTime, Utc};
 use sqlx::{ColumnIndex, Decode, Row, Type};

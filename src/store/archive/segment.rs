@@ -1,6 +1,6 @@
-//! A segment: frames of Zstandard one after the other, each with some hundred lines, so that one event costs one frame.
+//! A segment: a sequence of Zstandard frames, each with some hundred lines, so that reading one event costs one frame.
 //!
-//! Here are only bytes; where they lie is the engine's affair. As a file a segment can be read with `zstd -dc`.
+//! This module only handles bytes; the engine stores them. A segment in a file can be read with `zstd -dc`.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::line;
 use crate::events::envelope::RecordedEvent;
+use crate::store::numbers::NUMBERS;
 use crate::store::{Cause, StoreError};
 
 /// Lines in a frame.
@@ -163,7 +164,7 @@ impl SegmentMaker {
 
     /// Adds the next event of the log; answers with the bytes of a frame that is full now.
     pub(in crate::store) fn push(&mut self, event: &RecordedEvent) -> Result<Option<Vec<u8>>, SegmentError> {
-        let position = event.position.as_seq();
+        let position = NUMBERS.of(event.position);
         if self.facts.events == 0 {
             self.facts.first = position;
         }
@@ -226,7 +227,7 @@ fn events_of(segment: &str, frame: &Frame, lines: &[u8]) -> Result<Vec<RecordedE
     };
     let events = lines.split(|byte| *byte == b'\n').filter(|text| !text.is_empty()).map(parse);
     let events = events.collect::<Result<Vec<_>, _>>()?;
-    let ends = (events.first().map(|e| e.position.as_seq()), events.last().map(|e| e.position.as_seq()));
+    let ends = (events.first().map(|e| NUMBERS.of(e.position)), events.last().map(|e| NUMBERS.of(e.position)));
     if ends != (Some(frame.first), Some(frame.last)) || !events.is_sorted_by(|one, next| one.position < next.position) {
         return Err(damaged(segment, format!("the frame at byte {} holds other positions", frame.offset)));
     }
@@ -274,7 +275,7 @@ impl<'a> SegmentCheck<'a> {
         self.rows.update(&lines);
         let events = events_of(self.segment, frame, &lines)?;
         if let Some(event) = events.iter().find(|event| !event.commitment_holds()) {
-            let problem = format!("the payload at position {} is another one", event.position.as_seq());
+            let problem = format!("the payload at position {} is another one", NUMBERS.of(event.position));
             return Err(damaged(self.segment, problem));
         }
         if self.events == 0 {

@@ -1,7 +1,7 @@
-//! Takes old months out of the rows: written as segments, read back and compared, recorded, and only then removed.
+//! Archives old months: writes segments, reads them back and compares, records them, and only then deletes the rows.
 //!
-//! Each step leaves the log whole, so that a run that was cut off anywhere is taken up by the next: a segment that is not
-//! recorded is written anew, and rows that a recorded segment holds are removed.
+//! Each step leaves the log complete, so that the next run continues an interrupted one: it rewrites an unrecorded
+//! segment, and deletes rows that a recorded segment holds.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::{
 use crate::events::envelope::RecordedEvent;
 use crate::limits::Limits;
 use crate::store::address::Database;
+use crate::store::numbers::NUMBERS;
 use crate::store::postgres::PostgresArchive;
 use crate::store::sqlite::SqliteArchive;
 use crate::store::{Now, StoreError};
@@ -124,7 +125,7 @@ impl Archive {
         }
     }
 
-    /// Writes a segment, gives it its name, reads it back and compares it with the rows, which are read anew.
+    /// Writes a segment, renames it, reads it back and compares it with the rows, which it reads again.
     async fn write(
         &self,
         session: &mut dyn Session,
@@ -137,7 +138,7 @@ impl Archive {
         while after < piece.last {
             let events = self.rows(after, piece.last).await?;
             let Some(last) = events.last() else { break };
-            after = last.position.as_seq();
+            after = NUMBERS.of(last.position);
             for event in &events {
                 if let Some(frame) = maker.push(event)? {
                     session.put(&frame).await?;
@@ -186,7 +187,7 @@ impl Archive {
         while after < facts.last {
             let rows = self.rows(after, facts.last).await?;
             let Some(last) = rows.last() else { break };
-            after = last.position.as_seq();
+            after = NUMBERS.of(last.position);
             let same = there.get(compared..compared + rows.len()).is_some_and(|some| some == rows);
             if !same {
                 return Err(ArchiveError::Differs(format!("{file} differs from the log before position {after}")));
@@ -201,7 +202,7 @@ impl Archive {
 
     async fn rows(&self, after: u64, up_to: u64) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut rows = self.engine.rows(after, READ_AT_ONCE).await?;
-        rows.retain(|event| event.position.as_seq() <= up_to);
+        rows.retain(|event| NUMBERS.of(event.position) <= up_to);
         Ok(rows)
     }
 
@@ -251,11 +252,11 @@ impl Archive {
         loop {
             let rows = self.rows(after, segment.facts.last).await?;
             let Some(last) = rows.last() else { return Ok(()) };
-            after = last.position.as_seq();
+            after = NUMBERS.of(last.position);
             for row in &rows {
                 let place = there.binary_search_by_key(&row.position, |event| event.position);
                 if place.map(|place| &there[place]) != Ok(row) {
-                    let position = row.position.as_seq();
+                    let position = NUMBERS.of(row.position);
                     return Err(ArchiveError::Differs(format!("{} differs from the log at {position}", segment.file)));
                 }
             }

@@ -1,4 +1,5 @@
-//! A loop that somebody else runs: the checkpoints in the tables say how far the consumers are, whichever process leads.
+//! Follows a loop that runs in another process: the checkpoints in the tables show the consumers' progress, whichever
+//! process leads.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,38 +12,38 @@ use super::{LoopError, checkpoint};
 use crate::events::envelope::Position;
 use crate::store::sql::SqlError;
 
-/// The channel on which whoever leads announces that consumers have moved.
+/// The channel on which the leader announces that consumers have moved.
 pub(super) const CHANNEL: &str = "sluice_read";
 
-/// How long nobody may move a consumer before whoever waits for it gives up.
+/// How long a consumer may not move before those who wait for it give up.
 const STANDS_STILL: Duration = Duration::from_mins(1);
 
-/// How often whoever waits looks.
+/// How often a waiter checks.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl<E: Send + Sync + 'static> ConsumerLoop<E> {
-    /// From now on this process feeds no consumer but in [`Self::run`]: `settle` waits for whoever does.
+    /// From now on this process feeds consumers only in [`Self::run`]: `settle` waits for the process that feeds them.
     pub fn leave_to_leader(&self) {
         self.left_to_leader.store(true, Ordering::Release);
     }
 
-    /// Follows the checkpoints that whoever leads moves, until told to stop, so that `wait_for` works here too.
+    /// Follows the checkpoints that the leader moves, until told to stop, so that `wait_for` works here too.
     pub async fn follow(&self, stop: CancellationToken) {
-        let Some(mut ear) = self.db.ear(CHANNEL) else { return };
+        let Some(mut listener) = self.db.listener(CHANNEL) else { return };
         while !stop.is_cancelled() {
-            // Trouble with the tables only makes it slower: whoever waits has a time limit.
+            // Trouble with the tables only makes it slower: every waiter has a time limit.
             if let Ok(stored) = self.checkpoints().await {
                 self.adopt(&stored);
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                _ = ear.next(self.limits.shared_poll) => {}
+                _ = listener.next(self.limits.shared_poll) => {}
             }
         }
-        ear.close().await;
+        listener.close().await;
     }
 
-    /// Waits until whoever leads has fed every consumer up to where the log ends now.
+    /// Waits until the leader has fed every consumer up to the current end of the log.
     pub(super) async fn caught_up(&self) -> Result<Position, LoopError> {
         let head = self.store.head().await?;
         let mut best = Position::START;
@@ -74,7 +75,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         self.places.send_if_modified(|places| {
             let mut changed = false;
             for place in places {
-                // What kept this process from going on is no business of whoever leads now.
+                // This process's old errors do not concern the current leader.
                 if !leads {
                     place.error = None;
                 }

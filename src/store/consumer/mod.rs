@@ -1,7 +1,7 @@
 //! Consumers: everything that is folded from the log, and the contract between them and the loop that feeds them.
 //!
-//! A consumer changes its tables in the transaction it is given; the loop stores how far it got in the same transaction.
-//! So an event is applied once: not twice after a crash, and not twice by two processes.
+//! A consumer changes its tables in the given transaction; the loop stores its progress in the same transaction. So
+//! every event is applied once: not twice after a crash, and not twice by two processes.
 
 mod batches;
 mod checkpoint;
@@ -14,11 +14,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use checkpoint::{made_from, set_made_from, stood};
 pub use rebuild::RebuildProgress;
 pub use run::ConsumerLoop;
 
-use super::StoreError;
 use super::sql::{ReadTx, SqlError};
+use super::{Distance, StoreError};
 use crate::events::envelope::DecodeError;
 use crate::events::envelope::{Position, RecordedEvent};
 
@@ -89,9 +90,9 @@ pub struct ConsumerStatus {
     pub name: &'static str,
     /// The last event it has applied.
     pub position: Position,
-    /// Events it is behind the head of the log.
-    pub lag: u64,
-    /// Why it stands still, if it does.
+    /// How far it is behind the head of the log.
+    pub lag: Distance,
+    /// Why it has stalled, if it has.
     pub error: Option<Arc<str>>,
 }
 
@@ -116,7 +117,7 @@ pub enum LoopError {
     /// The read models' database failed.
     #[error("the consumers could not write their tables")]
     Sql(#[from] SqlError),
-    /// A consumer stands still.
+    /// A consumer has stalled.
     #[error("consumer {name} stands still: {reason}")]
     Stalled {
         /// Its name.

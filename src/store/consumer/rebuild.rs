@@ -1,13 +1,14 @@
-//! Making a consumer's tables again from the whole log, while the old ones serve.
+//! Rebuilds a consumer's tables from the whole log, while the old ones are in use.
 //!
-//! New tables are filled beside the old ones, batch by batch, with a checkpoint of their own. The last step catches up with
-//! the old tables and puts the new ones in their place in one transaction: readers see the one or the other.
+//! New tables are filled beside the old ones, batch by batch, with their own checkpoint. The last step catches up with
+//! the old tables and swaps the new ones in, in one transaction: readers see one or the other.
 
 use super::batches::Batches;
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Checkpoint, Last};
 use super::run::ConsumerLoop;
 use super::{Consumer, ConsumerError, LoopError, chain};
 use crate::events::envelope::Position;
+use crate::store::Distance;
 use crate::store::sql::{ReadTx, Target};
 
 /// How far a rebuild is.
@@ -15,10 +16,8 @@ use crate::store::sql::{ReadTx, Target};
 pub struct RebuildProgress {
     /// Events applied so far.
     pub events: u64,
-    /// The last event applied.
-    pub position: Position,
-    /// The head of the log when it was last looked at.
-    pub head: Position,
+    /// Events there were to apply when it began.
+    pub total: Distance,
 }
 
 fn stalled(name: &'static str, error: &ConsumerError) -> LoopError {
@@ -36,6 +35,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         let name = fresh.name();
         let mut checkpoint = self.start_building(fresh.as_mut()).await?;
         let batches = self.batches();
+        let total = self.store.distance(checkpoint.position, self.store.head().await?).await;
         let mut events = 0;
         loop {
             let mut tx = self.db.begin_on(Target::Building).await?;
@@ -44,7 +44,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             tx.commit().await?;
             fresh.committed();
             events += applied as u64;
-            progress(RebuildProgress { events, position: checkpoint.position, head: self.store.head().await? });
+            progress(RebuildProgress { events, total });
             if checkpoint.position == before {
                 break;
             }
@@ -61,14 +61,13 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             }
             events += applied as u64;
         }
-        if !checkpoint::advance(&mut tx, name, checkpoint, checkpoint.position, (self.now)()).await? {
+        if !checkpoint::advance(&mut tx, name, checkpoint, Last::as_it_is(checkpoint), (self.now)()).await? {
             return Err(LoopError::Superseded(name));
         }
         tx.swap_built(fresh.tables()).await?;
         checkpoint::replace(&mut tx, name, checkpoint.position, (self.now)()).await?;
         tx.commit().await?;
-        let head = self.store.head().await?;
-        progress(RebuildProgress { events, position: checkpoint.position, head });
+        progress(RebuildProgress { events, total: Distance::Exact(events) });
         Ok(checkpoint.position)
     }
 
@@ -92,7 +91,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
     ) -> Result<usize, LoopError> {
         let name = fresh.name();
         let batch = batches.after(checkpoint.position, checkpoint.position).await?;
-        let Some(last) = batch.events.last().map(|event| event.recorded.position) else {
+        let Some(last) = batch.events.last().map(|event| Last::of(&event.recorded)) else {
             return match batch.unreadable {
                 Some(error) => Err(stalled(name, &ConsumerError::Decode(error))),
                 None => Ok(0),
@@ -104,7 +103,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         if batch.events.iter().any(|event| fresh.interested(&event.recorded.event_type)) {
             fresh.apply(tx, &batch.events).await.map_err(|error| stalled(name, &error))?;
         }
-        checkpoint.position = last;
+        checkpoint.position = last.position;
         Ok(batch.events.len())
     }
 }

@@ -1,8 +1,9 @@
 //! The loop that feeds consumers from the log.
 //!
-//! One step reads a batch after the consumer that is furthest behind and gives it to everybody whom it concerns, in one
-//! transaction: who fails is undone and pauses alone, and the others go on.
+//! One step reads a batch from the position of the slowest consumer and gives it to every consumer concerned, in one
+//! transaction: a consumer that fails is rolled back and pauses alone, and the others continue.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,18 +13,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::batches::Batches;
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Checkpoint, Last};
 use super::follow::CHANNEL;
 use super::{Consumer, ConsumerError, ConsumerStatus, Decode, Decoded, FaultPoint, Faults, LoopError, chain};
 use crate::events::envelope::Position;
 use crate::limits::Limits;
 use crate::store::sql::{ReadDb, ReadTx};
 use crate::store::{EventStore, Now, StoreError};
+use crate::supervise::isolated;
 
-/// How long the loop waits for a wake-up before it looks by itself.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Feeds consumers. Shared by whoever runs it, waits for it and asks how it does.
+/// Feeds consumers. Shared by those who run it, wait for it and query its state.
 pub struct ConsumerLoop<E> {
     pub(super) store: Arc<dyn EventStore>,
     pub(super) db: ReadDb,
@@ -63,7 +62,7 @@ struct Slot<E> {
 struct Step {
     /// Some consumer moved, or has to be looked at again.
     advanced: bool,
-    /// The head of the log, if some consumer is there.
+    /// The head of the log, if some consumer is there. With `advanced`: where it probably is, since a batch was not full.
     at_head: Option<Position>,
 }
 
@@ -110,7 +109,7 @@ impl<E: Send + Sync> Slot<E> {
     /// Applies events and moves the checkpoint. False: the checkpoint is not where this process believed it to be.
     async fn apply(&mut self, tx: &mut ReadTx, events: &[Decoded<E>], now: &Now) -> Result<bool, ConsumerError> {
         let (Some(from), Some(last)) = (self.checkpoint, events.last()) else { return Ok(false) };
-        if !checkpoint::advance(tx, self.consumer.name(), from, last.recorded.position, now()).await? {
+        if !checkpoint::advance(tx, self.consumer.name(), from, Last::of(&last.recorded), now()).await? {
             return Ok(false);
         }
         if events.iter().any(|event| self.consumer.interested(&event.recorded.event_type)) {
@@ -125,8 +124,7 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
     pub fn new(store: Arc<dyn EventStore>, db: ReadDb, decode: Decode<E>, now: Now, limits: Limits) -> Self {
         let places = watch::Sender::new(Vec::new());
         let (left_to_leader, leads) = (AtomicBool::default(), AtomicBool::default());
-        let (slots, batches) =
-            (Mutex::default(), Batches::new(Arc::clone(&store), decode, limits.consumer_batch_events));
+        let (slots, batches) = (Mutex::default(), Batches::new(Arc::clone(&store), decode, &limits));
         Self { store, db, batches, decode, now, limits, faults: None, slots, places, left_to_leader, leads }
     }
 
@@ -160,8 +158,8 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             let pause = self.pause().await;
             let wait = async {
                 match step {
-                    Ok(Step { advanced: true, .. }) => {}
                     Ok(Step { at_head: Some(head), .. }) => self.store.wait_beyond(head, pause).await,
+                    Ok(Step { advanced: true, .. }) => {}
                     Ok(_) => tokio::time::sleep(pause).await,
                     Err(error) => {
                         tracing::error!(error = %chain(&error), "the consumers could not go on");
@@ -215,18 +213,23 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
     /// How far each consumer is.
     pub async fn status(&self) -> Result<Vec<ConsumerStatus>, StoreError> {
         let head = self.store.head().await?;
-        let status = |place: &Place| ConsumerStatus {
-            name: place.name,
-            position: place.position,
-            lag: self.store.events_between(place.position, head),
-            error: place.error.clone(),
-        };
-        Ok(self.places.borrow().iter().map(status).collect())
+        let places = self.places.borrow().clone();
+        let mut lags = HashMap::new();
+        let mut all = Vec::with_capacity(places.len());
+        for Place { name, position, error } in places {
+            // Most stand at the same place, and asking may cost a read.
+            let lag = match lags.get(&position) {
+                Some(known) => *known,
+                None => *lags.entry(position).or_insert(self.store.distance(position, head).await),
+            };
+            all.push(ConsumerStatus { name, position, lag, error });
+        }
+        Ok(all)
     }
 
     /// Batches for somebody who goes at a pace of his own.
     pub(super) fn batches(&self) -> Batches<E> {
-        Batches::new(Arc::clone(&self.store), self.decode, self.limits.consumer_batch_events)
+        Batches::new(Arc::clone(&self.store), self.decode, &self.limits)
     }
 
     /// How long to wait at most before the next step.
@@ -234,7 +237,8 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         let now = Instant::now();
         let slots = self.slots.lock().await;
         let next = slots.iter().filter_map(|slot| slot.paused_until).map(|until| until.saturating_duration_since(now));
-        next.min().map_or(LOOK_AGAIN, |next| next.min(LOOK_AGAIN))
+        let look_again = self.store.look_again();
+        next.min().map_or(look_again, |next| next.min(look_again))
     }
 
     async fn step(&self, impatient: bool) -> Result<Step, LoopError> {
@@ -285,7 +289,15 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             let together = rest.partition_point(|slot| slot.position == lowest || slot.position < last);
             let (group, others) = rest.split_at_mut(together);
             match batch.unreadable {
-                _ if !batch.events.is_empty() => step.advanced |= self.apply(group, &batch.events, last).await?,
+                _ if !batch.events.is_empty() => {
+                    let unreadable = batch.unreadable.is_some();
+                    let alone = others.is_empty() && !step.advanced;
+                    step.advanced |= self.apply(group, &batch.events, last).await?;
+                    let applied = group.iter().all(|slot| slot.position == last);
+                    if alone && applied && !batch.full && !unreadable {
+                        step.at_head = Some(last);
+                    }
+                }
                 None => step.at_head = Some(lowest),
                 Some(unreadable) => {
                     let error = ConsumerError::Decode(unreadable);
@@ -311,7 +323,8 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
         let mut loaded = Vec::new();
         for slot in ready.iter_mut().filter(|slot| slot.checkpoint.is_none()) {
             tx.mark().await?;
-            match slot.load(&mut tx, &self.now).await {
+            let loaded_now = isolated(slot.load(&mut tx, &self.now)).await;
+            match loaded_now.unwrap_or_else(|crashed| Err(ConsumerError::Other(crashed.to_string()))) {
                 Ok(checkpoint) => loaded.push((slot, checkpoint)),
                 Err(error) => {
                     tx.undo().await?;
@@ -350,7 +363,8 @@ impl<E: Send + Sync + 'static> ConsumerLoop<E> {
             }
             // Statements may run on this thread without ever waiting: others get their turn in between.
             tokio::task::yield_now().await;
-            match slot.apply(&mut tx, &events[seen..], &self.now).await {
+            let outcome = isolated(slot.apply(&mut tx, &events[seen..], &self.now)).await;
+            match outcome.unwrap_or_else(|crashed| Err(ConsumerError::Other(crashed.to_string()))) {
                 Ok(true) => *applied = true,
                 Ok(false) => {
                     slot.checkpoint = None;

@@ -1,7 +1,7 @@
 //! The address of an `EventStoreDB` or `KurrentDB` server or cluster, as `esdb://user:password@host:2113?tls=true`.
 //!
-//! Checked where it comes in: the client itself passes over parameters that it does not know, which would leave a misspelt
-//! `tlsVerifyCert` without effect. The password is taken out of the text and never shown.
+//! It is validated on input, since the client ignores unknown parameters, so that a misspelt `tlsVerifyCert` would have
+//! no effect. The password is removed from the text and never shown.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +9,8 @@ use std::str::FromStr;
 use eventstore::ClientSettings;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
+
+use super::election::Node;
 
 /// What every stream of a log begins with, unless the address says something else.
 const DEFAULT_PREFIX: &str = "sluice.";
@@ -41,6 +43,8 @@ const CLIENT_PARAMETERS: [&str; 12] = [
 pub struct EventStoreAddress {
     /// Scheme, hosts and the client's parameters; no credentials.
     address: String,
+    /// The hosts that the address lists, none where they are to be discovered by name.
+    nodes: Vec<Node>,
     user: Option<String>,
     password: Option<String>,
     prefix: String,
@@ -57,13 +61,37 @@ impl EventStoreAddress {
         &self.prefix
     }
 
+    /// The hosts that the address lists; none where they are to be discovered by name.
+    pub(super) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// What a client for one of the nodes is made with.
+    pub(super) fn settings_for(&self, node: &Node) -> Result<ClientSettings, EventStoreAddressError> {
+        self.settings_with(&format!("{}:{}", node.host, node.port))
+    }
+
+    /// What a client is made with that asks one of the nodes who leads. It does so only if there are several to ask.
+    pub(super) fn settings_to_ask(&self, node: &Node) -> Result<ClientSettings, EventStoreAddressError> {
+        self.settings_with(&format!("{0}:{1},{0}:{1}", node.host, node.port))
+    }
+
+    /// The same as in the address, with other hosts.
+    fn settings_with(&self, hosts: &str) -> Result<ClientSettings, EventStoreAddressError> {
+        let (scheme, rest) = self.address.split_once("://").unwrap_or(("esdb", &self.address));
+        let query = rest.split_once('?').map_or("", |(_, query)| query);
+        parse(&format!("{scheme}://{hosts}?{query}"))
+    }
+
     /// What the client is made with. Credentials go with each call: the client would take a password as it stands in the
     /// address, `%40` and all.
     pub(super) fn settings(&self) -> Result<ClientSettings, EventStoreAddressError> {
-        // There are no credentials in the text that the client complains about.
-        self.address.parse().map_err(|error: eventstore::ClientSettingsParseError| {
-            EventStoreAddressError(format!("{:?} is no address of an event store: {}", self.address, error.message()))
-        })
+        parse(&self.address)
+    }
+
+    /// Who calls.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     /// User and password, decoded.
@@ -71,6 +99,13 @@ impl EventStoreAddress {
         let user = self.user.clone()?;
         Some(eventstore::Credentials::new(user, self.password.clone().unwrap_or_default()))
     }
+}
+
+fn parse(address: &str) -> Result<ClientSettings, EventStoreAddressError> {
+    // There are no credentials in the text that the client complains about.
+    address.parse().map_err(|error: eventstore::ClientSettingsParseError| {
+        EventStoreAddressError(format!("{address:?} is no address of an event store: {}", error.message()))
+    })
 }
 
 fn refused(problem: impl Into<String>) -> EventStoreAddressError {
@@ -138,8 +173,12 @@ impl FromStr for EventStoreAddress {
             }
         }
         let query = parameters.append_pair("nodePreference", "leader").finish();
-        let address = Self { address: format!("{scheme}://{hosts}?{query}"), user, password, prefix };
-        address.settings()?;
+        let mut address =
+            Self { address: format!("{scheme}://{hosts}?{query}"), nodes: Vec::new(), user, password, prefix };
+        let settings = address.settings()?;
+        if !scheme.ends_with("+discover") {
+            address.nodes = settings.hosts().iter().cloned().map(Node::from).collect();
+        }
         Ok(address)
     }
 }

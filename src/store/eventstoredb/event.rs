@@ -1,7 +1,8 @@
-//! An event on its way to the server and back: the payload as it is, the rest of the envelope in the custom metadata.
+//! Converts events to the server's format and back: the payload unchanged, the rest of the envelope in the custom
+//! metadata.
 //!
-//! `recorded_at` is by Sluice's own clock, as in every other engine, so that a simulated clock holds here too; the server
-//! keeps its own time beside it. The names with a `$` are those that the server's own tools know.
+//! `recorded_at` comes from Sluice's own clock, as in every other engine, so that a simulated clock works here too; the
+//! server keeps its own time beside it. The names with a `$` are those that the server's own tools know.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::events::envelope::{Actor, Metadata, Position, RecordedEvent, StreamName};
-use crate::store::StoreError;
+use crate::store::{StoreError, damaged_event};
 
 /// The form of the custom metadata; another form gets another number.
 const FORM: u8 = 1;
@@ -65,17 +66,34 @@ pub(super) fn encode(event: &RecordedEvent) -> Result<EventData, StoreError> {
         commitment: hex(&event.commitment),
     };
     let no_json = |error: serde_json::Error| StoreError::Rejected(format!("a payload is no JSON: {error}"));
-    let payload = RawValue::from_string(event.payload.to_string()).map_err(no_json)?;
-    let data = EventData::json(&event.event_type, &payload).map_err(no_json)?;
+    let data = if event.is_disposed() {
+        EventData::binary(&event.event_type, Vec::new().into())
+    } else {
+        let payload = RawValue::from_string(event.payload.to_string()).map_err(no_json)?;
+        EventData::json(&event.event_type, &payload).map_err(no_json)?
+    };
     data.id(event.event_id).metadata_as_json(&header).map_err(no_json)
 }
 
-/// Makes an event out of what the server holds, which must be one of Sluice's.
+/// Makes an event out of what the server holds. One that makes no sense is an event too, with the reason in the place of its
+/// payload: only then can it be named, and set aside.
 pub(super) fn decode(
     there: &eventstore::RecordedEvent,
     prefix: &str,
     kinds: &Kinds,
 ) -> Result<RecordedEvent, StoreError> {
+    match whole(there, prefix, kinds) {
+        Err(StoreError::Corrupt(problem)) => {
+            let name = there.stream_id().strip_prefix(prefix).and_then(|name| StreamName::new(name).ok());
+            let name = name.ok_or_else(|| StoreError::Corrupt(problem.clone()))?;
+            let event_type = kinds.shared(&there.event_type);
+            Ok(damaged_event(position(there.position), name, there.revision + 1, event_type, &problem))
+        }
+        other => other,
+    }
+}
+
+fn whole(there: &eventstore::RecordedEvent, prefix: &str, kinds: &Kinds) -> Result<RecordedEvent, StoreError> {
     let unreadable = |problem: String| {
         let (stream, revision) = (there.stream_id(), there.revision);
         StoreError::Corrupt(format!("event {revision} of the stream {stream:?} in the event store: {problem}"))
@@ -112,12 +130,12 @@ pub(super) fn decode(
 
 /// The server's position as ours.
 pub(super) fn position(there: eventstore::Position) -> Position {
-    Position::from_parts(there.commit, there.prepare)
+    Position::from_halves(there.commit, there.prepare)
 }
 
 /// Our position as the server's.
 pub(super) fn their_position(position: Position) -> eventstore::Position {
-    let (commit, prepare) = position.parts();
+    let (commit, prepare) = position.halves();
     eventstore::Position { commit, prepare }
 }
 

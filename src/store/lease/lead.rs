@@ -1,4 +1,4 @@
-//! Leading: work that one process at a time does, for as long as it holds a lease.
+//! Leading: work that one process does at a time, for as long as it holds a lease.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::telemetry::metrics;
 /// A lease is renewed three times before it would run out.
 const RENEWALS: u32 = 3;
 
-/// How often whoever waits for a lease looks at it, in its own time.
+/// How often a waiting process checks the lease, in its own time.
 const LOOKS: u32 = 4;
 
 /// How long a renewal may take, in times of the lease, before the connection counts as dead.
@@ -59,7 +59,7 @@ impl Leases {
             () = self.kept(fence) => {
                 tracing::warn!(lease = fence.name(), epoch = fence.epoch(), "the lease is lost; others go on");
                 inner.cancel();
-                // What it still writes is refused. Whatever does not end by itself is cut off.
+                // Its further writes are refused. Tasks that do not end by themselves are aborted.
                 let _ = tokio::time::timeout(self.lasts, &mut work).await;
             }
         }
@@ -74,7 +74,7 @@ impl Leases {
             match tokio::time::timeout(self.lasts * ANSWER_WITHIN, self.keep(fence)).await {
                 Ok(Ok(true)) => silent = Duration::ZERO,
                 Ok(Ok(false)) => return,
-                // Nobody knows. Going on harms nobody, since each write is checked; but not for ever.
+                // Unknown. Continuing does no harm, since each write is checked; but not forever.
                 Ok(Err(_)) | Err(_) => {
                     silent += asked.elapsed() + self.lasts / RENEWALS;
                     if silent >= self.lasts {

@@ -1,8 +1,9 @@
-//! Leases: who of several processes on one database does what alone, and how everybody else's writes are kept out.
+//! Leases: which of several processes on one database does the exclusive work, and how writes of the others are
+//! rejected.
 //!
-//! A lease is a row with a holder, an epoch and a time until which it holds, by the server's clock. Whoever works under one
-//! says so with a [`Fence`]; each write checks it in its own transaction, so that a process that was frozen past its lease
-//! and woken writes nothing more, whatever it believes. `SQLite` has one serving process and needs none of this.
+//! A lease is a row with a holder, an epoch and an expiry time by the server's clock. Work under a lease carries a
+//! [`Fence`]; each write checks it in its own transaction, so that a process that was frozen past its lease and wakes
+//! up can write nothing more, whatever it believes. `SQLite` has one serving process and needs none of this.
 
 mod lead;
 
@@ -62,7 +63,7 @@ impl Fence {
     }
 }
 
-/// Looked at before anything is locked: whoever waits for a row keeps its holder from checking it.
+/// Checked before anything is locked: a process that waits for the row would keep its holder from checking it.
 const LOOK: &str = "SELECT holder, epoch, expires_at <= clock_timestamp() FROM sluice.leases WHERE name = $1";
 
 const FIRST: &str = "INSERT INTO sluice.leases (name, holder, epoch, expires_at) \

@@ -1,4 +1,4 @@
-//! Claims of serving processes on a database: locks that end with the connection that holds them.
+//! Claims of serving processes on a database: locks that end with their connection.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{Schema, options, rows};
 use crate::limits::Limits;
 use crate::store::StoreError;
 
-/// The lock of whoever serves, and that of whoever lives by a simulated clock.
+/// The lock for serving, and the lock for a simulated clock.
 const SERVING_LOCK: i64 = 7_305_804_402_333_421;
 const CLOCK_LOCK: i64 = 7_305_804_402_333_422;
 
@@ -31,7 +31,7 @@ pub enum Share {
     Clock,
 }
 
-/// A claim, for as long as this is kept. A connection that breaks is opened again, and the claim made again.
+/// A claim, for as long as this value lives. If its connection breaks, it reconnects and claims again.
 #[derive(Debug)]
 pub struct Claim {
     keeping: JoinHandle<()>,
@@ -72,7 +72,7 @@ async fn take(url: &str, share: Share) -> Result<Option<PgConnection>, sqlx::Err
     Ok(None)
 }
 
-/// Looks after the connection; what it is for goes on meanwhile.
+/// Maintains the connection while the claim is in use.
 async fn keep(url: String, share: Share, first: PgConnection) {
     let mut held = Some(first);
     loop {

@@ -1,4 +1,4 @@
-//! Writing events of another log where they stood there.
+//! Writes events of another log at their original positions.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,9 @@ use super::{Schema, options, rows};
 use crate::events::envelope::{Position, RecordedEvent};
 use crate::limits::Limits;
 use crate::store::StoreError;
+use crate::store::numbers::NUMBERS;
 
-/// The lock of whoever appends, as `append_events` takes it.
+/// The lock for appending, which `append_events` takes.
 const APPEND_LOCK: i64 = 7_305_804_402_333_418;
 
 const KINDS: &str = "INSERT INTO event_kinds (kind_id, name) \
@@ -54,14 +55,14 @@ impl PostgresCopy {
     }
 
     async fn try_put(&mut self, after: Position, events: &[RecordedEvent]) -> Result<bool, sqlx::Error> {
-        let Some(last) = events.last().map(|event| rows::signed(event.position.as_seq())) else { return Ok(true) };
+        let Some(last) = events.last().map(|event| rows::signed(NUMBERS.of(event.position))) else { return Ok(true) };
         let mut transaction = self.connection.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(APPEND_LOCK).execute(&mut *transaction).await?;
         loop {
             let head = "SELECT position, partition_end FROM log_head";
             let row = sqlx::query(head).fetch_one(&mut *transaction).await?;
             let (position, partition_end): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-            if position != rows::signed(after.as_seq()) {
+            if position != rows::signed(NUMBERS.of(after)) {
                 return Ok(false);
             }
             if last < partition_end {
@@ -90,7 +91,7 @@ fn bind(events: &[RecordedEvent]) -> sqlx::query::Query<'_, sqlx::Postgres, sqlx
     let of = || events.iter();
     let kept = |event: &RecordedEvent| !event.is_disposed();
     sqlx::query(EVENTS)
-        .bind(of().map(|e| rows::signed(e.position.as_seq())).collect::<Vec<_>>())
+        .bind(of().map(|e| rows::signed(NUMBERS.of(e.position))).collect::<Vec<_>>())
         .bind(of().map(|e| e.stream.as_str()).collect::<Vec<_>>())
         .bind(of().map(|e| rows::signed(e.version)).collect::<Vec<_>>())
         .bind(of().map(|e| &*e.event_type).collect::<Vec<_>>())

@@ -1,4 +1,4 @@
-//! A look at a database on a server that changes nothing: what it is, and of which version its tables are.
+//! Inspects a database on a server without changing it: what it is, and the version of its tables.
 
 use std::collections::BTreeSet;
 
@@ -39,6 +39,19 @@ pub async fn inspect(url: &str, limits: &Limits) -> Result<ServerInspection, Sto
         Ok(seen)
     };
     look.await.map_err(rows::unavailable)
+}
+
+/// Whether the server lets somebody in and answers.
+///
+/// # Errors
+/// It does not.
+pub async fn answers(url: &str, limits: &Limits) -> Result<(), StoreError> {
+    let ask = async {
+        let mut connection = options(url, Schema::Log, limits)?.connect().await?;
+        sqlx::query("SELECT 1").execute(&mut connection).await?;
+        connection.close().await
+    };
+    ask.await.map_err(rows::unavailable)
 }
 
 async fn look(connection: &mut PgConnection) -> Result<ServerInspection, sqlx::Error> {

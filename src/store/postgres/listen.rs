@@ -1,4 +1,4 @@
-//! Hearing of what other processes do: a notification makes it quick, a poll makes it sure.
+//! Notices the work of other processes: a notification makes it fast, a poll makes it reliable.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rows;
 use crate::events::envelope::Position;
+use crate::store::numbers::NUMBERS;
 
 /// The channel on which an append announces itself.
 const CHANNEL: &str = "sluice_log";
@@ -18,13 +19,13 @@ const BREATH: Duration = Duration::from_millis(200);
 
 /// Listens to one channel, on a connection of its own. Trouble with the connection only makes it slower.
 #[derive(Debug)]
-pub struct Ear {
+pub struct NotifyListener {
     pool: PgPool,
     channel: &'static str,
     listener: Option<PgListener>,
 }
 
-impl Ear {
+impl NotifyListener {
     /// Listens in the database that a pool is for, as the pool's connections do.
     pub(in crate::store) fn of(pool: &PgPool, channel: &'static str) -> Self {
         let options = (*pool.connect_options()).clone();
@@ -72,13 +73,13 @@ impl Ear {
 
 /// Moves `head` to wherever the log ends, until it is told to stop.
 pub(super) async fn follow(readers: PgPool, head: watch::Sender<Position>, poll: Duration, stop: CancellationToken) {
-    let mut ear = Ear::of(&readers, CHANNEL);
+    let mut listener = NotifyListener::of(&readers, CHANNEL);
     while !stop.is_cancelled() {
         let said = tokio::select! {
-            said = ear.next(poll) => said,
+            said = listener.next(poll) => said,
             () = stop.cancelled() => break,
         };
-        let announced = said.and_then(|said| said.parse().ok()).map(Position::seq);
+        let announced = said.and_then(|said| said.parse().ok()).map(|number| NUMBERS.at(number));
         let now = match announced {
             Some(position) => Ok(position),
             None => rows::head(&readers).await,
@@ -91,5 +92,5 @@ pub(super) async fn follow(readers: PgPool, head: watch::Sender<Position>, poll:
             });
         }
     }
-    ear.close().await;
+    listener.close().await;
 }

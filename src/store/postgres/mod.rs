@@ -1,7 +1,8 @@
 //! The log in a `PostgreSQL` database, which several processes may share.
 //!
-//! Every append goes through one function of the server, under a lock that orders positions as commits; here one task
-//! collects what is waiting and sends it in one call. LISTEN wakes readers, a slow poll makes up for what it misses.
+//! Every append goes through one server function, under a lock that orders positions like commits; here one task
+//! collects the waiting appends and sends them in one call. LISTEN wakes readers, and a slow poll makes up for missed
+//! notifications.
 
 mod archive;
 mod claim;
@@ -23,21 +24,24 @@ use tokio_util::sync::CancellationToken;
 pub(super) use archive::PostgresArchive;
 pub use claim::{Claim, Share, claim};
 pub(super) use copy::PostgresCopy;
-pub use inspect::{ServerInspection, inspect};
-pub use listen::Ear;
-pub(super) use open::{Schema, migrate, options, read_pool, write_pool};
+pub use inspect::{ServerInspection, answers, inspect};
+pub use listen::NotifyListener;
+pub(super) use open::{Schema, migrate, options, read_pool, set_aside, write_pool};
 
 use self::archive::PostgresCatalogue;
 use self::writer::{Job, Outcomes, Writer};
-use super::archive::{ArchiveReader, whole_stream};
+use super::address::Database;
+use super::archive::ArchiveReader;
 use super::kinds::Kinds;
 use super::lease::Fence;
+use super::newer::told;
+use super::numbers::{NUMBERS, Numbers};
 use super::prepare::Prepared;
 use super::tail::Tail;
 use super::{
     AppendRequest, Appended, Cause, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict,
 };
-use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
+use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamName, StreamStart, Version};
 use crate::limits::Limits;
 
 /// A log in a `PostgreSQL` database.
@@ -55,7 +59,9 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// Opens the database, makes or upgrades its tables, and starts the appender and the listener.
     pub async fn open(url: &str, now: Now, limits: Limits) -> Result<Self, StoreError> {
-        migrate(url, Schema::Log, &limits).await.map_err(rows::unavailable)?;
+        let database = Database::Postgres(url.to_owned());
+        let migrated = migrate(url, Schema::Log, &limits).await;
+        migrated.map_err(|error| StoreError::Unavailable(told(error, &database)))?;
         let readers = read_pool(url, Schema::Log, limits.log_readers_max, &limits).map_err(rows::unavailable)?;
         let (tail, kinds) = (Arc::new(Tail::new(&limits)), Kinds::default());
         let options = options(url, Schema::Log, &limits).map_err(rows::unavailable)?;
@@ -65,7 +71,7 @@ impl PostgresStore {
         tokio::spawn(writer.run(queue));
         let stop = CancellationToken::new();
         tokio::spawn(listen::follow(readers.clone(), head.clone(), limits.shared_poll, stop.clone()));
-        let archive = ArchiveReader::new(PostgresCatalogue::new(readers.clone()));
+        let archive = ArchiveReader::new(PostgresCatalogue::new(readers.clone()), limits.read_bytes_max);
         Ok(Self { readers, jobs, head, kinds, tail, archive, limits, stop })
     }
 
@@ -175,20 +181,21 @@ impl EventStore for PostgresStore {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         let limit = limit.min(self.limits.read_events_max);
-        let rows = || rows::read_stream(&self.readers, &self.kinds, stream, after, limit);
+        let rows = || rows::read_stream(&self.readers, &self.kinds, stream, after, (limit, self.limits.read_bytes_max));
         self.archive.stream_after(stream, after, limit, rows).await
     }
 
-    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
-        let mut found = Vec::with_capacity(streams.len());
+    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<StreamStart>, StoreError> {
+        let (mut found, mut brought) = (Vec::with_capacity(streams.len()), 0_usize);
         for some in streams.chunks(self.limits.read_streams_max.max(1)) {
-            let read = rows::read_streams(&self.readers, &self.kinds, some).await?;
-            for (name, events) in some.iter().zip(read) {
-                found.push(match events {
-                    Some(events) => events,
-                    None => whole_stream(self, name, self.limits.read_events_max).await?,
-                });
+            let room = self.limits.read_bytes_max.saturating_sub(brought);
+            if room == 0 {
+                found.extend(some.iter().map(|_| StreamStart::default()));
+                continue;
             }
+            let starts = rows::read_streams(&self.readers, &self.kinds, some, room).await?;
+            brought += starts.iter().flat_map(|start| &start.events).map(|event| event.payload.len()).sum::<usize>();
+            found.extend(starts);
         }
         Ok(found)
     }
@@ -198,12 +205,17 @@ impl EventStore for PostgresStore {
         if let Some(events) = self.tail.after(after, limit) {
             return Ok(events);
         }
-        let rows = |from, room| rows::read_all(&self.readers, &self.kinds, from, room);
+        let bytes_max = self.limits.read_bytes_max;
+        let rows = |from, room| rows::read_all(&self.readers, &self.kinds, from, (room, bytes_max));
         self.archive.log_after(after, limit, rows).await
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
         rows::head(&self.readers).await
+    }
+
+    fn numbers(&self) -> Option<Numbers> {
+        Some(NUMBERS)
     }
 
     async fn wait_beyond(&self, after: Position, at_most: Duration) {

@@ -1,7 +1,7 @@
-//! How a `PostgreSQL` database is opened: two schemas side by side, settings per connection, migrations.
+//! Opens a `PostgreSQL` database: two schemas, settings per connection, migrations.
 //!
-//! What must never be lost (the log, the directory, leases) is in the schema `sluice`, what can be made again from it in
-//! `sluice_read`: the same cut as between the two files of `SQLite`.
+//! The schema `sluice` holds what must never be lost (the log, the directory, leases), `sluice_read` what can be
+//! rebuilt from it, divided like the two files of `SQLite`.
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -12,7 +12,7 @@ use crate::limits::Limits;
 static LOG: Migrator = sqlx::migrate!("migrations/postgres/log");
 static READ_MODELS: Migrator = sqlx::migrate!("migrations/postgres/read");
 
-/// The lock of whoever makes or upgrades tables.
+/// The lock for creating or upgrading tables.
 const MIGRATION_LOCK: i64 = 7_305_804_402_333_417;
 
 /// Which of the two schemas.
@@ -82,6 +82,19 @@ pub(in crate::store) async fn migrate(url: &str, schema: Schema, limits: &Limits
         sqlx::query(schema.create()).execute(&mut *transaction).await?;
     }
     schema.migrations().run_direct(None, &mut *transaction, false).await?;
+    transaction.commit().await?;
+    connection.close().await
+}
+
+/// Moves the read models out of the way, in the place of those that were moved before.
+pub(in crate::store) async fn set_aside(url: &str, limits: &Limits) -> Result<(), sqlx::Error> {
+    let mut connection = options(url, Schema::Log, limits)?.connect().await?;
+    let mut transaction = connection.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *transaction).await?;
+    if exists(&mut transaction, Schema::Read).await? {
+        sqlx::query("DROP SCHEMA IF EXISTS sluice_read_aside CASCADE").execute(&mut *transaction).await?;
+        sqlx::query("ALTER SCHEMA sluice_read RENAME TO sluice_read_aside").execute(&mut *transaction).await?;
+    }
     transaction.commit().await?;
     connection.close().await
 }

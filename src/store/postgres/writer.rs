@@ -1,7 +1,7 @@
-//! The appender: collects what is waiting and sends it in one call of `append_events`.
+//! The appender: collects waiting appends and sends them in one call of `append_events`.
 //!
-//! A call whose connection breaks may have been committed. Then those requests that can be told from their own retry are
-//! sent again, and the others are answered as unknown.
+//! A call whose connection breaks may have been committed. The appender then resends the requests whose retry it can
+//! recognise, and reports the outcome of the others as unknown.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::events::envelope::{Position, to_the_microsecond};
 use crate::limits::Limits;
 use crate::store::lease::Fence;
+use crate::store::numbers::NUMBERS;
 use crate::store::prepare::Prepared;
 use crate::store::sql::is_connection_loss;
 use crate::store::tail::Tail;
@@ -31,7 +32,7 @@ pub(super) enum Job {
     Close(oneshot::Sender<()>),
 }
 
-/// Pauses before a call whose connection broke is sent again; after the last the callers are told.
+/// Pauses before resending a call whose connection broke; after the last one the callers get the error.
 const RETRY_AFTER: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(400), Duration::from_millis(1_500)];
 
@@ -55,8 +56,8 @@ pub(super) struct Writer {
     head: watch::Sender<Position>,
 }
 
-/// The group before this one. Whoever was answered with it is often about to ask again: a group that goes without them
-/// takes its turn under the lock for few events, and they wait for the turn after the other processes'.
+/// The previous group. Its callers often ask again soon: a group sent without them would take its turn under the lock
+/// for few events, and they would wait for the turn after the other processes'.
 #[derive(Default)]
 struct LastGroup {
     /// Calls that it answered.
@@ -145,7 +146,7 @@ impl Writer {
             tracing::warn!(%error, "the log was not closed cleanly");
         }
         if let Some(done) = closing {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = done.send(());
         }
     }
@@ -259,11 +260,11 @@ impl Writer {
                     let count = prepared.len() as u64;
                     for (event, index) in prepared.into_iter().zip(1..) {
                         let version = answer.version - count + index;
-                        let position = Position::seq(answer.last - count + index);
+                        let position = NUMBERS.at(answer.last - count + index);
                         let name = self.names.entry(event.event_type).or_insert_with(|| event.event_type.into());
                         events.push(event.record(stream.clone(), version, position, Arc::clone(name), recorded_at));
                     }
-                    Ok(Appended { version: answer.version, position: Position::seq(answer.last), duplicate: false })
+                    Ok(Appended { version: answer.version, position: NUMBERS.at(answer.last), duplicate: false })
                 }
                 0 => Err(StoreError::Conflict { stream, expected, actual: answer.version }),
                 2 => Err(StoreError::LeaseLost(fence.map_or("unknown", |fence| fence.name()))),

@@ -1,4 +1,4 @@
-//! A database of tables: a pool that reads, one writer at a time, transactions.
+//! A database of tables: a pool of readers, one writer at a time, transactions.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::sqlite::{SqliteTx, SqliteWriter};
 use super::texts::sql_for;
 use super::{SqlError, SqlRow, SqlValue, Target};
 use crate::store::lease::Fence;
-use crate::store::postgres::Ear;
+use crate::store::postgres::NotifyListener;
 
-/// A database of tables: the read models and everything else that can be made again from the log, or what stands beside the
-/// log. Cheap to clone.
+/// A database of tables: the read models and everything else that can be rebuilt from the log, or the tables beside
+/// the log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ReadDb {
     pub(super) engine: Engine,
@@ -52,10 +52,10 @@ impl ReadDb {
     }
 
     /// Hears of what other processes announce; none where there are no others.
-    pub fn ear(&self, channel: &'static str) -> Option<Ear> {
+    pub fn listener(&self, channel: &'static str) -> Option<NotifyListener> {
         match &self.engine {
             Engine::Sqlite { .. } => None,
-            Engine::Postgres { readers, .. } => Some(Ear::of(readers, channel)),
+            Engine::Postgres { readers, .. } => Some(NotifyListener::of(readers, channel)),
         }
     }
 

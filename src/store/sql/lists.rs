@@ -1,4 +1,4 @@
-//! Statements with a list of keys, each one text whatever the number of keys.
+//! Statements with a list of keys, with one text for any number of keys.
 
 use std::sync::LazyLock;
 

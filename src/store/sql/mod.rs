@@ -1,8 +1,8 @@
-//! A small façade over the tables beside the log and of the read models, so that one SQL text serves every engine.
+//! A small façade over the read-model tables and the tables beside the log, so that one SQL text serves every engine.
 //!
-//! Placeholders are `$1`, `$2`, …; in both engines a time is microseconds since 1970 (UTC), a truth value 0 or 1, a decimal
-//! its text; an id is 16 bytes in `SQLite` and a `uuid` in `PostgreSQL`. `{g}` after a table name stands for the generation
-//! of tables that a rebuild works on.
+//! Placeholders are `$1`, `$2`, …; in both engines a time is microseconds since 1970 (UTC), a truth value 0 or 1, a
+//! decimal its text; an id is 16 bytes in `SQLite` and a `uuid` in `PostgreSQL`. `{g}` after a table name stands for
+//! the generation of tables that a rebuild fills.
 
 mod db;
 mod lists;
@@ -81,6 +81,19 @@ pub enum SqlError {
 }
 
 impl SqlError {
+    /// Whether it speaks of tables that are damaged, or of another version: to try again would not help.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Database(error) => is_damage(error),
+            Self::Writer(error) => matches!(
+                error.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+            ),
+            Self::Column { .. } | Self::Schema(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether two rows were to have the same key.
     pub fn is_unique_violation(&self) -> bool {
         match self {
@@ -88,5 +101,30 @@ impl SqlError {
             Self::Writer(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation),
             _ => false,
         }
+    }
+}
+
+fn is_damage(error: &sqlx::Error) -> bool {
+    use sqlx::migrate::MigrateError;
+    match error {
+        sqlx::Error::Migrate(error) => match &**error {
+            MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) | MigrateError::Dirty(_) => true,
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => is_damage(error),
+            _ => false,
+        },
+        sqlx::Error::Database(error) => {
+            let (code, said) = (error.code().unwrap_or_default(), error.message());
+            // Of SQLite SQLITE_CORRUPT and SQLITE_NOTADB; of both tables and columns that are not there, or were there before.
+            let sqlite = code.parse::<i32>().is_ok_and(|code| {
+                matches!(code & 0xff, 11 | 26)
+                    || (code == 1
+                        && (said.starts_with("no such ")
+                            || said.ends_with(" already exists")
+                            || said.starts_with("malformed")))
+            });
+            sqlite || matches!(&*code, "42P01" | "42703" | "42P07" | "42701")
+        }
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnIndexOutOfBounds { .. } => true,
+        _ => false,
     }
 }

@@ -1,4 +1,4 @@
-//! Opening databases of tables: the read models, and what stands beside the log.
+//! Opens databases of tables: the read models, and the tables beside the log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use super::{ReadDb, SqlError};
 use crate::limits::Limits;
 use crate::store::address::Database;
 use crate::store::postgres::{self, Schema};
+use crate::store::private;
 use crate::store::sqlite::{Access, DatabaseFiles, options, read_pool, run_migrations};
 
 pub(in crate::store) static READ_MODELS: Migrator = sqlx::migrate!("migrations/sqlite/read");
@@ -46,8 +47,42 @@ impl ReadDb {
         }
     }
 
+    /// Moves the read models of a database out of the way, so that the next who opens them makes new ones. They are kept until
+    /// the next time. Nobody may use them; says where they are now.
+    pub async fn set_aside_read(database: &Database, limits: &Limits) -> Result<String, SqlError> {
+        match database {
+            Database::Sqlite(log) => {
+                let (from, to) = (DatabaseFiles::of(log).read, DatabaseFiles::of(log).aside());
+                for suffix in ["", "-wal", "-shm"] {
+                    let named = |path: &Path| {
+                        let mut name = path.as_os_str().to_owned();
+                        name.push(suffix);
+                        std::path::PathBuf::from(name)
+                    };
+                    let moved = match std::fs::remove_file(named(&to)) {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                        _ => std::fs::rename(named(&from), named(&to)),
+                    };
+                    match moved {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(sqlx::Error::Io(error).into());
+                        }
+                        _ => {}
+                    }
+                }
+                Ok(to.display().to_string())
+            }
+            Database::Postgres(url) => {
+                postgres::set_aside(url, limits).await?;
+                Ok("the schema sluice_read_aside".to_owned())
+            }
+        }
+    }
+
     /// Opens read models in a file and makes or upgrades their tables.
     pub async fn open(path: &Path, limits: &Limits) -> Result<Self, SqlError> {
+        // `SQLite` gives the files beside it the same rights.
+        private::file(path).map_err(sqlx::Error::Io)?;
         let mut connection = options(path, Access::WriteRebuildable, limits).connect().await?;
         run_migrations(&READ_MODELS, &mut connection).await?;
         connection.close().await?;

@@ -1,7 +1,7 @@
-//! Statements on `PostgreSQL`: each value goes out as the type that the server expects at its place.
+//! Statements on `PostgreSQL`: each value is sent as the type that the server expects in its place.
 //!
-//! The server is asked once what a statement's placeholders are, so that one SQL text serves both engines: a truth value
-//! may meet a `bigint`, an id a `uuid`, and nothing in the program has to say which.
+//! The server reports the types of a statement's placeholders once, so that one SQL text serves both engines: a truth
+//! value may meet a `bigint`, an id a `uuid`, and the program need not distinguish.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,7 +1,7 @@
-//! Rows that come out of statements, whatever the engine.
+//! Rows returned by statements, independent of the engine.
 //!
-//! `PostgreSQL` has types where `SQLite` has numbers and bytes: a truth value reads as 0 or 1, an id as its 16 bytes, and
-//! the other way round.
+//! `PostgreSQL` has types where `SQLite` has numbers and bytes: a truth value reads as 0 or 1, an id as its 16 bytes,
+//! and vice versa.
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::Value;
@@ -12,6 +12,7 @@ use sqlx::{Decode, Row, Type, TypeInfo, ValueRef};
 use uuid::Uuid;
 
 use super::SqlError;
+use crate::events::envelope::Position;
 
 /// A row of an answer; columns count from 0.
 #[derive(Debug)]
@@ -111,6 +112,11 @@ impl SqlRow {
             _ => None,
         };
         self.get(index, "a whole number or NULL", written_number, of_postgres)
+    }
+
+    /// A position in the log, from the two columns that keep one.
+    pub fn position(&self, first: usize) -> Result<Position, SqlError> {
+        Ok(Position::from_halves(self.i64(first)?.cast_unsigned(), self.i64(first + 1)?.cast_unsigned()))
     }
 
     /// A truth value.

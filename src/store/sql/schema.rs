@@ -1,7 +1,7 @@
-//! Building a read model's tables beside the ones in use, and putting them in their place.
+//! Builds a read model's tables beside the ones in use, and swaps them in.
 //!
-//! The new tables are made from the schema of the ones in use, whatever migrations made of it. `SQLite` cannot rename an
-//! index, so its name changes with every rebuild: `x` and `x_next` take turns. In `PostgreSQL` names stay.
+//! The new tables copy the schema of the ones in use, as the migrations left it. `SQLite` cannot rename an index, so
+//! its name changes with every rebuild: `x` and `x_next` alternate. In `PostgreSQL` names stay.
 
 use sqlx::{AssertSqlSafe, Row};
 

@@ -1,7 +1,7 @@
-//! Transactions of `SQLite`: one connection that writes, whose statements run on the thread that asks for them.
+//! Transactions of `SQLite`: one connection for writing, whose statements run on the calling thread.
 //!
-//! A batch is thousands of small statements; handing each to another thread and waiting for it would cost more than most of
-//! them do. What may wait for a lock or for the disk, the begin and the commit, runs where waiting is allowed.
+//! A batch is thousands of small statements; handing each to another thread would cost more than most of them do. Begin
+//! and commit, which may wait for a lock or for the disk, run on threads that may block.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl SqliteWriter {
         Self(Arc::new(Inner { path, access, limits, connection, closed: AtomicBool::new(false) }))
     }
 
-    /// Begins with the write lock. Whoever writes waits for whoever is writing, within a bound.
+    /// Begins with the write lock. A writer waits for the current one, up to a limit.
     pub(super) async fn begin(&self) -> Result<SqliteTx, SqlError> {
         let inner = Arc::clone(&self.0);
         // A rebuild's last step may hold the connection for a while.
@@ -160,7 +160,7 @@ impl SqliteTx {
 
     /// Runs a statement about the schema, whose text is made from the schema itself.
     pub(super) fn run(&mut self, sql: &str) -> Result<(), SqlError> {
-        // Prepared statements would see the old schema; they are made again by themselves.
+        // Prepared statements would see the old schema; they are prepared again automatically.
         Ok(self.connection()?.execute_batch(sql)?)
     }
 

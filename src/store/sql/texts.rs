@@ -1,8 +1,8 @@
-//! SQL texts that are made, not written: INSERTs of many rows, the two generations of a read-model table, and the few
-//! words that `PostgreSQL` has other names for.
+//! Generated SQL texts: INSERTs of many rows, the two generations of a read-model table, and the few words that differ
+//! in `PostgreSQL`.
 //!
-//! Each is put together once from static parts and kept for the life of the process, so there are only as many as the
-//! program has statements, and none ever holds a value.
+//! Each text is assembled once from static parts and kept for the life of the process, so there are only as many as the
+//! program has statements, and none ever contains a value.
 
 use std::collections::HashMap;
 use std::hash::Hash;

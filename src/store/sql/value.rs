@@ -8,6 +8,8 @@ use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
 use uuid::Uuid;
 
+use crate::events::envelope::Position;
+
 /// A value for a placeholder.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SqlValue {
@@ -65,6 +67,12 @@ impl<T: Into<SqlValue>> From<Option<T>> for SqlValue {
 pub(super) type Bound = Query<'static, Sqlite, SqliteArguments>;
 
 impl SqlValue {
+    /// A position in the log, for the two columns that keep one: a table can compare it, and so nobody has to look into it.
+    pub fn position(position: Position) -> [Self; 2] {
+        let (hi, lo) = position.halves();
+        [Self::I64(hi.cast_signed()), Self::I64(lo.cast_signed())]
+    }
+
     /// Binds the value to the next placeholder.
     pub(super) fn bind(self, query: Bound) -> Bound {
         match self {

@@ -1,10 +1,11 @@
-//! A backup of a database in files, made while it is in use, and the way back.
+//! Backs up a database in files while it is in use, and restores it.
 //!
-//! A backup is a folder: the database as `SQLite` itself copies it in one transaction, the segments of the archive, and a list
-//! of both with their hashes. It is made under another name and renamed when it is whole and was read back.
+//! A backup is a folder: the database as `SQLite` itself copies it in one transaction, the segments of the archive, and
+//! a list of both with their hashes. It is written under a temporary name and renamed once it is complete and has been
+//! read back.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,8 +15,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::archive::folder_of;
+use super::connection::ReadError;
 use super::open::DatabaseFiles;
+use super::rows;
+use crate::events::envelope::{DecodeError, Position};
+use crate::store::StoreError;
 use crate::store::archive::hex;
+use crate::store::elsewhere::LogElsewhere;
+use crate::store::kinds::Kinds;
+use crate::store::private;
+use crate::store::sound::{Findings, SetAside, quarantine_stream};
 
 /// The files of a backup.
 const DATABASE: &str = "sluice.db";
@@ -50,7 +59,10 @@ pub enum BackupError {
         /// What is wrong.
         problem: String,
     },
-    /// The work was cut off.
+    /// The event store that holds the events.
+    #[error("the event store cannot be asked how far its log reaches")]
+    EventStore(#[from] StoreError),
+    /// The work was interrupted.
     #[error("the work was cut off")]
     CutOff,
 }
@@ -73,22 +85,48 @@ pub struct Backup {
     pub made_at: DateTime<Utc>,
     /// The version that made it.
     pub version: String,
-    /// The position of its newest event.
-    pub position: u64,
+    /// The number of its newest event; none where the events are in an event store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// The log in an event store that the database goes with. It is not in the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_store: Option<LogElsewhere>,
     /// Its files.
     pub files: Vec<BackupFile>,
+    /// Events in it that cannot be relied on and were not set aside, as they were found when it was made; the first hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsound: Vec<DecodeError>,
 }
 
 /// Makes a backup of the database whose log is in this file, in a folder that is not there yet. The database may be in use.
+/// Where its events are in an event store, `elsewhere` says how that log stands: it is asked once the database is copied, so
+/// that the log reaches at least as far as anything in the copy.
 ///
 /// # Errors
-/// The folder is there, a file cannot be read or written, or the copy is not whole.
-pub async fn backup(log: &Path, folder: &Path, now: DateTime<Utc>) -> Result<Backup, BackupError> {
+/// The folder is there, a file cannot be read or written, the copy is not whole, or the event store does not answer.
+pub async fn backup(
+    log: &Path,
+    folder: &Path,
+    now: DateTime<Utc>,
+    elsewhere: impl Future<Output = Result<Option<LogElsewhere>, StoreError>>,
+) -> Result<Backup, BackupError> {
+    let (from, into) = (log.to_owned(), folder.to_owned());
+    let copied = off_thread(move || copy(&from, &into)).await?;
+    let event_store = elsewhere.await?;
     let (log, folder) = (log.to_owned(), folder.to_owned());
-    off_thread(move || make(&log, &folder, now)).await
+    off_thread(move || finish(&log, &folder, copied, now, event_store)).await
 }
 
-/// Puts a backup in the place of a database that is not there. What is left of its read models goes: they are made again.
+/// The list of a backup: what it holds, before anything is put back.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub async fn listed_in(folder: &Path) -> Result<Backup, BackupError> {
+    let folder = folder.to_owned();
+    off_thread(move || list(&folder)).await
+}
+
+/// Restores a backup where there is no database. Remaining read models are deleted: they are rebuilt.
 ///
 /// # Errors
 /// There is a database, the backup is not whole, or a file cannot be read or written.
@@ -107,7 +145,15 @@ fn file(path: &Path) -> impl FnOnce(io::Error) -> BackupError + '_ {
     |source| BackupError::File { path: path.to_owned(), source }
 }
 
-fn make(log: &Path, folder: &Path, now: DateTime<Utc>) -> Result<Backup, BackupError> {
+/// The database in a folder that has yet to get its name.
+struct Copied {
+    unfinished: PathBuf,
+    position: u64,
+    segments: Vec<String>,
+    unsound: Vec<DecodeError>,
+}
+
+fn copy(log: &Path, folder: &Path) -> Result<Copied, BackupError> {
     if !log.exists() {
         return Err(BackupError::Nothing(log.to_owned()));
     }
@@ -130,23 +176,43 @@ fn make(log: &Path, folder: &Path, now: DateTime<Utc>) -> Result<Backup, BackupE
     drop(connection);
     private_file(&database)?;
     let (position, segments) = inspect(&database, &unfinished)?;
+    let unsound = examine(&database)?.unsound;
+    Ok(Copied { unfinished, position, segments, unsound })
+}
+
+fn finish(
+    log: &Path,
+    folder: &Path,
+    copied: Copied,
+    now: DateTime<Utc>,
+    event_store: Option<LogElsewhere>,
+) -> Result<Backup, BackupError> {
+    let Copied { unfinished, position, segments, unsound } = copied;
     let mut files = vec![listed(&unfinished, DATABASE)?];
     for segment in segments {
         let name = format!("{SEGMENTS}/{segment}");
         let (from, to) = (folder_of(log).join(&segment), unfinished.join(&name));
         if let Some(parent) = to.parent() {
-            std::fs::create_dir_all(parent).map_err(file(parent))?;
+            private::folder(parent).map_err(file(parent))?;
         }
         std::fs::copy(&from, &to).map_err(file(&from))?;
         files.push(listed(&unfinished, &name)?);
     }
-    let backup = Backup { made_at: now, version: env!("CARGO_PKG_VERSION").to_owned(), position, files };
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let position = event_store.is_none().then_some(position);
+    let backup = Backup { made_at: now, version, position, event_store, files, unsound };
     let list = unfinished.join(LIST);
     let text = serde_json::to_vec_pretty(&backup).map_err(io::Error::from).map_err(file(&list))?;
-    std::fs::write(&list, text).map_err(file(&list))?;
+    private::new_file(&list).and_then(|mut made| made.write_all(&text)).map_err(file(&list))?;
     sync(&list)?;
     std::fs::rename(&unfinished, folder).map_err(file(folder))?;
     Ok(backup)
+}
+
+fn list(folder: &Path) -> Result<Backup, BackupError> {
+    let unsound = |problem: String| BackupError::Unsound { folder: folder.to_owned(), problem };
+    let text = std::fs::read(folder.join(LIST)).map_err(|error| unsound(format!("{LIST}: {error}")))?;
+    serde_json::from_slice(&text).map_err(|error| unsound(format!("{LIST}: {error}")))
 }
 
 fn put_back(folder: &Path, log: &Path) -> Result<Backup, BackupError> {
@@ -155,9 +221,8 @@ fn put_back(folder: &Path, log: &Path) -> Result<Backup, BackupError> {
     if let Some(there) = [log, &archive].into_iter().find(|path| path.exists()) {
         return Err(BackupError::Exists(there.to_owned()));
     }
+    let backup = list(folder)?;
     let unsound = |problem: String| BackupError::Unsound { folder: folder.to_owned(), problem };
-    let text = std::fs::read(folder.join(LIST)).map_err(|error| unsound(format!("{LIST}: {error}")))?;
-    let backup: Backup = serde_json::from_slice(&text).map_err(|error| unsound(format!("{LIST}: {error}")))?;
     for listed_file in &backup.files {
         let found = listed(folder, &listed_file.name)?;
         if found != *listed_file {
@@ -165,7 +230,7 @@ fn put_back(folder: &Path, log: &Path) -> Result<Backup, BackupError> {
         }
     }
     if let Some(parent) = log.parent() {
-        std::fs::create_dir_all(parent).map_err(file(parent))?;
+        private::folder(parent).map_err(file(parent))?;
     }
     // Read models, and journals, of what was there before.
     for stale in [&files.log, &files.read] {
@@ -181,7 +246,7 @@ fn put_back(folder: &Path, log: &Path) -> Result<Backup, BackupError> {
     }
     for listed_file in backup.files.iter().filter(|listed_file| listed_file.name != DATABASE) {
         let to = archive.join(listed_file.name.trim_start_matches(SEGMENTS).trim_start_matches('/'));
-        std::fs::create_dir_all(&archive).map_err(file(&archive))?;
+        private::folder(&archive).map_err(file(&archive))?;
         std::fs::copy(folder.join(&listed_file.name), &to).map_err(file(&to))?;
         sync(&to)?;
     }
@@ -207,6 +272,32 @@ fn inspect(database: &Path, folder: &Path) -> Result<(u64, Vec<String>), BackupE
     Ok((position.unsigned_abs(), segments))
 }
 
+/// Reads every event that is a row of a copy: a damaged one is copied as it is, and named.
+fn examine(database: &Path) -> Result<Findings, BackupError> {
+    const PAGE: usize = 1_000;
+    const PAGE_BYTES: usize = 4 << 20;
+    let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let kinds = Kinds::default();
+    let failed = |error: ReadError| BackupError::Unsound { folder: database.to_owned(), problem: error.to_string() };
+    let mut set_aside = SetAside::default();
+    let aside =
+        rows::read_stream(&connection, &kinds, &quarantine_stream(), 0, (usize::MAX, usize::MAX)).map_err(failed)?;
+    for event in &aside {
+        set_aside.take(event);
+    }
+    let (mut found, mut after) = (Findings::default(), Position::START);
+    loop {
+        let page = rows::read_all(&connection, &kinds, after, (PAGE, PAGE_BYTES)).map_err(failed)?;
+        for event in &page {
+            found.see(event, &set_aside);
+        }
+        match page.last() {
+            Some(last) => after = last.position,
+            None => return Ok(found),
+        }
+    }
+}
+
 fn listed(folder: &Path, name: &str) -> Result<BackupFile, BackupError> {
     let path = folder.join(name);
     let mut opened = File::open(&path).map_err(file(&path))?;
@@ -228,7 +319,7 @@ fn sync(path: &Path) -> Result<(), BackupError> {
 }
 
 fn private_folder(folder: &Path) -> Result<(), BackupError> {
-    std::fs::create_dir_all(folder).map_err(file(folder))?;
+    private::folder(folder).map_err(file(folder))?;
     restrict(folder, 0o700)
 }
 

@@ -1,7 +1,7 @@
-//! Connections for what is done row by row and many times over: a statement runs on the thread that asks for it.
+//! Connections for bulk work, row by row: a statement runs on the calling thread.
 //!
-//! A pool of sqlx answers from a thread of its own, row by row through a queue. That suits requests; for the log and for
-//! batches of rows the way there and back would cost more than the work.
+//! A pool of sqlx answers from a separate thread, row by row through a queue. That suits requests; for the log and for
+//! batches of rows the thread switches would cost more than the work.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -103,6 +103,15 @@ pub(super) enum ReadError {
     Database(rusqlite::Error),
     /// What was read makes no sense.
     Corrupt(String),
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Database(error) => error.fmt(f),
+            Self::Corrupt(what) => f.write_str(what),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for ReadError {

@@ -1,4 +1,4 @@
-//! Writing events of another log where they stood there.
+//! Writes events of another log at their original positions.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use super::writer::{INSERT_EVENT, insert_event};
 use crate::events::envelope::{Position, RecordedEvent};
 use crate::limits::Limits;
 use crate::store::StoreError;
+use crate::store::numbers::NUMBERS;
 
 /// Writes to the log of a file that has its tables already.
 pub(in crate::store) struct SqliteCopy {
@@ -66,7 +67,7 @@ impl Open {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let end = "SELECT coalesce(max(position), 0) FROM events";
         let end: i64 = transaction.query_row(end, (), |row| row.get(0))?;
-        if end != signed(after.as_seq()) {
+        if end != signed(NUMBERS.of(after)) {
             return Ok(false);
         }
         for event in events {

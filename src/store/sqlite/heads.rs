@@ -1,4 +1,4 @@
-//! The versions of the streams that the writer has met, so that an append needs no query in the usual case.
+//! The versions of the streams that the writer has seen, so that an append usually needs no query.
 //!
 //! Bounded and compact: 100,000 resources have one open book each, and their heads must not cost tens of megabytes.
 

@@ -1,4 +1,4 @@
-//! A look at a database file that changes nothing: is it whole, and of which version.
+//! Inspects a database file without changing it: whether it is undamaged, and its version.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The log in an `SQLite` file: one writer with group commit, a few readers, versions checked in memory.
 //!
-//! Another process may use the same file at the same time: the writer notices what it appended inside its own
-//! transaction, readers see it on their next read, and `wait_beyond` polls for it.
+//! Another process may use the same file at the same time: the writer notices its appends inside its own transaction,
+//! readers see them on their next read, and `wait_beyond` polls for them.
 
 mod archive;
 mod backup;
@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(super) use archive::SqliteArchive;
-pub use backup::{Backup, BackupError, BackupFile, backup, restore};
+pub use backup::{Backup, BackupError, BackupFile, backup, listed_in, restore};
 pub(super) use connection::connect;
 pub(super) use copy::SqliteCopy;
 pub use inspect::{Inspection, inspect_log, inspect_read};
@@ -32,14 +32,16 @@ use self::archive::SqliteCatalogue;
 use self::connection::Readers;
 pub(super) use self::writer::shrink;
 use self::writer::{Job, Outcomes, Writer};
-use super::archive::{ArchiveReader, StreamRows, is_unbroken, whole_stream};
+use super::archive::{ArchiveReader, StreamRows, unarchived};
 use super::kinds::Kinds;
+use super::numbers::{NUMBERS, Numbers};
 use super::prepare::Prepared;
+use super::room::Measure;
 use super::tail::Tail;
 use super::{
     AppendRequest, Appended, Cause, EventStore, ExpectedVersion, Now, StoreError, repeated_streams, settle_conflict,
 };
-use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
+use crate::events::envelope::{NewEvent, Position, RecordedEvent, StreamName, StreamStart, Version};
 use crate::limits::Limits;
 
 /// A log in an `SQLite` file.
@@ -67,7 +69,7 @@ impl SqliteStore {
         // It ends when the store is closed, or when nobody has it any more.
         let thread = std::thread::Builder::new().name("log-writer".to_owned());
         thread.spawn(move || writer.run(queue)).map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
-        let archive = ArchiveReader::new(SqliteCatalogue::new(path, &limits));
+        let archive = ArchiveReader::new(SqliteCatalogue::new(path, &limits), limits.read_bytes_max);
         Ok(Self { path: path.to_owned(), readers, jobs, head, kinds, tail, archive, limits })
     }
 
@@ -174,26 +176,25 @@ impl EventStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         let limit = limit.min(self.limits.read_events_max);
+        let bounds = (limit, self.limits.read_bytes_max);
         let rows = || async move {
             let (kinds, name) = (self.kinds.clone(), stream.clone());
-            let read = self.readers.read(move |connection| rows::read_stream(connection, &kinds, &name, after, limit));
+            let read = self.readers.read(move |connection| rows::read_stream(connection, &kinds, &name, after, bounds));
             // The newest event of a stream stays among the rows.
             Ok(StreamRows { events: read.await?, version: None })
         };
         self.archive.stream_after(stream, after, limit, rows).await
     }
 
-    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
+    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<StreamStart>, StoreError> {
         let mut found = Vec::with_capacity(streams.len());
+        let mut measure = Measure::new(self.limits.read_bytes_max);
         for some in streams.chunks(self.limits.read_streams_max.max(1)) {
             let (kinds, names) = (self.kinds.clone(), some.to_vec());
-            let read = self.readers.read(move |connection| rows::read_streams(connection, &kinds, &names));
-            for (name, mut events) in some.iter().zip(read.await?) {
-                if !is_unbroken(0, events.iter().map(|event| event.version)) {
-                    events = whole_stream(self, name, self.limits.read_events_max).await?;
-                }
-                found.push(events);
-            }
+            let read = self.readers.read(move |connection| rows::read_streams(connection, &kinds, &names, measure));
+            let (starts, left) = read.await?;
+            measure = left;
+            found.extend(starts.into_iter().map(unarchived));
         }
         Ok(found)
     }
@@ -204,8 +205,8 @@ impl EventStore for SqliteStore {
             return Ok(events);
         }
         let rows = |from, room| {
-            let kinds = self.kinds.clone();
-            self.readers.read(move |connection| rows::read_all(connection, &kinds, from, room))
+            let (kinds, bounds) = (self.kinds.clone(), (room, self.limits.read_bytes_max));
+            self.readers.read(move |connection| rows::read_all(connection, &kinds, from, bounds))
         };
         self.archive.log_after(after, limit, rows).await
     }
@@ -219,6 +220,10 @@ impl EventStore for SqliteStore {
         self.readers.rest();
         // A writer that is gone holds nothing.
         let _ = self.jobs.send(Job::Rest).await;
+    }
+
+    fn numbers(&self) -> Option<Numbers> {
+        Some(NUMBERS)
     }
 
     async fn wait_beyond(&self, after: Position, at_most: Duration) {

@@ -1,4 +1,4 @@
-//! How the two `SQLite` files are opened: which file is which, settings per connection, migrations.
+//! Opens the two `SQLite` files: their names, settings per connection, migrations.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions, Connection, SqlitePool};
 
 use crate::limits::Limits;
-use crate::store::StoreError;
+use crate::store::newer::told;
+use crate::store::{StoreError, private};
 
 pub(super) static LOG: Migrator = sqlx::migrate!("migrations/sqlite/log");
 
@@ -18,7 +19,7 @@ pub(super) static LOG: Migrator = sqlx::migrate!("migrations/sqlite/log");
 pub struct DatabaseFiles {
     /// The log and the directory: what must never be lost (`x.db`).
     pub log: PathBuf,
-    /// What can be made again from the log (`x-read.db`).
+    /// Data that can be rebuilt from the log (`x-read.db`).
     pub read: PathBuf,
 }
 
@@ -29,6 +30,37 @@ impl DatabaseFiles {
         name.push("-read.");
         name.push(log.extension().unwrap_or("db".as_ref()));
         Self { log: log.to_owned(), read: log.with_file_name(name) }
+    }
+
+    /// Everything of the database that only its owner is to use, as far as it is there: its folder, the files and what lies
+    /// beside them (journals, locks, read models that were moved aside), the archive and its segments.
+    pub fn owned(&self) -> Vec<PathBuf> {
+        let folder = self.log.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let archive = super::archive::folder_of(&self.log);
+        let databases = [&self.log, &self.read, &self.aside()].map(Clone::clone);
+        let beside = |path: PathBuf| {
+            ["", "-wal", "-shm"].map(|end| {
+                let mut name = path.clone().into_os_string();
+                name.push(end);
+                PathBuf::from(name)
+            })
+        };
+        let locks = ["db.serving", "db.dispatching", "db.notifying"].map(|end| self.log.with_extension(end));
+        let segments = std::fs::read_dir(&archive).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut all = vec![folder.to_owned()];
+        all.extend(databases.into_iter().flat_map(beside).chain(locks));
+        all.extend(segments.collect::<std::collections::BTreeSet<_>>());
+        all.push(archive);
+        all.retain(|path| path.exists());
+        all
+    }
+
+    /// Where read models are moved that cannot be used (`x-read-aside.db`).
+    pub fn aside(&self) -> PathBuf {
+        let mut name = self.read.file_stem().map_or_else(|| OsString::from("sluice-read"), OsString::from);
+        name.push("-aside.");
+        name.push(self.read.extension().unwrap_or("db".as_ref()));
+        self.read.with_file_name(name)
     }
 }
 
@@ -45,7 +77,7 @@ pub(in crate::store) enum Access {
     Read,
     /// Writes what must survive a loss of power.
     WriteDurably,
-    /// Writes what can be made again: a loss of power may take the last commits, in order.
+    /// Writes data that can be rebuilt: a loss of power may lose the last commits, in order.
     WriteRebuildable,
 }
 
@@ -76,28 +108,16 @@ pub(in crate::store) fn options(path: &Path, access: Access, limits: &Limits) ->
     }
 }
 
-/// Makes the file, if there is none, so that nobody but its owner reads it: names, addresses and hashes of keys stand in it.
-/// `SQLite` gives the files beside it the same rights.
-fn private(path: &Path) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Makes or upgrades the tables of the log. Two processes may do so at once: the second finds the work done.
 pub(super) async fn migrate(path: &Path, limits: &Limits) -> Result<(), StoreError> {
-    private(path).map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
+    // `SQLite` gives the files beside it the same rights.
+    private::file(path).map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
     let connect = async {
         let mut connection = options(path, Access::WriteDurably, limits).connect().await?;
         run_migrations(&LOG, &mut connection).await?;
         connection.close().await
     };
-    connect.await.map_err(|error| StoreError::Unavailable(Arc::new(error)))
+    connect.await.map_err(|error| StoreError::Unavailable(told(error, &path.display())))
 }
 
 /// Runs migrations in one transaction that has the write lock from its start.

@@ -1,8 +1,8 @@
-//! The one thread that writes the log: it merges the appends that are waiting into one transaction.
+//! The one thread that writes the log: it merges waiting appends into one transaction.
 //!
-//! Versions are checked against heads in memory; inside the transaction, which holds the write lock, the writer first
-//! looks whether another process has appended and forgets what it knew if so. An error before COMMIT means that nothing was
-//! written; an error of COMMIT itself means that nobody knows.
+//! Versions are checked against heads in memory. Inside the transaction, which holds the write lock, the writer first
+//! checks whether another process has appended, and if so forgets its heads. An error before COMMIT means that nothing
+//! was written; after an error of COMMIT itself the outcome is unknown.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use super::rows::signed;
 use crate::events::envelope::{Position, RecordedEvent, StreamName};
 use crate::limits::Limits;
 use crate::store::kinds::Kinds;
+use crate::store::numbers::NUMBERS;
 use crate::store::prepare::Prepared;
 use crate::store::tail::Tail;
 use crate::store::{Appended, Now, StoreError};
@@ -123,7 +124,7 @@ impl Writer {
             kinds,
             kind_ids: HashMap::new(),
             tail,
-            head: watch::Sender::new(Position::seq(last.unsigned_abs())),
+            head: watch::Sender::new(NUMBERS.at(last.unsigned_abs())),
             known: None,
             limits,
         })
@@ -175,10 +176,10 @@ impl Writer {
         {
             tracing::warn!(%error, "the log was not closed cleanly");
         }
-        // Whoever asks from here on learns that nothing was written.
+        // Callers from here on learn that nothing was written.
         drop(queue);
         if let Some(done) = closing {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = done.send(());
         }
     }
@@ -295,12 +296,12 @@ impl Writer {
                     head.version += 1;
                     known.last_position += 1;
                     let (kind_id, event_type) = kind(&self.kind_ids, &mut group.new_kinds, event.event_type);
-                    let position = Position::seq(known.last_position);
+                    let position = NUMBERS.at(known.last_position);
                     let event = event.record(stream.clone(), head.version, position, event_type, recorded_at);
                     group.rows.push(PlacedEvent { event, stream_id: head.stream_id, kind_id });
                 }
                 group.heads.insert(stream, head);
-                Ok(Appended { version: head.version, position: Position::seq(known.last_position), duplicate: false })
+                Ok(Appended { version: head.version, position: NUMBERS.at(known.last_position), duplicate: false })
             });
             let outcomes = outcomes.collect();
             group.outcomes.push(outcomes);
@@ -321,7 +322,7 @@ impl Writer {
         self.known = Some(known);
         if !group.rows.is_empty() {
             self.tail.extend(group.rows.into_iter().map(|row| row.event).collect());
-            self.head.send_replace(Position::seq(known.last_position));
+            self.head.send_replace(NUMBERS.at(known.last_position));
         }
         group.outcomes
     }
@@ -375,7 +376,7 @@ pub(super) fn insert_event(
 ) -> Result<(), rusqlite::Error> {
     let (metadata, kept) = (&event.metadata, !event.is_disposed());
     statement.execute(params![
-        signed(event.position.as_seq()),
+        signed(NUMBERS.of(event.position)),
         stream_id,
         signed(event.version),
         kind_id,

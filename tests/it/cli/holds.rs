@@ -68,7 +68,7 @@ fn a_hold_needs_a_reason_a_kind_and_an_end_that_is_still_to_come() {
     let place = ["hold", "place", "--resource", "climate-hpc1"];
     for (more, status, says) in [
         (&["--kind", "pause"][..], 2, "--reason"),
-        (&["--kind", "pause", "--reason", " "], 2, "it is empty"),
+        (&["--kind", "pause", "--reason", " "], 2, "may not be blank"),
         (&["--kind", "stop", "--reason", "x"], 2, "one of pause, downscale, exemption is allowed"),
         (&["--kind", "pause", "--reason", "x", "--expires", "soon"], 2, "an instant"),
         (&["--kind", "pause", "--reason", "x", "--expires", "2026-04-01T00:00:00Z"], 1, "not after now"),

@@ -3,17 +3,31 @@
 mod agent;
 mod agent_config;
 mod archive;
+mod audit;
+mod audit_packs;
 mod backup;
 mod commands;
+mod disk;
 mod doctor;
+mod event_store;
+mod examples;
 mod holds;
 mod import;
+mod import_sacct;
+mod lists;
 mod logs;
 mod people;
+mod place;
+mod replay;
+mod report;
 mod scheduler;
 mod settings;
+mod site;
+mod soundness;
+mod terminal;
 mod timeline;
 mod usage;
+mod what_if;
 mod why;
 
 use std::io::{BufRead, BufReader};
@@ -80,7 +94,7 @@ impl Fixture {
 
 /// A server process on a fixture's database.
 pub(crate) struct Serving {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) url: String,
     log: Arc<Mutex<String>>,
     reader: Option<std::thread::JoinHandle<()>>,
@@ -90,9 +104,20 @@ impl Serving {
     /// Starts it with these variables, and waits until it accepts requests.
     pub(crate) fn start(fixture: &Fixture, variables: &[(&str, &str)]) -> Self {
         let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("sluice"));
-        command.env_clear().envs(variables.iter().copied());
+        command.env_clear();
         command.env("SLUICE_DATA_DIR", fixture.folder.path()).env("SLUICE_SIMULATED_CLOCK", "2026-04-02T00:00:00Z");
-        command.args(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(variables.iter().copied()).args(["serve", "--listen", "127.0.0.1:0"]);
+        Self::of(command)
+    }
+
+    /// Starts what serves, and waits until it accepts requests.
+    pub(crate) fn of(command: std::process::Command) -> Self {
+        Self::after(command, "", || ())
+    }
+
+    /// The same with something that is done once this text is logged.
+    pub(crate) fn after(mut command: std::process::Command, text: &str, done: impl FnOnce()) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (log, stderr) = (Arc::<Mutex<String>>::default(), BufReader::new(child.stderr.take().unwrap()));
         let written = Arc::clone(&log);
@@ -101,6 +126,11 @@ impl Serving {
                 written.lock().unwrap().push_str(&(line.unwrap() + "\n"));
             }
         });
+        while !log.lock().unwrap().contains(text) {
+            assert!(child.try_wait().unwrap().is_none(), "no {text:?} in {}", log.lock().unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        done();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").unwrap_or_default().to_owned();

@@ -45,17 +45,17 @@ fn the_names_of_the_documentation_are_the_visible_ones() {
 
 #[test]
 fn wrong_usage_has_status_two() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::with_site();
     for (arguments, says) in [
-        (vec!["evaluate_slurm_policy"], "--policy"),
+        (vec!["evaluate_slurm_policy", "--policy"], "--policy"),
         (vec!["evaluate_slurm_policy", "--policy", "p", "--sync", "--dry-run"], "cannot be used with"),
         (vec!["frobnicate"], "unrecognized subcommand"),
         (vec!["token", "create", "--user", "u", "--role", "king"], "one of staff, support, owner, member, agent"),
         (vec!["token", "create", "--user", "u", "--role", "agent"], "--offering"),
         (vec!["projections", "rebuild", "nothing"], "there is no read model \"nothing\"; there are"),
         (vec!["slurm_policy_status", "--database", "mysql://x"], "\"mysql\" is no database that Sluice knows"),
-        (vec!["slurm_policy_status", "--simulated-clock", "noon"], "simulated_clock"),
-        (vec!["import", "sacct", "--offering", "hpc1"], "FILE"),
+        (vec!["slurm_policy_status", "--simulated-clock", "noon"], "--simulated-clock \"noon\" is not valid"),
+        (vec!["import", "sacct", "--offering", "hpc1"], "--month"),
     ] {
         let (status, stderr) = fixture.fails(&arguments);
         assert_eq!(status, 2, "{arguments:?}: {stderr}");
@@ -65,12 +65,12 @@ fn wrong_usage_has_status_two() {
 
 #[test]
 fn failures_have_status_one() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::with_site();
     for (arguments, says) in [
         (vec!["evaluate_slurm_policy", "--policy", "none"], "there is no policy \"none\""),
         (vec!["explain", "--resource", "none"], "there is no resource \"none\""),
         (vec!["apply", "-f", "/does/not/exist.yaml"], "/does/not/exist.yaml cannot be read"),
-        (vec!["import", "sacct", "-", "--offering", "none"], "there is no offering \"none\"; there are none"),
+        (vec!["import", "sacct", "-", "--offering", "none"], "there is no offering \"none\"; there are hpc1"),
         (vec!["token", "revoke", "7e500000000040008000000000000001"], "there is no token"),
     ] {
         let (status, stderr) = fixture.fails(&arguments);
@@ -95,6 +95,7 @@ fn a_database_keeps_its_kind_of_clock() {
 fn flags_go_over_the_environment() {
     let fixture = Fixture::with_site();
     let other = Fixture::new();
+    other.run(&["apply", "-f", &other.file("site.yaml", "customers: [{slug: a}]\n")]);
     let folder = other.folder.path().to_str().unwrap();
     let tokens = fixture.json(&["slurm_policy_status"]);
     let elsewhere = fixture.json(&["slurm_policy_status", "--data_dir", folder]);

@@ -57,6 +57,7 @@ fn a_message_is_due_when_settings_or_restrictions_changed_and_not_otherwise() {
         told.commands.last().unwrap().shell_command,
         "sacctmgr --immediate modify account hpc_climate set qos=slowdown"
     );
+    world.hand_over();
     assert!(message(&world.used("1100")).is_none());
     let events = world.limits(&[("node", "1050")]);
     let told = message(&events).unwrap();

@@ -25,6 +25,7 @@ fn everything_is_carried_over() {
             reason: "because".into(),
             ticket: None,
             expires_at: None,
+            public: false,
         })
         .unwrap();
     let before = world.book().carried();

@@ -48,6 +48,7 @@ fn percentages_are_those_of_the_worked_cases() {
 /// case replaces it.
 fn bring_to(case: &DecisionCase, terms: &PolicyTerms) -> World {
     let mut world = World::on("2026-03-10");
+    world.listens = true;
     world.put_policy("main", terms.clone());
     world.register(&[("node", "100")]);
     match (case.before.paused, case.before.downscaled, case.notified_before) {
@@ -92,6 +93,7 @@ fn decisions_are_those_of_the_worked_cases() {
 fn sequences_go_as_the_worked_cases() {
     for case in load::<SequenceCase>("sequences") {
         let mut world = World::on(&case.steps[0].at.date_naive().to_string());
+        world.listens = true;
         world.put_policy("main", case.terms.whole());
         world.register_since(&borrowed(&entries(&case.limits)), &format!("{}T00:00:00Z", case.existed_since));
         for step in &case.steps {

@@ -178,6 +178,8 @@ fn progressive_rungs_give_their_own_class_and_the_strictest_effect_decides_which
     let terms =
         PolicyTerms { qos_strategy: QosStrategy::Progressive, progressive_thresholds: rungs, ..terms(ALL_THREE) };
     let mut world = World::governed("2026-03-10", terms);
+    world.hand_over();
+    world.listens = true;
     for (used, qos) in [
         ("500", None),
         ("600", Some("gentle")),

@@ -28,6 +28,7 @@ fn place(
         reason: "because".into(),
         ticket: Some("T-1".into()),
         expires_at: expires_at.map(|t| t.parse().unwrap()),
+        public: false,
     })
 }
 

@@ -2,7 +2,10 @@
 
 mod agent;
 mod books;
+mod carryover;
 mod cases;
+mod causes;
+mod counter;
 mod evaluations;
 mod holds;
 mod limits;

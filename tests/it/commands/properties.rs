@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rust_decimal::Decimal;
-use sluice::commands::allocation::AllocationCommand;
+use sluice::commands::allocation::{AllocationCommand, UsageReport};
 use sluice::domain::evaluate::Trigger;
 use sluice::domain::ids::{HoldId, slug_uuid};
 use sluice::domain::period::PeriodKind;
@@ -68,7 +68,7 @@ fn take(world: &mut World, step: &Step) -> Vec<AllocationEvent> {
             for _ in 0..months_ago {
                 month = month.previous();
             }
-            AllocationCommand::ReportUsage { month, amounts: one(component, amount) }
+            AllocationCommand::ReportUsage(UsageReport::new(month, one(component, amount)))
         }
         Step::Limits(node, cpu) => {
             let mut limits = one("node", node);
@@ -84,6 +84,7 @@ fn take(world: &mut World, step: &Step) -> Vec<AllocationEvent> {
             reason: "because".into(),
             ticket: None,
             expires_at: Some(world.now + chrono::TimeDelta::days(days)),
+            public: false,
         },
         Step::Release(hold) => {
             AllocationCommand::ReleaseHold { hold: HoldId::from(slug_uuid("hold", hold)), expired: false }

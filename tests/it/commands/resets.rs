@@ -120,6 +120,7 @@ fn what_was_counted_before_the_take_over_is_the_baseline() {
     world.put_policy("main", of(PeriodKind::Month));
     let events = world.evaluate(Trigger::PolicyChanged);
     assert_eq!(message(&events).unwrap().settings.limits["node"], 72_000 - 6_000);
+    world.hand_over();
     // The counter goes on from there: later usage changes nothing, a cut does, and never below nothing.
     assert!(message(&world.used("400")).is_none());
     let events = world.limits(&[("node", "50")]);

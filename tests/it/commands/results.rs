@@ -27,6 +27,8 @@ fn matched(world: &mut World, named: Option<DispatchId>, report: CommandReport) 
 /// A take-over with reset, answered, and then three messages without one.
 fn three_open() -> (World, Vec<DispatchId>) {
     let mut world = World::governed("2026-03-10", terms(ALL_THREE));
+    world.hand_over();
+    world.listens = true;
     let first = world.book().commanded.as_ref().unwrap().dispatch;
     assert_eq!(matched(&mut world, None, report(true, true)), Some(first));
     let open = ["1000", "1300", "10"].map(|used| message(&world.used(used)).unwrap().dispatch);

@@ -131,6 +131,7 @@ fn values_that_do_not_fit_are_refused_with_their_key() {
         ("time_zone = \"Mars/Olympus\"\n", "time_zone"),
         ("fairshare_divisor = 0\n", "fairshare_divisor"),
         ("[schedule]\nretention = \"at night\"\n", "\"at night\" is no schedule"),
+        ("[schedule]\nreplay = \"never\"\n", "\"off\" is allowed too"),
         ("database = \"mysql://root:secret@db/x\"\n", "\"mysql\" is no database that Sluice knows"),
         ("listen = \n", "cannot be read"),
     ] {
@@ -138,6 +139,28 @@ fn values_that_do_not_fit_are_refused_with_their_key() {
         let message = refused(&sources);
         assert!(message.contains(says), "{text}: {message}");
         assert!(!message.contains("secret"), "{message}");
+    }
+}
+
+#[test]
+fn networks_are_lists_in_the_file_and_texts_in_the_environment() {
+    let (_file, mut sources) = with_file("[webhooks]\nallow = [\"10.0.0.0/8\"]\n");
+    let variables = [("SLUICE_WEBHOOKS__DENY", "10.9.0.0/16, fd00::/8")];
+    sources.environment = environment(&variables);
+    let egress = Config::load(&sources).expect("valid").webhooks.egress();
+    assert!(egress.check("10.1.0.1".parse().expect("an address")).is_ok());
+    assert!(egress.check("10.9.0.1".parse().expect("an address")).is_err());
+    for (text, says) in [
+        ("[webhooks]\ndeny = [\"10.0.0.1/8\"]\n", "\"10.0.0.1/8\" is no network: it sets bits behind its prefix"),
+        ("[webhooks]\nallow = 7\n", "webhooks.allow"),
+        (
+            "[webhooks]\nendpoints = [{ name = \"x\", url = \"http://169.254.169.254/?key=hunter2\", secret_env = \"X\" }]\n",
+            "the url of \"x\": 169.254.169.254 lies in 169.254.0.0/16, which webhooks.deny holds",
+        ),
+    ] {
+        let (_file, sources) = with_file(text);
+        let message = refused(&sources);
+        assert!(message.contains(says) && !message.contains("hunter2"), "{text}: {message}");
     }
 }
 

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::witness;
 use super::writer::RESOURCES;
+use crate::support::positions::number;
 use crate::support::{database, fleet};
 
 /// Tables that say how far something is, or what is still to be done; everything else is a fold of the log. The last ones
@@ -61,7 +62,7 @@ pub async fn recovered(folder: &Path, acknowledged: &[Uuid]) {
     let distinct: HashSet<&Uuid> = acknowledged.iter().collect();
     assert_eq!(distinct.len(), acknowledged.len(), "a fact was acknowledged twice");
 
-    let positions: Vec<u64> = log.iter().map(|event| event.position.as_seq()).collect();
+    let positions: Vec<u64> = log.iter().map(|event| number(event.position)).collect();
     assert_eq!(positions, (1..=log.len() as u64).collect::<Vec<_>>());
     let mut versions = HashMap::new();
     for event in &log {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::positions::number;
 use async_trait::async_trait;
 use sluice::app::App;
 use sluice::events::Event;
@@ -23,7 +24,7 @@ impl Consumer<Event> for Witness {
     }
 
     async fn apply(&mut self, tx: &mut ReadTx, batch: &[Decoded<Event>]) -> Result<(), ConsumerError> {
-        let position = |e: &Decoded<Event>| SqlValue::I64(e.recorded.position.as_seq().cast_signed());
+        let position = |e: &Decoded<Event>| SqlValue::I64(number(e.recorded.position).cast_signed());
         tx.insert_many("INSERT INTO witness{g} (position)", 1, batch.iter().map(position).collect(), "").await?;
         Ok(())
     }

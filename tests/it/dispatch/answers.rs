@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{RESET, Site, connect, newest, queue_of, report};
+use super::support::{RESET, Site, connect, newest, queue_for, report};
 use crate::support::server::{TestServer, Who, id};
 
 #[tokio::test]
@@ -71,6 +71,10 @@ async fn while_nobody_listens_nothing_is_sent_again_and_no_resend_is_used_up() {
 #[tokio::test]
 async fn progress_gives_those_behind_it_time_and_those_passed_over_none() {
     let site = Site::new().await;
+    for resource in ["climate-hpc1", "bio-hpc1"] {
+        site.answer(resource, true, &RESET).await;
+        site.limit(resource, 600).await;
+    }
     // Two are out; the one sent last is answered, so the other was passed over.
     let order = {
         let path = format!("{}command-history/", site.policy);
@@ -80,7 +84,7 @@ async fn progress_gives_those_behind_it_time_and_those_passed_over_none() {
     let (last, first) =
         if order == id("resource", "bio-hpc1") { ("bio-hpc1", "climate-hpc1") } else { ("climate-hpc1", "bio-hpc1") };
     site.pass(10).await;
-    site.answer(first, true, &RESET).await;
+    site.answer(first, true, &[]).await;
     site.pass(10).await;
     assert_eq!(site.status(last).await, "sent", "20 minutes, and 10 since the agent got on");
     site.pass(6).await;
@@ -89,9 +93,9 @@ async fn progress_gives_those_behind_it_time_and_those_passed_over_none() {
     site.limit(first, 700).await;
     site.limit(last, 800).await;
     site.pass(10).await;
-    // The one that was never answered first, then the one that superseded it and inherited its reset.
-    site.answer(last, true, &RESET).await;
-    site.answer(last, true, &RESET).await;
+    // The one that was never answered first, then the one that superseded it.
+    site.answer(last, true, &[]).await;
+    site.answer(last, true, &[]).await;
     site.pass(6).await;
     assert_eq!(site.status(first).await, "no_answer", "what came after it was answered");
     site.server.stop().await;
@@ -157,10 +161,22 @@ async fn a_failure_touches_its_own_dispatch_and_staff_may_send_it_again() {
     assert_eq!(letters[0]["error"], "sacctmgr: error: it did not work");
     assert_eq!(site.sweep().await, (0, 0), "a failure is not repeated by itself");
     let resend = format!("/api/dead-letters/{}/resend/", letters[0]["dispatch_uuid"].as_str().unwrap());
-    site.server.post(Who::Staff, &resend, &json!({})).await.expect(202);
-    assert_eq!(site.agent.message().await.1["backend_id"], "hpc_climate");
-    site.answer("climate-hpc1", true, &RESET).await;
-    assert_eq!(site.status("climate-hpc1").await, "confirmed");
+    // It may fail again, and be sent again.
+    for success in [false, true] {
+        site.server.post(Who::Staff, &resend, &json!({})).await.expect(202);
+        let told = loop {
+            let message = site.agent.message().await.1;
+            if message["object_type"] == "resource_periodic_limits" {
+                break message;
+            }
+        };
+        assert_eq!(told["backend_id"], "hpc_climate");
+        site.server.app.settle().await.unwrap();
+        assert_eq!(site.status("climate-hpc1").await, "sent");
+        site.answer("climate-hpc1", success, if success { &RESET[..] } else { &[] }).await;
+        assert_eq!(site.status("climate-hpc1").await, if success { "confirmed" } else { "failed" });
+    }
+    assert_eq!(site.server.get(Who::Support, "/api/dead-letters/").await.expect(200), json!([]));
     site.server.stop().await;
 }
 
@@ -168,7 +184,7 @@ async fn a_failure_touches_its_own_dispatch_and_staff_may_send_it_again() {
 async fn an_agent_has_no_more_than_a_window_of_unanswered_messages() {
     let server = TestServer::start().await;
     server.patch(Who::Staff, "/api/settings/", &json!({"dispatch_window": 1})).await.expect(200);
-    let queue = queue_of("hpc1", 1);
+    let queue = queue_for("hpc1", 1, &["resource_periodic_limits"]);
     server.app.agent_queues.put(queue.clone());
     let (policy, _) = server.policy(|_| ()).await;
     server.app.settle().await.unwrap();
@@ -184,14 +200,15 @@ async fn an_agent_has_no_more_than_a_window_of_unanswered_messages() {
     assert_ne!(first["backend_id"], second["backend_id"]);
     server.post(Who::Agent, &path, &report(name(&second), true, &RESET)).await.expect(200);
     server.app.settle().await.unwrap();
-    assert_eq!(server.app.publisher.depth().await.unwrap(), sluice::dispatch::Depth::default());
+    let depth = server.app.publisher.depth().await.unwrap();
+    assert_eq!((depth.queued, depth.unanswered, depth.given_up), (0, 0, 0));
     server.stop().await;
 }
 
 #[tokio::test]
 async fn the_settings_sync_sends_again_what_nobody_answered_and_its_record_says_so() {
     let server = TestServer::start().await;
-    let queue = queue_of("hpc1", 1);
+    let queue = queue_for("hpc1", 1, &["resource_periodic_limits"]);
     server.app.agent_queues.put(queue.clone());
     let (policy, _) = server.policy(|_| ()).await;
     let mut agent = connect(&server, &queue).await;

@@ -80,11 +80,17 @@ impl Client {
     }
 
     pub async fn subscribe(&mut self, queue: &str, ack: &str) {
+        self.subscribe_as(queue, ack, &[]).await;
+    }
+
+    /// The same with further headers.
+    pub async fn subscribe_as(&mut self, queue: &str, ack: &str, headers: &[(&str, &str)]) {
         let frame = Frame::new(Command::Subscribe)
             .with("id", queue)
             .with("destination", format!("/amq/queue/{queue}"))
             .with("ack", ack)
             .with("receipt", "subscribed");
+        let frame = headers.iter().fold(frame, |frame, (name, value)| frame.with(name, *value));
         self.send(&frame).await;
         // A message may come before the receipt does.
         let mut early = VecDeque::new();
@@ -144,6 +150,11 @@ impl Client {
                 return String::from_utf8(frame.body).unwrap();
             }
         }
+    }
+
+    /// Closes the WebSocket without a word of STOMP.
+    pub async fn close(mut self) {
+        let _ = self.socket.close(None).await;
     }
 
     /// Says goodbye.

@@ -268,8 +268,9 @@ async fn the_built_in_broker_has_each_message_once_wherever_the_crash_came() {
             break;
         }
     }
-    // One of `bio-hpc1`, and one for each change of `climate-hpc1`, whose first was superseded before any pass.
-    assert_eq!(broker.status(&queue).await.unwrap().messages, dispatches + 1);
+    // One of `bio-hpc1`, and one for each change of `climate-hpc1`, whose first was superseded before any pass; and word of the
+    // restrictions of both.
+    assert_eq!(broker.status(&queue).await.unwrap().messages, dispatches + 1 + 2);
     assert_eq!(recorded(&server).await.len() as u64, dispatches + 1);
     server.stop().await;
 }

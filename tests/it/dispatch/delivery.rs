@@ -15,7 +15,7 @@ async fn a_decision_reaches_the_agent_and_its_report_comes_back() {
     agent.subscribe(&queue.queue, "auto").await;
 
     let mut told = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..4 {
         let (frame, message) = agent.message().await;
         assert_eq!(frame.header("destination"), Some(format!("/amq/queue/{}", queue.queue).as_str()));
         assert_eq!((frame.header("subscription"), frame.header("ack")), (Some(queue.queue.as_str()), None));
@@ -81,7 +81,7 @@ async fn restrictions_follow_the_settings_and_come_alone_where_those_wait() {
     let (_, _) = server.policy(|_| ()).await;
     let mut agent = connect(&server, &queue).await;
     agent.subscribe(&queue.queue, "auto").await;
-    for _ in 0..2 {
+    for _ in 0..4 {
         agent.message().await;
     }
     server.report("climate-hpc1", "2500", "2026-03-01").await;

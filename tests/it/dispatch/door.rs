@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use sluice::dispatch::stomp::{Command, Frame};
 
 use super::client::Client;
 use super::support::{connect, queue_of};
-use crate::support::server::{TestServer, Who};
+use crate::support::server::{TestServer, Who, id};
 
 #[tokio::test]
 async fn only_the_owner_of_a_queue_gets_in() {
-    let server = TestServer::start().await;
+    let server = TestServer::customized(|options| options.broker.missing_queue_lingers = Duration::ZERO).await;
     let queue = queue_of("hpc1", 1);
     let (vhost, login) = (queue.vhost.as_str(), queue.login.as_str());
     server.app.agent_queues.put(queue.clone());
@@ -21,7 +22,6 @@ async fn only_the_owner_of_a_queue_gets_in() {
         (vhost, login, Who::Staff.key().unwrap()),
         (vhost, login, Who::Alice.key().unwrap()),
         ("another", login, good),
-        (vhost, "another", good),
     ] {
         let mut client = Client::open(server.address).await;
         client.send(&Client::hello(vhost, login, passcode)).await;
@@ -29,8 +29,80 @@ async fn only_the_owner_of_a_queue_gets_in() {
     }
     let mut client = connect(&server, &queue).await;
     client.send(&Frame::new(Command::Subscribe).with("id", "1").with("destination", "/amq/queue/another")).await;
-    assert!(client.refusal().await.contains("there is no queue \"/amq/queue/another\" for this login"));
-    assert_eq!(server.app.builtin_broker.as_ref().unwrap().connections(), 0);
+    let said = format!("NOT_FOUND - no queue 'another' in vhost '{vhost}'");
+    let refused = client.frame().await.unwrap();
+    assert_eq!((refused.command, refused.header("message")), (Command::Error, Some(said.as_str())));
+    drop(client);
+    // Another's queue is not there either.
+    let others = queue_of("hpc2", 9);
+    server.app.agent_queues.put(others.clone());
+    let mut client = connect(&server, &queue).await;
+    client.send(&subscribe(&others.queue)).await;
+    assert_eq!(client.refusal().await, format!("NOT_FOUND - no queue '{}' in vhost '{vhost}'", others.queue));
+    server.stop().await;
+}
+
+fn subscribe(queue: &str) -> Frame {
+    Frame::new(Command::Subscribe).with("id", "1").with("destination", format!("/amq/queue/{queue}"))
+}
+
+#[tokio::test]
+async fn an_agent_whose_queue_is_gone_is_told_so_and_comes_again_without_haste() {
+    let server = TestServer::customized(|options| {
+        options.broker.token_check = Duration::from_millis(50);
+        options.broker.missing_queue_lingers = Duration::from_mins(10);
+    })
+    .await;
+    let path = "/api/marketplace-site-agent-identities/";
+    let body = json!({"offering": id("offering", "hpc1"), "name": "agent", "version": "1.0.8rc12"});
+    let made = server.post(Who::Agent, path, &body).await.expect(201);
+    let path = format!("{path}{}/", made["uuid"].as_str().unwrap());
+    let register = async || server.post(Who::Agent, &format!("{path}register_queue/"), &json!({})).await;
+    let queue = register().await.expect(201);
+    let word = |key: &str| queue[key].as_str().unwrap().to_owned();
+    let (name, vhost, login) = (word("queue_name"), word("vhost"), word("rmq_username"));
+    let open = async || Client::connect(server.address, &vhost, &login, Who::Agent.key().unwrap()).await;
+    let missing = format!("NOT_FOUND - no queue '{name}' in vhost '{vhost}'");
+    let mut early = open().await;
+    early.subscribe(&name, "client-individual").await;
+
+    server.delete(Who::Staff, &path).await.expect(204);
+    for mut client in [early, open().await] {
+        client.send(&subscribe(&name)).await;
+        let mut told = client.frame().await.unwrap();
+        while told.command != Command::Error {
+            told = client.frame().await.unwrap();
+        }
+        assert_eq!(told.header("message"), Some(missing.as_str()));
+        // It stays open, so that an agent that connects again at once does so only when this one ends; it ends it itself.
+        client.close().await;
+    }
+    // It registers the queue again, as agents do that find NOT_FOUND, and is known again with it.
+    let again = register().await.expect(201);
+    assert_eq!((&again["queue_name"], &again["vhost"]), (&json!(name), &json!(vhost)));
+    assert_eq!(server.get(Who::Staff, &path).await.expect(200)["version"], "1.0.8rc12");
+    // It knows the login that it had, and the one that came with the answer.
+    for login in [login.as_str(), again["rmq_username"].as_str().unwrap()] {
+        let mut client = Client::connect(server.address, &vhost, login, Who::Agent.key().unwrap()).await;
+        client.subscribe(&name, "client-individual").await;
+        client.disconnect().await;
+    }
+    // Nobody else brings it back.
+    server.delete(Who::Staff, &path).await.expect(204);
+    server.post(Who::OtherAgent, &format!("{path}register_queue/"), &json!({})).await.expect(404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn logins_without_a_queue_count_together() {
+    let server = TestServer::customized(|options| options.broker.login_connections_max = 2).await;
+    let owner = queue_of("hpc1", 1).vhost;
+    let key = Who::Agent.key().unwrap();
+    let _first = Client::connect(server.address, &owner, "one", key).await;
+    let _second = Client::connect(server.address, &owner, "two", key).await;
+    let mut third = Client::open(server.address).await;
+    third.send(&Client::hello(&owner, "three", key)).await;
+    assert_eq!(third.refusal().await, "this login has too many connections open");
     server.stop().await;
 }
 
@@ -76,6 +148,11 @@ async fn what_breaks_the_protocol_ends_the_connection_and_says_how() {
         (vec![Frame::new(Command::Message)], "MESSAGE is not for a client to send"),
         (vec![subscribe.clone(), subscribe.clone()], "there is a subscription \"1\" already"),
         (vec![subscribe.clone().with("ack", "sometimes")], "there is no ack mode \"sometimes\""),
+        (
+            vec![subscribe.clone().with("prefetch-count", "many")],
+            "prefetch-count is a number from 0 to 65535, and not \"many\"",
+        ),
+        (vec![subscribe.clone().with("prefetch-count", "70000")], "and not \"70000\""),
         (vec![Frame::new(Command::Subscribe).with("id", "1")], "SUBSCRIBE needs the header destination"),
         (vec![Frame::new(Command::Unsubscribe).with("id", "9")], "there is no subscription \"9\""),
         (vec![Frame::new(Command::Ack).with("id", "9")], "there is no message to acknowledge"),
@@ -117,13 +194,13 @@ async fn frames_may_come_in_pieces_and_several_at_once() {
 
 #[tokio::test]
 async fn a_revoked_token_ends_the_connection() {
-    let server = TestServer::customized(|options| options.broker.check_every = Duration::from_millis(50)).await;
+    let server = TestServer::customized(|options| options.broker.token_check = Duration::from_millis(50)).await;
     let queue = queue_of("hpc1", 1);
     server.app.agent_queues.put(queue.clone());
     let client = connect(&server, &queue).await;
     let token = server.app.directory.token_of_key(Who::Agent.key().unwrap()).await.unwrap().unwrap();
     server.app.directory.revoke_token(token.id, server.app.clock.now()).await.unwrap();
-    assert_eq!(client.refusal().await, "the token, or the queue, is no longer valid");
+    assert_eq!(client.refusal().await, "the token is no longer valid");
     server.stop().await;
 }
 
@@ -142,7 +219,11 @@ async fn there_is_a_bound_on_connections_and_on_those_of_one_login() {
     third.send(&Client::hello(&one.vhost, &one.login, Who::Agent.key().unwrap())).await;
     assert_eq!(third.refusal().await, "this login has too many connections open");
     let _third = connect(&server, &other).await;
-    assert_eq!(Client::open(server.address).await.refusal().await, "there are too many connections");
+    let mut fourth = Client::open(server.address).await;
+    fourth.send(&Client::hello(&other.vhost, &other.login, Who::Agent.key().unwrap())).await;
+    assert_eq!(fourth.refusal().await, "there are too many connections");
+    // Who says nothing takes nobody's place.
+    let _silent = [Client::open(server.address).await, Client::open(server.address).await];
     // Who goes makes room.
     first.disconnect().await;
     let mut again = Client::open(server.address).await;
@@ -207,5 +288,29 @@ async fn a_ping_puts_off_no_heart_beat() {
     // Pings come four times as often.
     assert_eq!(client.item().await, Some(sluice::dispatch::stomp::Item::HeartBeat));
     client.disconnect().await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_has_so_many_connections_whatever_it_logs_in_as() {
+    let server = TestServer::customized(|options| options.broker.token_connections_max = 2).await;
+    let queues: Vec<_> = (1..4).map(|number| queue_of("hpc1", number)).collect();
+    for queue in &queues {
+        server.app.agent_queues.put(queue.clone());
+    }
+    let mut first = connect(&server, &queues[0]).await;
+    let _second = connect(&server, &queues[1]).await;
+    let mut third = Client::open(server.address).await;
+    third.send(&Client::hello(&queues[2].vhost, &queues[2].login, Who::Agent.key().unwrap())).await;
+    assert_eq!(third.refusal().await, "this token has too many connections open");
+    // Who goes makes room, once the server has seen it go.
+    first.disconnect().await;
+    loop {
+        let mut again = Client::open(server.address).await;
+        again.send(&Client::hello(&queues[2].vhost, &queues[2].login, Who::Agent.key().unwrap())).await;
+        if again.frame().await.is_some_and(|frame| frame.command == Command::Connected) {
+            break;
+        }
+    }
     server.stop().await;
 }

@@ -75,6 +75,12 @@ async fn ten_thousand_changes_neither_flood_a_queue_nor_time_out_in_it() {
         for outcome in app.allocations.execute_many(&commands, &fleet::meta()).await {
             outcome.unwrap();
         }
+        // After its settings the agent looks after the account, and says which class of service it has.
+        let said: Vec<_> =
+            commands.iter().map(|(of, _)| (*of, AllocationCommand::ConfirmQos { qos: "normal".into() })).collect();
+        for outcome in app.allocations.execute_many(&said, &fleet::meta()).await {
+            outcome.unwrap();
+        }
         answered += commands.len();
         app.advance_clock(app.clock.now() + TimeDelta::minutes(1)).await.unwrap();
     }

@@ -36,7 +36,8 @@ async fn both_messages_are_those_in_the_golden_files() {
     let mut agent = connect(&server, &queue).await;
     agent.subscribe(&queue.queue, "auto").await;
     let mut messages = Vec::new();
-    while messages.len() < 2 {
+    // Each resource is taken over: its settings, and word of its restrictions.
+    while messages.len() < 4 {
         messages.push(agent.message().await.1);
     }
     let settings =

@@ -1,10 +1,13 @@
 //! Messages to site agents: the outbox, the publisher, the built-in broker, `RabbitMQ`.
 
 mod answers;
+mod chains;
 pub mod client;
 mod crash;
 mod delivery;
 mod door;
+mod left;
+mod lifecycle;
 mod many;
 mod messages;
 mod queues;
@@ -12,3 +15,4 @@ mod rabbitmq;
 mod restrictions;
 mod stomp_client;
 pub mod support;
+mod triggers;

@@ -73,6 +73,43 @@ async fn what_was_not_acknowledged_goes_to_the_next_connection() {
 }
 
 #[tokio::test]
+async fn a_subscriber_has_no_more_unacknowledged_messages_than_it_asked_for() {
+    for mode in ["client", "client-individual"] {
+        let (server, queue) = site().await;
+        put(&server, &queue, 0..6).await;
+        let mut agent = connect(&server, &queue).await;
+        agent.subscribe_as(&queue.queue, mode, &[("prefetch-count", "2")]).await;
+        let (first, body) = agent.message().await;
+        assert_eq!(number(&body), 0);
+        assert_eq!(number(&agent.message().await.1), 1);
+        // The rest is free for somebody else.
+        let mut other = connect(&server, &queue).await;
+        other.subscribe(&queue.queue, "auto").await;
+        for n in 2..6 {
+            assert_eq!(number(&other.message().await.1), n, "{mode}");
+        }
+        other.disconnect().await;
+        // One is acknowledged, one comes, and the next is free again.
+        put(&server, &queue, 6..8).await;
+        agent.send(&Frame::new(Command::Ack).with("id", first.header("ack").unwrap())).await;
+        assert_eq!(number(&agent.message().await.1), 6, "{mode}");
+        let mut other = connect(&server, &queue).await;
+        other.subscribe(&queue.queue, "auto").await;
+        assert_eq!(number(&other.message().await.1), 7, "{mode}");
+        server.stop().await;
+    }
+    // Zero, like nothing, is as many as the broker gives.
+    let (server, queue) = site().await;
+    put(&server, &queue, 0..6).await;
+    let mut agent = connect(&server, &queue).await;
+    agent.subscribe_as(&queue.queue, "client-individual", &[("prefetch-count", "0")]).await;
+    for n in 0..6 {
+        assert_eq!(number(&agent.message().await.1), n);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_message_is_taken_once_lives_an_hour_and_then_is_a_dead_letter() {
     let (server, queue) = site().await;
     put(&server, &queue, 0..2).await;

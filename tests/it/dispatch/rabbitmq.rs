@@ -87,7 +87,7 @@ async fn a_decision_reaches_the_agent_over_rabbitmq_and_comes_back() {
     let mut agent = agent(&queue).await;
     let (policy, _) = server.policy(|_| ()).await;
     let mut told = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..4 {
         told.push(agent.message().await.1);
     }
     let climate = told.iter().find(|m| m["backend_id"] == "hpc_climate").expect("the settings of climate");

@@ -59,7 +59,7 @@ pub async fn newest(server: &TestServer, policy: &str, resource: &str) -> Value 
 /// What an agent ran that reset raw usage.
 pub const RESET: [&str; 1] = ["sacctmgr modify account x set RawUsage=0"];
 
-/// A server whose agent listens, with a policy; the two messages of the take-over are read.
+/// A server whose agent listens, with a policy; the messages of the take-over are read, and the classes of service confirmed.
 pub struct Site {
     pub server: TestServer,
     pub queue: AgentQueue,
@@ -78,9 +78,15 @@ impl Site {
         agent.subscribe(&queue.queue, "auto").await;
         for _ in 0..2 {
             assert_eq!(agent.message().await.1["object_type"], "resource_periodic_limits");
+            assert_eq!(agent.message().await.1["object_type"], "resource");
         }
         server.app.settle().await.unwrap();
-        Self { server, queue, policy, agent }
+        let site = Self { server, queue, policy, agent };
+        // Both accounts have the class of service that they are to have.
+        site.say_qos("climate-hpc1", "normal").await;
+        site.say_qos("bio-hpc1", "normal").await;
+        site.server.app.settle().await.unwrap();
+        site
     }
 
     /// Lets minutes pass, with everything that is due.

@@ -13,11 +13,12 @@ fn requests_give_the_worked_previews() {
         let given = case.given;
         let shown = PreviewNumbers::of(&PreviewInputs {
             allocation: given.allocation,
+            previous_allocation: given.previous_allocation.unwrap_or(given.allocation),
             grace_ratio: given.grace_ratio,
             notification_percent: Decimal::from(80),
             previous_usage: given.previous_usage,
             carryover_enabled: true,
-            formula: Formula::CappedUnused { factor_percent: given.carryover_factor },
+            formula: Formula::capped(given.carryover_base, given.carryover_factor),
             days: 90,
             current_usage: given.current_usage,
             daily_usage_rate: given.daily_usage_rate,

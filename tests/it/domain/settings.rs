@@ -1,9 +1,10 @@
 //! From allocations to settings on the wire, and from settings to command text.
 
 use rust_decimal::Decimal;
-use sluice::domain::carryover::{CarryoverDetails, CarryoverInputs};
+use sluice::domain::carryover::{CarryoverDetails, CarryoverInputs, PreviousBase};
 use sluice::domain::sacctmgr::commands;
 use sluice::domain::settings::{AgentSettings, SettingsInputs};
+use sluice::domain::tres::Weights;
 
 use crate::support::cases::{CommandsCase, SettingsCase, load};
 
@@ -17,10 +18,13 @@ fn allocations_become_the_worked_settings() {
             period: case.period,
             existed_before: case.existed_before,
             base: &case.base,
+            previous_base: PreviousBase { amounts: &case.base, first_known: false },
             previous_usage: &case.previous_usage,
         });
         let settings = AgentSettings::of(&SettingsInputs {
-            terms: &terms,
+            limit_type: terms.limit_type,
+            weights: &Weights::effective(terms.tres_billing_enabled, &terms.tres_billing_weights),
+            grace_ratio: terms.grace_ratio,
             effective: &carryover.effective(&case.base),
             components: &case.components,
             baseline_minutes: &case.baseline_minutes,

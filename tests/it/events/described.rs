@@ -14,9 +14,11 @@ const FAMILIES: [(&str, &str); 4] = [
 ];
 
 /// Where a family has payloads of a subject of its own.
-const SUBJECTS: [&str; 3] = [
+const SUBJECTS: [&str; 5] = [
+    include_str!("../../../src/events/checkpoint.rs"),
     include_str!("../../../src/events/notice.rs"),
     include_str!("../../../src/events/dispatch.rs"),
+    include_str!("../../../src/events/commanded.rs"),
     include_str!("../../../src/events/site_answer.rs"),
 ];
 
@@ -46,15 +48,18 @@ fn variants(source: &str) -> Vec<Described> {
     let lines: Vec<&str> = source.lines().collect();
     let start = lines.iter().position(|l| l.starts_with("event_family!")).expect("a family is declared in the file");
     let variant = |(index, line): (usize, &&str)| {
-        let (declared, event_type) = line.trim().split_once(" = \"")?;
+        let (declared, event_types) = line.trim().split_once(" = \"")?;
         let (_, payload_type) = declared.trim_end_matches(')').split_once('(')?;
-        Some(Described {
-            event_type: event_type.trim_end_matches("\",").to_owned(),
+        // The newest version, and after it older ones, which are read as that.
+        let versions = event_types.trim_end_matches("\",").split("\" | \"");
+        let described = |event_type: &str| Described {
+            event_type: event_type.to_owned(),
             payload_type: payload_type.trim_start_matches("Box<").trim_end_matches('>').to_owned(),
             meaning: doc_before(&lines, index),
-        })
+        };
+        Some(versions.map(described).collect::<Vec<_>>())
     };
-    lines.iter().enumerate().skip(start).filter_map(variant).collect()
+    lines.iter().enumerate().skip(start).filter_map(variant).flatten().collect()
 }
 
 /// The fields of the structs of a file: name and doc comment, in order.
@@ -87,13 +92,38 @@ fn stored_name(field: &str) -> &str {
     if field == "component_type" { "type" } else { field }
 }
 
+/// How one event leads to another.
+const CAUSES: &str = "
+## What led to an event
+
+`causation_id` is the event that caused this one; the first of a chain has none. All events of a chain share the `correlation_id` of the first, so
+`GET /api/events/?correlation_id=` returns the whole chain, whichever process wrote it and however much later. The first takes the id of the request
+(`X-Request-Id`), of the job's run, or of the command-line call. A cause precedes its effects, in the log and in an append.
+
+| event | caused by |
+|---|---|
+| `policy_evaluated`, `evaluation_failed`, `policy_withdrawn` | the report, the change of limits, account, state or hold in the same append; else the change of the policy, offering, organisation or setting, or the request to evaluate. The first of its chain if the clock or an API call asks for it |
+| `restriction_changed` | the evaluation of the policy that decided it, else the hold |
+| `settings_commanded` | the change of restrictions in the same append, else the evaluation of the policy that it names |
+| `stomp_message_sent` | `settings_commanded`, or `restriction_changed` if it carries only restrictions; for a resend, `dispatch_unanswered` or the request to resend |
+| `stomp_message_failed`, `dispatch_unanswered`, `command_result_reported` | the hand-over concerned, else the event that ordered it |
+| `qos_confirmed` | the hand-over of the restrictions, if the agent was asked; else it is the first of its chain |
+| `limits_echoed` | the agent's last reported result |
+| `notice_sent`, `notice_failed` | the event that the notice is about: the evaluation that reached a threshold, the change of restrictions, the failed result |
+| `books_opened` | `books_closed`, which is the first of its chain |
+| every other event | nothing: a person or the clock asked for it |
+
+Events older than this record have no `causation_id`, and each command's events form a separate chain.
+";
+
 fn page() -> String {
     let mut page = String::from(
-        "# Events\n\nMade from the sources and `tests/golden/events`; `UPDATE_GOLDEN=1 cargo nextest run events::` makes it \
-         anew. A name is never given a new shape: a new shape is a new version. Amounts are decimal strings, ids are 32 hex \
-         digits, instants are UTC. Optional fields that have nothing to say are left out. Beside the payload, each event \
-         keeps who caused it, the request it belongs to, the event that led to it, a reason, and a commitment to the payload.\n",
+        "# Events\n\nGenerated from the sources and `tests/golden/events`; `UPDATE_GOLDEN=1 cargo nextest run events::` \
+         regenerates it. A name never gets a new shape: a new shape is a new version. Amounts are decimal strings, ids are \
+         32 hex digits, instants are UTC. Empty optional fields are omitted. Beside the payload, each event records its \
+         actor, its request, the event that caused it, a reason, and a commitment to the payload.\n",
     );
+    page.push_str(CAUSES);
     for (family, source) in FAMILIES {
         let structs: BTreeMap<_, _> = SUBJECTS.into_iter().chain([source]).flat_map(fields).collect();
         let _ = write!(page, "\n## The {family} family\n\n{}\n", introduction(source));

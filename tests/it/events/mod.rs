@@ -1,4 +1,4 @@
 //! What is stored: every type of event stays readable as it was written, and is described in one page.
 
 mod described;
-mod golden;
+pub mod golden;

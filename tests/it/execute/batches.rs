@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sluice::commands::allocation::{AllocationCommand, SiteRules};
 use sluice::commands::execute::Allocations;
 use sluice::domain::ids::ResourceId;
-use sluice::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent, StreamName, Version};
+use sluice::events::envelope::{NewEvent, Position, RecordedEvent, StreamName, StreamStart, Version};
 use sluice::limits::Limits;
 use sluice::store::{AppendRequest, Appended, EventStore, ExpectedVersion, StoreError};
 use tokio::sync::Barrier;
@@ -54,7 +54,7 @@ impl EventStore for Meeting {
         self.store.read_stream(stream, after, limit).await
     }
 
-    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<Vec<StreamEvent>>, StoreError> {
+    async fn read_streams(&self, streams: &[StreamName]) -> Result<Vec<StreamStart>, StoreError> {
         self.store.read_streams(streams).await
     }
 

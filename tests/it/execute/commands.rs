@@ -120,7 +120,7 @@ async fn a_book_sealed_without_its_successor_is_continued() {
             causation_id: None,
             reason: None,
         },
-        payload: sealed.payload(),
+        payload: sealed.to_append().unwrap(),
     };
     app.store.append(&stream, ExpectedVersion::Exact(book.version), vec![event]).await.unwrap();
     app.advance_clock(instant("2026-05-02T12:00:00Z")).await.unwrap();

@@ -1,19 +1,23 @@
 //! The parts together on real files: commands from all sides at once, months, restarts, the clock.
 
 mod batches;
+mod carryover;
 mod clock;
 mod commands;
+mod log_and_models;
+mod old_logs;
 mod reactions;
 mod registry;
 mod scheduler;
-mod year;
+pub mod soundness;
+pub(crate) mod year;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sluice::app::{App, AppOptions};
-use sluice::commands::allocation::AllocationCommand;
+use sluice::commands::allocation::{AllocationCommand, UsageReport};
 use sluice::commands::execute::Executed;
 use sluice::domain::ids::{CustomerId, ResourceId, slug_uuid};
 use sluice::domain::period::Month;
@@ -70,6 +74,7 @@ async fn put_customer(app: &App, name: &str, groups: &[&str]) {
         name: name.into(),
         groups,
         owners: [].into(),
+        pending: [].into(),
         retired: false,
     };
     app.registry_commands.put_customer(customer(name), &meta(), |_| Ok(facts.clone())).await.unwrap();
@@ -94,7 +99,7 @@ async fn put_policy(app: &App, terms: PolicyTerms) {
 
 fn usage(month: &str, node: impl Into<Decimal>) -> AllocationCommand {
     let month: Month = month.parse().unwrap();
-    AllocationCommand::ReportUsage { month, amounts: [("node".to_owned(), node.into())].into() }
+    AllocationCommand::ReportUsage(UsageReport::new(month, [("node".to_owned(), node.into())].into()))
 }
 
 async fn run(app: &App, resource: &str, command: &AllocationCommand) -> Executed {
@@ -102,7 +107,7 @@ async fn run(app: &App, resource: &str, command: &AllocationCommand) -> Executed
 }
 
 /// Every allocation event in the log with the stream it stands in, in order.
-async fn log(app: &App) -> Vec<(String, AllocationEvent)> {
+pub(crate) async fn log(app: &App) -> Vec<(String, AllocationEvent)> {
     let mut found = Vec::new();
     let mut after = Position::START;
     loop {

@@ -111,7 +111,7 @@ async fn a_request_for_a_resource_that_is_none_holds_up_nobody() {
             causation_id: None,
             reason: None,
         },
-        payload: stray.payload(),
+        payload: stray.to_append().unwrap(),
     };
     let stream = stream_name("evaluation_request", slug_uuid("request", "stray"));
     app.store.append(&stream, ExpectedVersion::NoStream, vec![event]).await.unwrap();

@@ -11,7 +11,7 @@ use sluice::commands::execute::CommandMeta;
 use sluice::domain::evaluate::Trigger;
 use sluice::domain::ids::{HoldId, ResourceId, slug_uuid};
 use sluice::events::allocation::{AllocationEvent, EvaluationFailed, HoldKind};
-use sluice::events::envelope::{Actor, Metadata, NewEvent};
+use sluice::events::envelope::{Actor, Metadata, NewEvent, Payload};
 use sluice::events::registry::{GroupFacts, RegistryEvent};
 use sluice::projections::Page;
 use sluice::reactions::Unsettled;
@@ -89,6 +89,8 @@ async fn a_run_says_what_it_was_for_and_what_it_did() {
             "settings_sync 2026-03-13T14:10:00+00:00",
             "evaluate_all 2026-03-14T02:00:00+00:00",
             "retention 2026-03-14T03:00:00+00:00",
+            "replay ",
+            "checkpoint ",
         ]
     );
 }
@@ -253,6 +255,7 @@ async fn holds_end_at_their_instant_all_of_it_in_one_run() {
             reason: "inspection".into(),
             ticket: None,
             expires_at: Some(instant(end)),
+            public: false,
         };
         run(&app, resource, &command).await
     };
@@ -290,7 +293,7 @@ async fn stray(app: &App, resource: &str, event_type: &'static str, payload: Str
         event_type,
         occurred_at: app.clock.now(),
         metadata: Metadata { actor: Actor::SYSTEM, correlation_id: Uuid::nil(), causation_id: None, reason: None },
-        payload,
+        payload: Payload::of_no_family(payload),
     };
     app.store.append(&stream, ExpectedVersion::Exact(version), vec![event]).await.unwrap();
     app.allocations.forget_books();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use sluice::app::{App, AppClock};
-use sluice::commands::allocation::AllocationCommand;
+use sluice::commands::allocation::{AllocationCommand, UsageReport};
 use sluice::directory::UserDetails;
 use sluice::domain::evaluate::Flags;
 use sluice::domain::ids::{ResourceId, slug_uuid};
@@ -30,15 +30,15 @@ use crate::support::world::{
 /// Days on which nobody serves, until ten in the morning of the day after the last: over the end of the second quarter.
 const AWAY: [&str; 3] = ["2026-06-29", "2026-06-30", "2026-07-01"];
 
-fn day(text: &str) -> NaiveDate {
+pub(crate) fn day(text: &str) -> NaiveDate {
     text.parse().unwrap()
 }
 
-fn at(day: NaiveDate, hour: u32) -> DateTime<Utc> {
+pub(crate) fn at(day: NaiveDate, hour: u32) -> DateTime<Utc> {
     day.and_hms_opt(hour, 0, 0).unwrap().and_utc()
 }
 
-fn name(number: u32) -> String {
+pub(crate) fn name(number: u32) -> String {
     format!("r{number}")
 }
 
@@ -56,15 +56,15 @@ fn total(number: u32, until: NaiveDate) -> Decimal {
 
 /// How much of it: so many resources, from a day on, for so many days.
 #[derive(Clone, Copy)]
-struct Extent {
-    resources: u32,
-    first: NaiveDate,
-    days: u64,
+pub(crate) struct Extent {
+    pub(crate) resources: u32,
+    pub(crate) first: NaiveDate,
+    pub(crate) days: u64,
 }
 
-struct Year {
+pub(crate) struct Year {
     of: Extent,
-    app: Arc<App>,
+    pub(crate) app: Arc<App>,
     folder: TempDir,
     /// Restrictions of all resources at the end of each day.
     evenings: BTreeMap<NaiveDate, BTreeMap<ResourceId, Flags>>,
@@ -72,16 +72,21 @@ struct Year {
 
 impl Year {
     async fn begin(of: Extent) -> Self {
+        Self::under(of, |_, _| ()).await
+    }
+
+    /// The same with other rules: `change` gets the name of each policy and its terms.
+    pub(crate) async fn under(of: Extent, change: impl Fn(&str, &mut PolicyTerms)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = crate::support::database::options(folder.path());
         options.simulated_clock = Some(at(of.first, 0));
         let app = App::open(options).await.unwrap();
         let year = Self { of, app, folder, evenings: BTreeMap::new() };
-        year.lay_out().await;
+        year.lay_out(change).await;
         year
     }
 
-    async fn lay_out(&self) {
+    async fn lay_out(&self, change: impl Fn(&str, &mut PolicyTerms)) {
         let (app, meta) = (&self.app, meta());
         let alice = UserDetails {
             id: slug_uuid("user", "alice").into(),
@@ -96,6 +101,7 @@ impl Year {
             name: "University A".into(),
             groups: [].into(),
             owners: [alice.id].into(),
+            pending: BTreeSet::new(),
             retired: false,
         };
         app.registry_commands.put_customer(facts.customer, &meta, |_| Ok(facts.clone())).await.unwrap();
@@ -114,7 +120,8 @@ impl Year {
             notification_thresholds: vec![Decimal::from(50), Decimal::from(90)],
             ..terms(ALL_THREE)
         };
-        for (slug, terms) in [("monthly", monthly), ("quarterly", quarterly)] {
+        for (slug, mut terms) in [("monthly", monthly), ("quarterly", quarterly)] {
+            change(slug, &mut terms);
             let facts = policy_facts(slug, terms);
             app.registry_commands.put_policy(policy_id(slug), &meta, &|_| Ok(facts.clone())).await.unwrap();
         }
@@ -126,7 +133,7 @@ impl Year {
         self.execute((0..self.of.resources).map(register).collect()).await;
     }
 
-    async fn execute(&self, commands: Vec<(ResourceId, AllocationCommand)>) {
+    pub(crate) async fn execute(&self, commands: Vec<(ResourceId, AllocationCommand)>) {
         for outcome in self.app.allocations.execute_many(&commands, &meta()).await {
             outcome.unwrap();
         }
@@ -140,13 +147,13 @@ impl Year {
             let month = Month::of(until);
             let report = |n| {
                 let amounts = [("node".to_owned(), total(n, until))].into();
-                (resource_id(&name(n)), AllocationCommand::ReportUsage { month, amounts })
+                (resource_id(&name(n)), AllocationCommand::ReportUsage(UsageReport::new(month, amounts)))
             };
             self.execute((0..self.of.resources).map(report).collect()).await;
         }
     }
 
-    async fn live(&mut self, today: NaiveDate) {
+    pub(crate) async fn live(&mut self, today: NaiveDate) {
         self.app.advance_clock(at(today, 12)).await.unwrap();
         self.report(today).await;
         self.app.advance_clock(at(today, 23)).await.unwrap();
@@ -235,6 +242,7 @@ fn assert_once(what: &[String]) {
 async fn compare(of: Extent) {
     let resources = of.resources as usize;
     let whole = Year::begin(of).await.go_by(&[]).await;
+    crate::support::causes::every_event_has_its_cause(&whole.app).await;
     let broken = Year::begin(of).await.go_by(&AWAY.map(day)).await;
     let mut restricted = 0;
     for (today, evening) in &broken.evenings {

@@ -139,7 +139,7 @@ async fn agents_report_for_their_own_offering_only() {
     for (who, reported, answered) in [
         (Who::Agent, 201, 200),
         (Who::Staff, 201, 200),
-        (Who::OtherAgent, 403, 404),
+        (Who::OtherAgent, 400, 404),
         (Who::Alice, 403, 403),
         (Who::Support, 403, 403),
     ] {
@@ -155,7 +155,8 @@ async fn agents_report_for_their_own_offering_only() {
         server.post(who, &format!("{path}report-command-result/"), &result).await.refusal("resource_uuid");
     }
     let usage = json!({"usages": [{"type": "cpu", "amount": "1.00"}], "resource": foreign, "date": "2026-03-01"});
-    server.post(Who::Agent, &format!("{USAGES}set_usage/"), &usage).await.expect(403);
+    let message = server.post(Who::Agent, &format!("{USAGES}set_usage/"), &usage).await.refusal("resource");
+    assert!(message.contains("does not exist"), "as one that there is not: {message}");
     assert_eq!(server.app.store.head().await.unwrap(), before, "nothing of it is recorded");
     server.stop().await;
 }

@@ -60,6 +60,19 @@ async fn an_agent_registers_what_it_is_and_runs_and_a_second_start_adds_nothing(
     assert_eq!(events(&server, "agent_identity_changed").await, 1);
     let found = server.get(Who::Agent, &format!("{IDENTITIES}?name={name}")).await.expect(200);
     assert_eq!((&found[0]["last_restarted"], found.as_array().unwrap().len()), (&json!("2026-03-15T13:00:00Z"), 1));
+    let compatible = |version: &str, known: &Value| {
+        let (status, message) = (&known["compatibility"]["status"], &known["compatibility"]["message"]);
+        (version.to_owned(), status.clone(), message.is_string(), known["compatibility"]["minimum_required"].clone())
+    };
+    let expected = |version: &str, status: &str| (version.to_owned(), json!(status), true, json!("1.0.7"));
+    assert_eq!(compatible("1.0.7", &found[0]), expected("1.0.7", "compatible"));
+    for (version, status) in
+        [("1.0.8rc12", "compatible"), ("1.0.6", "unknown"), ("9.0", "unknown"), ("HEAD", "unknown")]
+    {
+        let said = server.patch(Who::Agent, &path, &json!({"version": version})).await.expect(200);
+        assert_eq!(compatible(version, &said), expected(version, status));
+    }
+    server.put(Who::Agent, &path, &later).await.expect(200);
     let log = server.get(Who::Staff, "/api/events/?type=agent_identity_registered").await.text;
     assert!(!log.contains("agent0hpc01"), "a configuration holds keys and is not kept");
     for (list, rows) in [(SERVICES, 1), (PROCESSORS, 1), (SUBSCRIPTIONS, 0)] {
@@ -162,5 +175,66 @@ async fn an_agent_that_is_forgotten_takes_its_queues_along_and_may_come_back() {
     assert_eq!(registered(&server).await, path, "the same name is the same agent");
     server.post(Who::Agent, &format!("{path}register_queue/"), &json!({})).await.expect(201);
     assert_eq!(server.app.registry.read().queues_of(offering).count(), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_ships_its_log_and_who_sees_its_offering_reads_it() {
+    let server = TestServer::start().await;
+    let agent = registered(&server).await;
+    let agent = agent.trim_end_matches('/').rsplit('/').next().unwrap();
+    let logs = "/api/marketplace-site-agent-logs/";
+    let line = |at: f64, level: &str, message: &str| json!({"agent_identity_uuid": agent, "timestamp": at, "level": level, "message": message, "module": "processors"});
+    let shipped =
+        json!([line(1_773_576_000.25, "INFO", "Processing"), line(1_773_576_001.5, "ERROR", "a\u{1b}[31m red\nline")]);
+    let made = server.post(Who::Agent, logs, &shipped).await.expect(201);
+    assert_eq!((&made[0]["timestamp"], &made[0]["level"]), (&json!(1_773_576_000.25), &json!("INFO")));
+    assert_eq!(
+        (&made[1]["message"], &made[1]["offering_uuid"]),
+        (&json!("a\u{fffd}[31m red\nline"), &json!(id("offering", "hpc1")))
+    );
+    for (who, rows) in
+        [(Who::Staff, 2), (Who::Support, 2), (Who::Alice, 2), (Who::Agent, 2), (Who::Bea, 0), (Who::OtherAgent, 0)]
+    {
+        let found = server.get(who, logs).await;
+        assert_eq!(
+            (found.header("x-result-count"), found.expect(200).as_array().unwrap().len()),
+            (rows.to_string().as_str(), rows)
+        );
+    }
+    for (query, messages) in [
+        ("level=error", vec!["a\u{fffd}[31m red\nline"]),
+        ("level=DEBUG", vec![]),
+        ("timestamp_from=1773576001", vec!["a\u{fffd}[31m red\nline"]),
+        ("timestamp_to=1773576001", vec!["Processing"]),
+        ("page_size=1", vec!["a\u{fffd}[31m red\nline"]),
+        ("page_size=1&page=2", vec!["Processing"]),
+        (&format!("agent_identity_uuid={agent}"), vec!["a\u{fffd}[31m red\nline", "Processing"]),
+        (&format!("offering_uuid={}", id("offering", "hpc2")), vec![]),
+    ] {
+        for who in [Who::Staff, Who::Alice] {
+            let found = server.get(who, &format!("{logs}?{query}")).await.expect(200);
+            let said: Vec<&str> =
+                found.as_array().unwrap().iter().map(|row| row["message"].as_str().unwrap()).collect();
+            assert_eq!(said, messages, "{query}");
+        }
+    }
+    server.get(Who::Staff, &format!("{logs}?level=loud")).await.refusal("level");
+    server.get(Who::Staff, &format!("{logs}?timestamp_from=soon")).await.refusal("timestamp_from");
+    // All of a request or nothing, and the complaint says which line.
+    let bad = json!([line(1.0, "INFO", "good"), line(2.0, "LOUD", "bad")]);
+    let refused = server.post(Who::Agent, logs, &bad).await.refusal("level");
+    assert!(refused.starts_with("Line 2: \"LOUD\" is not a valid choice."), "{refused}");
+    server.post(Who::OtherAgent, logs, &shipped).await.refusal("agent_identity_uuid");
+    server.post(Who::Agent, logs, &json!({})).await.refusal("non_field_errors");
+    server.post(Who::Agent, logs, &json!([1])).await.refusal("non_field_errors");
+    server.post(Who::Agent, logs, &json!(vec![line(1.0, "INFO", "x"); 1_001])).await.refusal("non_field_errors");
+    assert_eq!(server.post(Who::Agent, logs, &json!([])).await.expect(201), json!([]));
+    assert_eq!(server.get(Who::Staff, logs).await.expect(200).as_array().unwrap().len(), 2);
+    // Two weeks later they go with the next line.
+    server.put(Who::Staff, "/api/simulation/clock/", &json!({"now": "2026-03-30T12:00:01Z"})).await.expect(200);
+    server.post(Who::Agent, logs, &json!([line(1_774_872_000.0, "WARNING", "new")])).await.expect(201);
+    let left = server.get(Who::Alice, logs).await.expect(200);
+    assert_eq!((left.as_array().unwrap().len(), &left[0]["message"]), (1, &json!("new")));
     server.stop().await;
 }

@@ -51,7 +51,8 @@ async fn pages_follow_the_log_and_filters_choose() {
         .iter()
         .map(|e| e["type"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(types, ["usage_reported.v1", "policy_evaluated.v1"]);
+    // No agent has come for the take-over: what waits for one allows for the usage.
+    assert_eq!(types, ["usage_reported.v1", "policy_evaluated.v1", "settings_commanded.v2"]);
 
     let policy = last["payload"]["policy"].as_str().unwrap();
     let about = |events: serde_json::Value, what: &str| -> Vec<String> {
@@ -114,7 +115,7 @@ async fn the_tail_tells_what_happens_resumes_after_an_id_and_ends_with_the_serve
 
 #[tokio::test]
 async fn live_tails_are_bounded_and_places_are_given_back() {
-    let server = TestServer::start().await;
+    let server = TestServer::customized(|options| options.limits.token_tails_max = 0).await;
     let client = reqwest::Client::new();
     let open = || {
         let request = client.get(server.url("/api/events/stream/"));
@@ -135,6 +136,32 @@ async fn live_tails_are_bounded_and_places_are_given_back() {
     while open().await.unwrap().status() != 200 {
         assert!(tokio::time::Instant::now() < until, "no place was given back");
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn pages_and_tails_go_on_where_memory_ends() {
+    // Each read brings one event, and a page holds as many as it is asked for all the same.
+    let server = TestServer::customized(|options| options.limits.read_bytes_max = 1).await;
+    let head = server.app.store.head().await.unwrap();
+    server.policy(|_| ()).await;
+    for amount in ["10", "20", "30"] {
+        server.post(Who::Staff, &format!("{USAGES}set_usage/"), &report(amount)).await.expect(201);
+    }
+    server.app.settle().await.unwrap();
+    let page = server.get(Who::Staff, "/api/events/?type=usage_reported").await;
+    assert_eq!(page.expect(200).as_array().unwrap().len(), 3);
+    assert_eq!(page.header("x-next-position"), "");
+    let chain = page.json()[2]["correlation_id"].as_str().unwrap().to_owned();
+    let of_chain = server.get(Who::Staff, &format!("/api/events/?correlation_id={chain}")).await.expect(200);
+    assert!(of_chain.as_array().unwrap().iter().any(|event| event["event_type"] == "usage_reported"), "{of_chain}");
+    let url = server.url(&format!("/api/events/stream/?type=usage_reported&after={head}"));
+    let tail = reqwest::Client::new().get(url).header("authorization", format!("Token {}", Who::Staff.key().unwrap()));
+    let mut tail = tail.send().await.unwrap();
+    for amount in ["10", "20", "30"] {
+        let (_, data) = next(&mut tail).await;
+        assert!(data.contains(&format!("\"amount\":\"{amount}\"")), "{data}");
     }
     server.stop().await;
 }
@@ -196,5 +223,39 @@ async fn the_feed_does_not_tell_what_is_archived_meanwhile() {
     assert!(after.len() > before.len());
     assert_eq!(after[..before.len()], before);
     archive.verify(|_| ()).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_policys_life_has_the_names_of_waldurs_feed() {
+    let server = TestServer::start().await;
+    let (path, policy) = server.policy(|_| ()).await;
+    server.patch(Who::Alice, &path, &json!({"grace_ratio": 0.3})).await.expect(200);
+    server.delete(Who::Staff, &path).await.expect(204);
+    for (name, says) in [("policy_created", "created"), ("policy_updated", "updated"), ("policy_deleted", "deleted")] {
+        let found = server.get(Who::Support, &format!("/api/events/?event_type={name}")).await.expect(200);
+        assert_eq!(found.as_array().unwrap().len(), 1, "{name}: {found}");
+        let event = &found[0];
+        assert_eq!((&event["event_type"], &event["event_name"]), (&json!(name), &json!(name)));
+        assert_eq!((&event["created"], &event["context"]["policy_uuid"]), (&event["occurred_at"], &policy["uuid"]));
+        assert_eq!(event["context"]["offering_uuid"], json!(id("offering", "hpc1")));
+        let message = event["message"].as_str().unwrap();
+        assert!(message.starts_with("Policy ") && message.ends_with(&format!(" has been {says}.")), "{message}");
+    }
+    let both =
+        server.get(Who::Support, "/api/events/?event_type=policy_created&event_type=policy_deleted").await.expect(200);
+    assert_eq!(both.as_array().unwrap().len(), 2);
+    let evaluations = server.get(Who::Support, "/api/events/?event_type=slurm_policy_evaluation").await.expect(200);
+    assert!(!evaluations.as_array().unwrap().is_empty());
+    for event in evaluations.as_array().unwrap() {
+        assert_eq!(
+            (&event["event_type"], &event["event_name"]),
+            (&json!("slurm_policy_evaluation"), &json!("SLURM_POLICY_EVALUATION"))
+        );
+        assert!(
+            event["context"]["resource_uuid"].is_string() && event["context"]["policy_uuid"].is_string(),
+            "{event}"
+        );
+    }
     server.stop().await;
 }

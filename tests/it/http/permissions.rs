@@ -56,16 +56,22 @@ async fn operations(server: &TestServer) -> Vec<Operation> {
 }
 
 /// A site with something behind every placeholder.
-async fn furnished() -> TestServer {
+pub async fn furnished() -> TestServer {
     let server = TestServer::start().await;
     server.policy(|_| ()).await;
     server.report("climate-hpc1", "10", "2026-03-01").await;
     let hold = json!({"kind": "pause", "reason": "an inspection"});
     let path = format!("/api/marketplace-provider-resources/{}/holds/", id("resource", "climate-hpc1"));
     server.post(Who::Staff, &path, &hold).await.expect(201);
+    // Two strangers whom nobody here is, so that one is left for whoever declines when the other is confirmed.
+    let path = format!("/api/projects/{}/", id("project", "climate"));
+    server.patch(Who::Alice, &path, &json!({"members": ["bob", "nobody", "nobody-else"]})).await.expect(200);
     let later = json!({"now": "2026-03-15T12:10:00Z"});
     server.put(Who::Staff, "/api/simulation/clock/", &later).await.expect(200);
     agent(&server).await;
+    // Nobody listens there; what is sent waits.
+    let webhook = json!({"webhook_url": "http://127.0.0.1:9/"});
+    server.post(Who::Staff, "/api/event-consumers/register_webhook/", &webhook).await.expect(201);
     server
 }
 
@@ -85,11 +91,12 @@ async fn agent(server: &TestServer) {
 }
 
 /// Puts ids in the place of placeholders: those of the provider's side where there are several, else the first of the list.
-async fn filled(server: &TestServer, path: &str) -> String {
+pub async fn filled(server: &TestServer, path: &str) -> String {
     let known: BTreeMap<&str, String> = [
         ("/api/customers/", id("customer", "uni-a")),
         ("/api/marketplace-provider-offerings/", id("offering", "hpc1")),
         ("/api/marketplace-provider-resources/", id("resource", "climate-hpc1")),
+        ("/api/marketplace-resources/", id("resource", "climate-hpc1")),
         ("/api/projects/", id("project", "climate")),
         ("/api/users/", id("user", "bob")),
     ]
@@ -102,7 +109,7 @@ async fn filled(server: &TestServer, path: &str) -> String {
         }
         let id = match known.get(whole.as_str()) {
             Some(id) => id.clone(),
-            None => first_of(&server.get(Who::Staff, &whole).await.text),
+            None => first_of(&server.get(Who::Staff, &whole).await.text, part.trim_matches(['{', '}', '/'])),
         };
         whole.push_str(&id);
         whole.push_str(part.split_once('}').unwrap().1);
@@ -110,9 +117,10 @@ async fn filled(server: &TestServer, path: &str) -> String {
     whole
 }
 
-fn first_of(list: &str) -> String {
+fn first_of(list: &str, named: &str) -> String {
     let rows: Value = serde_json::from_str(list).unwrap_or_default();
-    rows[0]["uuid"].as_str().unwrap_or(NOBODY).to_owned()
+    let name = if named == "position" { "position" } else { "uuid" };
+    rows[0][name].as_str().unwrap_or(NOBODY).to_owned()
 }
 
 /// The status alone: a live tail has no end to wait for.

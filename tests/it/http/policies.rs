@@ -26,6 +26,7 @@ async fn a_policy_has_every_field_that_clients_read() {
         ("tres_billing_weights", json!({})),
         ("carryover_enabled", json!(true)),
         ("carryover_factor", Value::Null),
+        ("carryover_base", json!("previous")),
         ("fairshare_decay_half_life", json!(15)),
         ("grace_ratio", json!(0.2)),
         ("notification_threshold", json!(80)),
@@ -118,7 +119,9 @@ async fn put_asks_for_everything_that_is_required_and_patch_for_nothing() {
     let (path, _) = server.policy(|body| body["carryover_factor"] = json!(50)).await;
     let errors = server.put(Who::Staff, &path, &json!({"grace_ratio": 0.3})).await.expect(400);
     assert_eq!(errors.as_object().unwrap().len(), 3, "{errors}");
-    let patched = server.patch(Who::Staff, &path, &json!({"grace_ratio": 0.3, "unknown": 1})).await.expect(200);
+    let message = server.patch(Who::Staff, &path, &json!({"grace_rate": 0.3})).await.refusal("grace_rate");
+    assert!(message.contains("grace_ratio"), "{message}");
+    let patched = server.patch(Who::Staff, &path, &json!({"grace_ratio": 0.3})).await.expect(200);
     assert_eq!((&patched["grace_ratio"], &patched["version"]), (&json!(0.3), &json!(2)));
     let mut body = server.policy_body();
     body["carryover_factor"] = json!(25);
@@ -283,7 +286,7 @@ async fn commands_are_listed_and_reports_settle_them() {
     assert!(types.contains(&"qos") && types.contains(&"limits"), "{types:?}");
     let qos = server.get(Who::Alice, &format!("{history}&action=qos")).await.expect(200);
     assert!(qos[0]["shell_command"].as_str().unwrap().contains("set qos=blocked"), "{qos}");
-    assert_eq!((&qos[0]["success"], qos[0].get("execution_mode")), (&Value::Null, None));
+    assert_eq!((&qos[0]["success"], &qos[0]["execution_mode"]), (&Value::Null, &json!("production")));
     assert_eq!(qos[0]["billing_period"], "2026-Q1");
 
     let report = json!({"resource_uuid": dashed("resource", "climate-hpc1"), "success": false, "error_message": "boom", "mode": "emulator", "commands_executed": ["sacctmgr x"]});
@@ -318,7 +321,7 @@ async fn preview_counts_like_the_published_cases() {
     assert_eq!(half["date_projections"]["blocked"], json!({"days": 14, "date": "2026-03-29", "status": "projected"}));
     assert_eq!((half.get("billing_period_start"), &half["carryover_factor"]), (None, &json!(50)));
     let carried = server.post(Who::Staff, &path, &json!({"previous_usage": 400})).await.expect(200);
-    let terms = json!({"previous_usage": 400, "carryover_factor": 50, "base_allocation": 1000, "unused": 600, "carryover_cap": 500, "carryover": 500, "total_allocation": 1500});
+    let terms = json!({"previous_usage": 400, "carryover_factor": 50, "base_allocation": 1000, "previous_base_allocation": 1000, "unused": 600, "carryover_cap": 500, "carryover": 500, "total_allocation": 1500});
     assert_eq!((&carried["carryover"], &carried["thresholds"]["blocked_threshold"]), (&terms, &json!(1800)));
     let of_resource =
         server.post(Who::Staff, &path, &json!({"resource_uuid": id("resource", "climate-hpc1")})).await.expect(200);
@@ -328,6 +331,57 @@ async fn preview_counts_like_the_published_cases() {
     );
     server.post(Who::Staff, &path, &json!({"grace_ratio": 2})).await.refusal("grace_ratio");
     server.post(Who::Alice, &path, &json!({})).await.expect(403);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_preview_on_a_resource_has_what_is_enforced_beside_it_and_names_what_differs() {
+    let server = TestServer::start().await;
+    let preview = format!("{POLICIES}preview_impact/");
+    // What a typed client sends whatever it is asked for.
+    let filled_in = json!({
+        "resource_uuid": dashed("resource", "climate-hpc1"), "allocation": 1000, "grace_ratio": 0.2, "previous_usage": 0,
+        "carryover_factor": 50, "carryover_enabled": true, "current_usage": 0, "daily_usage_rate": 0,
+    });
+    let nothing = server.post(Who::Staff, &preview, &filled_in).await.expect(200);
+    assert_eq!((nothing.get("enforcement"), nothing.get("differences")), (None, None), "no policy applies yet");
+
+    let own = |body: &mut Value| {
+        body["grace_ratio"] = json!(0.15);
+        body["fairshare_decay_half_life"] = json!(15);
+    };
+    let (path, policy) = server.policy(own).await;
+    server.report("climate-hpc1", "100", "2025-12-01").await;
+    server.report("climate-hpc1", "1100", "2026-03-01").await;
+    let shown = server.post(Who::Staff, &preview, &filled_in).await.expect(200);
+    let enforced = &shown["enforcement"];
+    assert_eq!((&shown["grace_ratio"], &shown["carryover_factor"]), (&json!(0.2), &json!(50)));
+    assert_eq!((&enforced["policy_uuid"], &enforced["grace_ratio"]), (&policy["uuid"], &json!(0.15)));
+    assert_eq!((&enforced["carryover_factor"], &enforced["fairshare_decay_half_life"]), (&Value::Null, &json!(15)));
+    let dry = json!({"resource_uuid": id("resource", "climate-hpc1")});
+    let dry = server.post(Who::Staff, &format!("{path}dry-run/"), &dry).await.expect(200);
+    let percent = |value: &Value| format!("{:.1}", value["usage_percentage"].as_f64().unwrap());
+    assert_eq!(percent(enforced), percent(&dry["resources"][0]), "enforcement's own figure");
+    assert_ne!(percent(&shown), percent(enforced));
+    let rows = shown["differences"].as_array().unwrap();
+    let fields: Vec<&str> = rows.iter().map(|row| row["field"].as_str().unwrap()).collect();
+    for field in ["grace_ratio", "carryover_formula", "carryover_factor", "effective_allocation", "usage_percentage"] {
+        assert!(fields.contains(&field), "{field}: {fields:?}");
+    }
+    assert_eq!(rows[0], json!({"field": "grace_ratio", "previewed": 0.2, "enforced": 0.15}));
+    let note = shown["differences_note"].as_str().unwrap();
+    assert!(note.contains("in force: grace_ratio 0.15 (previewed: 0.2), carryover_formula decayed_usage/"), "{note}");
+
+    // Asked as the policy is, the preview is enforcement.
+    let as_it_is =
+        server.post(Who::Staff, &preview, &json!({"resource_uuid": id("resource", "climate-hpc1")})).await.expect(200);
+    assert_eq!(
+        (&as_it_is["differences"], &as_it_is["differences_note"]),
+        (&json!([]), &json!("The figures are those in force."))
+    );
+    for field in ["usage_percentage", "effective_allocation", "thresholds", "current_qos_status"] {
+        assert_eq!(as_it_is[field], as_it_is["enforcement"][field], "{field}");
+    }
     server.stop().await;
 }
 

@@ -138,6 +138,59 @@ async fn a_terminated_resource_stays_readable_and_takes_no_limits() {
 }
 
 #[tokio::test]
+async fn an_account_that_comes_from_a_name_counts_as_well_and_none_begins_with_a_dash() {
+    let server = TestServer::start().await;
+    let body =
+        |name: &str, account: &str| json!({"name": name, "offering": "hpc1", "project": "bio", "backend_id": account});
+    for (name, account, field) in [
+        ("hpc_bio", "", "name"),
+        ("HPC_Bio", "", "name"),
+        ("Second", "Hpc_Bio", "backend_id"),
+        ("-second", "", "name"),
+        ("Second", "-x", "backend_id"),
+    ] {
+        let refusal = server.post(Who::Staff, RESOURCES, &body(name, account)).await.refusal(field);
+        assert!(refusal.contains("choose another") || refusal.contains("dash"), "{refusal}");
+    }
+    server.post(Who::Staff, RESOURCES, &body("third", "")).await.expect(201);
+    server.post(Who::Staff, RESOURCES, &body("Fourth", "Third")).await.refusal("backend_id");
+    let path = resource_path("third");
+    server.patch(Who::Staff, &path, &json!({"name": "hpc_bio"})).await.refusal("name");
+    server.patch(Who::Staff, &path, &json!({"backend_id": "-third"})).await.refusal("backend_id");
+    server.patch(Who::Staff, &path, &json!({"name": "Third"})).await.expect(200);
+    server.patch(Who::Staff, &path, &json!({"name": "hpc_bio", "backend_id": "third"})).await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn monthly_totals_are_seen_by_whoever_sees_the_resource() {
+    const TOTALS: &str = "/api/evaluation-totals/";
+    let server = TestServer::start().await;
+    server.policy(|_| ()).await;
+    let clock = json!({"now": "2026-08-01T00:00:00Z"});
+    server.put(Who::Staff, "/api/simulation/clock/", &clock).await.expect(200);
+    let of_bio = format!("{TOTALS}?month=2026-03&resource_uuid={}", id("resource", "bio-hpc1"));
+    let bio = server.get(Who::Staff, &of_bio).await;
+    assert_eq!(bio.header("x-result-count"), "1");
+    let row = bio.expect(200)[0].clone();
+    assert_eq!((&row["month"], &row["resource_name"]), (&json!("2026-03"), &json!("bio on hpc1")));
+    assert!(row["evaluations"].as_i64().unwrap() > 0 && row["minutes_restricted"] == 0, "{row}");
+    for (who, rows) in [
+        (Who::Support, 1),
+        (Who::Alice, 1),
+        (Who::Bea, 1),
+        (Who::Agent, 1),
+        (Who::Carl, 0),
+        (Who::Bob, 0),
+        (Who::OtherAgent, 0),
+    ] {
+        assert_eq!(server.get(who, &of_bio).await.expect(200).as_array().unwrap().len(), rows, "{who:?}");
+    }
+    assert!(server.get(Who::Staff, &format!("{TOTALS}?month=March")).await.refusal("month").contains("2026-03"));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_account_belongs_to_one_live_resource_of_an_offering() {
     let server = TestServer::start().await;
     let body = |slug: &str, offering: &str, account: &str| json!({"name": slug, "slug": slug, "offering": offering, "project": "bio", "backend_id": account});
@@ -183,5 +236,28 @@ async fn holds_of_all_resources_are_listed_for_staff_and_support() {
     server.get(Who::Staff, &format!("{all}?kind=stop")).await.refusal("kind");
     server.delete(Who::Staff, &format!("{}holds/{}/", resource_path("bio-hpc1"), both[0])).await.expect(204);
     assert_eq!(server.get(Who::Staff, all).await.ids(), both[1..]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_address_of_peoples_own_resources_gives_the_same_rows() {
+    let server = TestServer::start().await;
+    let (theirs, own) = ("/api/marketplace-provider-resources/", "/api/marketplace-resources/");
+    let query = format!("?offering_uuid={}&state=OK&state=Erred&page_size=1", id("offering", "hpc1"));
+    for who in [Who::Staff, Who::Alice, Who::Bea, Who::Bob, Who::Agent, Who::OtherAgent] {
+        let (one, other) =
+            (server.get(who, &format!("{theirs}{query}")).await, server.get(who, &format!("{own}{query}")).await);
+        assert_eq!(one.header("x-result-count"), other.header("x-result-count"), "{who:?}");
+        assert!(
+            other
+                .headers
+                .get("link")
+                .is_none_or(|link| link.to_str().unwrap().contains("/api/marketplace-resources/?"))
+        );
+        assert_eq!(one.expect(200), other.expect(200), "{who:?}");
+    }
+    let one = format!("{own}{}/", id("resource", "climate-hpc1"));
+    assert_eq!(server.get(Who::Agent, &one).await.expect(200)["backend_id"], "hpc_climate");
+    server.get(Who::OtherAgent, &one).await.expect(404);
     server.stop().await;
 }

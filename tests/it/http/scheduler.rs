@@ -72,7 +72,7 @@ async fn jobs_say_when_they_are_due_and_a_settled_site_has_nothing_to_evaluate_a
         (&night["schedule"], &night["next_due"], &night["last_run"]["due"]),
         (&json!("0 2 * * *"), &json!("2026-03-17T02:00:00Z"), &json!("2026-03-16T02:00:00Z"))
     );
-    assert_eq!(jobs.as_array().unwrap().len(), 5);
+    assert_eq!(jobs.as_array().unwrap().len(), 7);
     assert_eq!(server.get(Who::Support, "/api/re-evaluations/").await.expect(200), json!([]));
     server.stop().await;
 }

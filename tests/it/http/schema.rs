@@ -1,5 +1,7 @@
 //! The API's description is a golden file: a change of the API shows in review.
 
+use serde_json::Value;
+
 use crate::support::server::{TestServer, Who};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/openapi.json");
@@ -32,4 +34,50 @@ async fn the_description_can_be_browsed() {
     let script = server.get(Who::Anonymous, "/api/docs/swagger-initializer.js").await;
     assert!(script.text.contains("/api/schema/"), "{}", script.text);
     server.stop().await;
+}
+
+/// Every operation of the description, with its method and path.
+fn operations(description: &Value) -> Vec<(String, Value)> {
+    let paths = description["paths"].as_object().unwrap();
+    let of_path = |(path, item): (&String, &Value)| {
+        let item = item.as_object().unwrap().clone();
+        let path = path.clone();
+        item.into_iter()
+            .filter(|(_, operation)| operation.get("responses").is_some())
+            .map(move |(method, operation)| (format!("{} {path}", method.to_uppercase()), operation))
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+#[tokio::test]
+async fn every_operation_has_a_name_of_its_own_and_says_how_it_refuses() {
+    let server = TestServer::start().await;
+    let description = server.get(Who::Anonymous, "/api/schema/").await.expect(200);
+    let operations = operations(&description);
+    assert!(operations.len() > 100, "{}", operations.len());
+    let mut names = std::collections::BTreeMap::new();
+    for (operation, what) in &operations {
+        let name = what["operationId"].as_str().unwrap().to_owned();
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        assert!(name.chars().all(word), "{name} is no name of a function");
+        if let Some(other) = names.insert(name.clone(), operation.clone()) {
+            panic!("{operation} and {other} are both called {name}");
+        }
+        let (access, answers) = (what["x-access"].as_str().unwrap(), &what["responses"]);
+        assert_eq!(answers.get("401").is_some(), access != "public", "{operation}");
+        if access.starts_with("staff") {
+            assert!(answers.get("403").is_some(), "{operation}");
+        }
+    }
+    let id_of = |operation: &str| {
+        let found = operations.iter().find(|(known, _)| known == operation);
+        found.unwrap_or_else(|| panic!("no {operation}")).1["operationId"].clone()
+    };
+    let policies = "/api/marketplace-slurm-periodic-usage-policies/";
+    assert_eq!(id_of(&format!("GET {policies}")), "marketplace_slurm_periodic_usage_policies_list");
+    assert_eq!(id_of(&format!("GET {policies}{{uuid}}/")), "marketplace_slurm_periodic_usage_policies_retrieve");
+    assert_eq!(
+        id_of(&format!("PATCH {policies}{{uuid}}/")),
+        "marketplace_slurm_periodic_usage_policies_partial_update"
+    );
 }

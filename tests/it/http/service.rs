@@ -52,8 +52,10 @@ async fn everybody_may_ask_who_they_are_and_what_runs() {
         (&json!("agent-hpc1"), &json!("agent"), &json!(false))
     );
     assert_eq!(server.get(Who::Anonymous, "/api/version/").await.expect(200)["version"], env!("CARGO_PKG_VERSION"));
-    let users = server.get(Who::Support, "/api/users/?username=alice").await.expect(200);
+    let users = server.get(Who::Staff, "/api/users/?username=alice").await.expect(200);
     assert_eq!((users.as_array().unwrap().len(), &users[0]["email"]), (1, &json!("alice@uni-a.example")));
+    let users = server.get(Who::Support, "/api/users/?username=alice").await.expect(200);
+    assert_eq!((users.as_array().unwrap().len(), &users[0]["email"]), (1, &json!("")));
     server.get(Who::Alice, "/api/users/").await.expect(403);
     server.stop().await;
 }

@@ -90,7 +90,7 @@ async fn a_timeline_is_paged_and_filtered_and_seen_by_those_who_see_the_resource
     let holds = server.get(Who::Staff, &format!("{timeline}?kind=hold&kind=limits")).await.expect(200);
     assert_eq!(kinds(&holds), ["limits", "hold", "hold"]);
     let march = server.get(Who::Staff, &format!("{timeline}?to=2026-03-16&page_size=100")).await.expect(200);
-    assert!(march.as_array().unwrap().iter().all(|row| row["at"].as_str().unwrap() < "2026-03-16"));
+    assert!(march.as_array().unwrap().iter().all(|row| row["at"].as_str().unwrap() < "2026-03-17"));
     let april =
         server.get(Who::Staff, &format!("{timeline}?from=2026-04-01T00:00:00Z&page_size=100")).await.expect(200);
     let (march, april) = (march.as_array().unwrap().len(), april.as_array().unwrap().len());

@@ -71,6 +71,9 @@ async fn reports_are_refused_by_field() {
     refuse(report(&json!("many"), "2026-03-01"), "usages", "many").await;
     refuse(report(&json!("1"), "2026-04-01"), "date", "2026-04").await;
     refuse(report(&json!("1"), "soon"), "date", "soon").await;
+    for date in ["0000-01-01", "0001-01-01T00:00:00Z", "1969-12-31", "9999-01-01", "9999-12-31T23:59:59-14:00"] {
+        refuse(report(&json!("1"), date), "date", "a date from 1970-01-01 to 9998-12-31 is allowed").await;
+    }
     refuse(
         json!({"usages": [{"type": "gpu", "amount": 1}], "resource": id("resource", "climate-hpc1")}),
         "type",
@@ -81,6 +84,112 @@ async fn reports_are_refused_by_field() {
     refuse(json!({"usages": {}}), "usages", "list").await;
     refuse(json!({}), "resource", "required").await;
     assert_eq!(server.get(Who::Staff, USAGES).await.expect(200), json!([]), "nothing was half done");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_late_report_is_answered_201_and_changes_no_total() {
+    let server = TestServer::start().await;
+    let set = format!("{USAGES}set_usage/");
+    let measured = |amount: &str, at: &str| {
+        let mut body = report(&json!(amount), "2026-03-01");
+        body["measured_at"] = at.into();
+        body
+    };
+    server.post(Who::Agent, &set, &measured("100", "2026-03-01T00:00:00Z")).await.expect(201);
+    server.post(Who::Agent, &set, &measured("90", "2026-03-01T00:59:59+01:00")).await.expect(201);
+    assert_eq!(server.get(Who::Staff, USAGES).await.expect(200)[0]["usage"], 100);
+    let timeline =
+        format!("/api/marketplace-provider-resources/{}/timeline/?kind=usage", id("resource", "climate-hpc1"));
+    let summary = server.get(Who::Staff, &timeline).await.expect(200)[0]["summary"].as_str().unwrap().to_owned();
+    assert!(summary.contains("late") && summary.contains("node_hours 90, 100 stands"), "{summary}");
+    let message = server.post(Who::Agent, &set, &measured("1", "2026-03-20T00:00:00Z")).await.refusal("measured_at");
+    assert!(message.contains("2026-03-20"), "{message}");
+    server.post(Who::Agent, &set, &measured("1", "yesterday")).await.refusal("measured_at");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn months_that_a_resource_cannot_have_used_are_refused_by_field() {
+    let server = TestServer::start().await;
+    let set = format!("{USAGES}set_usage/");
+    server.post(Who::Agent, &set, &report(&json!(5), "0001-01-01")).await.refusal("date");
+    for date in ["1970-01-01", "2023-09-30"] {
+        let message = server.post(Who::Agent, &set, &report(&json!(5), date)).await.refusal("date");
+        assert!(message.contains("usage_before_creation_months"), "{date}: {message}");
+    }
+    server.post(Who::Agent, &set, &report(&json!(5), "2025-10-01")).await.expect(201);
+    let settings = json!({"usage_before_creation_months": 0});
+    server.patch(Who::Staff, "/api/settings/", &settings).await.expect(200);
+    server.post(Who::Agent, &set, &report(&json!(6), "2025-10-01")).await.refusal("date");
+    server
+        .post(
+            Who::Staff,
+            &format!("/api/marketplace-provider-resources/{}/terminate/", id("resource", "climate-hpc1")),
+            &json!({}),
+        )
+        .await
+        .expect(200);
+    server.post(Who::Agent, &set, &report(&json!(5), "2026-03-01")).await.expect(201);
+    server.put(Who::Staff, "/api/simulation/clock/", &json!({"now": "2026-04-10T00:00:00Z"})).await.expect(200);
+    for field in ["date", "resource"] {
+        let message = server.post(Who::Staff, &set, &report(&json!(5), "2026-04-01")).await.refusal(field);
+        assert!(message.contains("2026-03"), "{message}");
+    }
+    server.stop().await;
+}
+
+/// What is done to a body that would be taken.
+type Change = fn(&mut Value);
+
+#[tokio::test]
+async fn what_is_not_honoured_is_refused_by_name() {
+    let server = TestServer::start().await;
+    let set = format!("{USAGES}set_usage/");
+    let with = |change: Change| {
+        let mut body = report(&json!("7"), "2026-03-01");
+        change(&mut body);
+        body
+    };
+    let cases: [(Change, &str, &str); 8] = [
+        (|b| b["usages"] = json!([]), "usages", "at least one"),
+        (
+            |b| b["daily_usages"] = json!([{"type": "node_hours", "date": "2026-03-09", "amount": "1300.00"}]),
+            "daily_usages",
+            "by the month",
+        ),
+        (|b| b["usages"][0]["recurring"] = json!(true), "usages", "missing_usage_policy"),
+        (|b| b["usages"][0]["description"] = json!("by hand"), "usages", "description"),
+        (|b| b["usages"][0]["amuont"] = json!(1), "usages", "amount"),
+        (|b| b["measured"] = json!("2026-03-01"), "measured", "measured_at"),
+        (|b| b["plan_period"] = json!("7e500000000040008000000000000001"), "plan_period", "no plans"),
+        (|b| b["usages"][0]["missing_usage_policy"] = json!("often"), "usages", "none, reuse, zero"),
+    ];
+    for (change, field, part) in cases {
+        let message = server.post(Who::Agent, &set, &with(change)).await.refusal(field);
+        assert!(message.contains(part), "{field}: {message}");
+    }
+    assert_eq!(server.get(Who::Staff, USAGES).await.expect(200), json!([]), "nothing was half done");
+    let harmless = with(|b| {
+        b["daily_usages"] = json!([]);
+        b["plan_period"] = b["resource"].clone();
+        b["usages"][0]["description"] = json!("");
+    });
+    server.post(Who::Agent, &set, &harmless).await.expect(201);
+    let row = server.get(Who::Staff, USAGES).await.expect(200)[0]["uuid"].as_str().unwrap().to_owned();
+    let shares = format!("{USAGES}{row}/set_user_usage/");
+    let share = |more: &str, value: Value| json!({"usages": [{"username": "bob", "usage": "1", more: value}]});
+    for (more, value, part) in [
+        ("date", json!("2026-02-01"), "2026-03"),
+        ("user", json!("http://x.example/api/users/7e500000000040008000000000000001/"), "bob"),
+        ("hours", json!(1), "hours"),
+    ] {
+        let message = server.post(Who::Agent, &shares, &share(more, value)).await.refusal("usages");
+        assert!(message.contains(part), "{more}: {message}");
+    }
+    let bob = format!("http://x.example/api/users/{}/", id("user", "bob"));
+    server.post(Who::Agent, &shares, &share("user", json!(bob))).await.expect(201);
+    server.post(Who::Agent, &shares, &share("date", json!("2026-03-01T00:00:00+02:00"))).await.expect(201);
     server.stop().await;
 }
 
@@ -121,7 +230,7 @@ async fn lists_are_filtered_and_limited_to_what_the_caller_may_see() {
         (Who::OtherAgent, "", vec![]),
         (Who::OtherAgent, &offering, vec![]),
         (Who::Alice, &offering, vec![10, 20, 30]),
-        (Who::Alice, "", vec![10, 20]),
+        (Who::Alice, "", vec![10, 20, 30]),
         (Who::Bea, "", vec![30]),
         (Who::Bea, &offering, vec![30]),
         (Who::Bob, "", vec![10, 20]),
@@ -132,5 +241,33 @@ async fn lists_are_filtered_and_limited_to_what_the_caller_may_see() {
     let customer = format!("customer_uuid={}", dashed("customer", "uni-b"));
     assert_eq!(amounts(Who::Staff, &customer).await, [30]);
     assert_eq!(amounts(Who::Bob, &customer).await, [] as [i64; 0]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn months_without_a_report_are_filled_in_when_they_end() {
+    let server = TestServer::start().await;
+    let set = format!("{USAGES}set_usage/");
+    let with = |resource: &str, policy: &str| json!({"resource": id("resource", resource), "usages": [{"type": "node_hours", "amount": "7.5", "missing_usage_policy": policy}]});
+    for (resource, policy) in [("climate-hpc1", "reuse"), ("bio-hpc1", "zero")] {
+        server.post(Who::Agent, &set, &with(resource, policy)).await.expect(201);
+    }
+    let shown = async |query: &str| -> Vec<Value> {
+        let rows = server.get(Who::Staff, &format!("{USAGES}?{query}&o=resource_name")).await.expect(200);
+        let seen = |row: &Value| json!([row["usage"], row["missing_usage_policy"], row["recurring"]]);
+        rows.as_array().unwrap().iter().map(seen).collect()
+    };
+    assert_eq!(shown("billing_period=2026-03").await, [json!([7.5, "zero", false]), json!([7.5, "reuse", true])]);
+    assert_eq!(shown("missing_usage_policy=reuse").await, [json!([7.5, "reuse", true])]);
+    server.put(Who::Staff, "/api/simulation/clock/", &json!({"now": "2026-06-01T02:00:00Z"})).await.expect(200);
+    for month in ["2026-04", "2026-05"] {
+        let rows = shown(&format!("billing_period={month}")).await;
+        assert_eq!(rows, [json!([0, "zero", false]), json!([7.5, "reuse", true])], "{month}");
+    }
+    assert_eq!(shown("billing_period=2026-06").await, Vec::<Value>::new());
+    let timeline =
+        format!("/api/marketplace-provider-resources/{}/timeline/?kind=usage", id("resource", "climate-hpc1"));
+    let entries = server.get(Who::Staff, &timeline).await.expect(200);
+    assert!(entries[0]["summary"].as_str().unwrap().contains("no report on 2026-05"), "{entries}");
     server.stop().await;
 }

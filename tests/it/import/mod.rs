@@ -2,6 +2,9 @@
 //! totals that were computed apart from this program.
 
 mod demo_data;
+mod json;
+mod query;
+mod reading;
 mod refusals;
 mod rows;
 mod totals;

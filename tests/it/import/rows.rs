@@ -41,12 +41,93 @@ fn overlapping_rows_of_a_job_count_the_time_once() {
 #[test]
 fn of_two_versions_of_a_row_the_larger_allocation_counts_in_any_order() {
     let small = "9|a|COMPLETED|2026-02-01T00:00:00|2026-02-01T01:00:00|3600|node=1";
-    let large = "9|b|COMPLETED|2026-02-01T00:00:00|2026-02-01T01:00:00|3600|node=3";
+    let large = "9|a|COMPLETED|2026-02-01T00:00:00|2026-02-01T01:00:00|3600|node=3";
     for rows in [[small, large], [large, small]] {
-        let totals = import_rows(&rows);
-        assert_eq!(by_month(&totals, "b"), months([("2026-02", 10_800)]));
-        assert_eq!(by_month(&totals, "a"), months([("2026-02", 0)]));
+        assert_eq!(by_month(&import_rows(&rows), "a"), months([("2026-02", 10_800)]));
     }
+}
+
+#[test]
+fn a_job_in_rows_of_two_accounts_at_the_same_time_is_refused() {
+    let one = "700|climate|COMPLETED|2026-03-02T00:00:00|2026-03-02T10:00:00|36000|node=1";
+    let inside = "700|genomics|COMPLETED|2026-03-02T02:00:00|2026-03-02T08:00:00|21600|node=1";
+    for rows in [[one, inside], [inside, one]] {
+        let error = import(&[&table(&rows)], node_seconds(Tz::UTC)).expect_err("two accounts").to_string();
+        assert!(
+            error.starts_with("job 700 is in rows of two accounts at the same time, climate and genomics"),
+            "{error}"
+        );
+    }
+    // An id that began anew, or a job that was moved while it waited.
+    let later = "700|genomics|COMPLETED|2026-03-02T10:00:00|2026-03-02T11:00:00|3600|node=1";
+    let totals = import_rows(&[one, later]);
+    assert_eq!(by_month(&totals, "climate"), months([("2026-03", 36_000)]));
+    assert_eq!(by_month(&totals, "genomics"), months([("2026-03", 3600)]));
+}
+
+#[test]
+fn clusters_tell_jobs_of_one_id_apart_and_only_those_of_the_offering_count() {
+    let text = "JobID|Cluster|Account|Start|End|ElapsedRaw|AllocTRES\n\
+                7|alpha|a|2026-03-02T00:00:00|2026-03-02T00:01:00|60|node=1\n\
+                7|Beta|b|2026-03-02T00:00:00|2026-03-02T00:02:00|120|node=1\n\
+                7|beta|a|2026-03-02T00:00:00|2026-03-02T00:02:00|120|node=1\n\
+                8|gamma|a|not a time|at all|x|node\n";
+    let clusters = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let options = ImportOptions { clusters: clusters(&["alpha", "gamma"]), ..node_seconds(Tz::UTC) };
+    assert!(import(&[text], options).is_err(), "the row of gamma counts, and is malformed");
+    let options = ImportOptions { clusters: clusters(&["alpha"]), ..node_seconds(Tz::UTC) };
+    let totals = import(&[text], options).expect("the others are not looked at");
+    assert_eq!(by_month(&totals, "a"), months([("2026-03", 60)]));
+    let left_out: Vec<_> = totals.other_clusters.iter().map(|(name, rows)| (name.as_str(), *rows)).collect();
+    assert_eq!(left_out, [("Beta", 1), ("beta", 1), ("gamma", 1)]);
+}
+
+#[test]
+fn accounts_of_one_name_on_two_clusters_are_one_and_their_jobs_are_not() {
+    let text = "JobID|Cluster|Account|Start|End|ElapsedRaw|AllocTRES\n\
+                7|alpha|a|2026-03-02T00:00:00|2026-03-02T00:01:00|60|node=1\n\
+                7|beta|a|2026-03-02T00:00:00|2026-03-02T00:02:00|120|node=1\n";
+    let clusters = vec!["alpha".to_owned(), "beta".to_owned()];
+    let options = ImportOptions { clusters, ..node_seconds(Tz::UTC) };
+    let totals = import(&[text], options.clone()).expect("told apart");
+    assert_eq!((by_month(&totals, "a"), totals.jobs), (months([("2026-03", 180)]), 2));
+    let without = table(&["7|a|COMPLETED|2026-03-02T00:00:00|2026-03-02T00:01:00|60|node=1"]);
+    let error = import(&[&without], options).expect_err("of which cluster?").to_string();
+    assert!(error.contains("no Cluster in the row, where the offering counts those of alpha, beta"), "{error}");
+}
+
+#[test]
+fn rows_that_never_ran_cannot_stop_an_import() {
+    let totals = import_rows(&[
+        "7001_[1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,33,35,37,39,41,43...]|a|PENDING|Unknown|Unknown|0|",
+        "7002_[1,3,5,7,9...%5]|a|CANCELLED by 1001|None|2026-03-05T00:00:00|0|",
+        "7003_[1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,33,35,37,39,4|a|PENDING|Unknown|Unknown|0|",
+        "7004|a|PENDING|N/A|N/A|0|N/A",
+        "7005|a|PENDING|0|0|0|",
+        "7006|a|CANCELLED|1969-12-31T19:00:00|1969-12-31T19:00:00|0|cpu",
+        "7007|a|PENDING|Unknown|Unknown||",
+        "7008|a|PENDING|Unknown|Unknown|Unknown|",
+        "7009|a|PENDING|soon|later|-5|cpu=-1",
+        "whatever|a|CANCELLED|someday|never|0|",
+        "1|a|COMPLETED|2026-03-02T00:00:00|2026-03-02T00:01:00|60|node=1",
+    ]);
+    assert_eq!(by_month(&totals, "a"), months([("2026-03", 60)]));
+    assert_eq!((totals.jobs, totals.never_ran, totals.bad_lines), (10, 10, 0));
+}
+
+#[test]
+fn what_lies_after_now_is_told_and_not_counted() {
+    let rows = table(&[
+        "1|a|RUNNING|2026-03-10T00:00:00|2026-04-01T00:00:00|1900800|node=1",
+        "2|b|COMPLETED|2026-03-20T00:00:00|2026-03-20T00:01:00|60|node=1",
+    ]);
+    let now_s = chrono::DateTime::parse_from_rfc3339("2026-03-15T00:00:00Z").expect("an instant").timestamp();
+    let options = ImportOptions { now_s: Some(now_s), ..node_seconds(Tz::UTC) };
+    let totals = import(&[&rows], options).expect("well-formed");
+    assert_eq!(by_month(&totals, "a"), months([("2026-03", 5 * 86_400)]));
+    assert_eq!(by_month(&totals, "b"), months([("2026-03", 0)]));
+    let after: Vec<_> = totals.after_now.iter().map(|(name, after)| (name.as_str(), after.rows)).collect();
+    assert_eq!(after, [("a", 1), ("b", 1)]);
 }
 
 #[test]

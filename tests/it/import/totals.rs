@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
-use sluice::import::{ImportOptions, ImportTotals, Progress, Window, import_all};
+use sluice::import::{ImportOptions, ImportTotals, Progress, Window, read_all};
 
 use super::{MONTHLY, WHOLE, import, month, node_seconds, rules};
 
@@ -136,11 +136,15 @@ fn files_are_read_by_name_with_progress() {
         names.push(path.to_str().expect("UTF-8").to_owned());
     }
     let mut last = Progress::default();
-    let totals = import_all(&names, seconds(), &mut |now| {
+    let importer = read_all(&names, seconds(), &mut |now| {
         assert!(now.bytes > last.bytes && now.lines > last.lines);
         last = now;
     });
-    assert_expected(&totals.expect("well-formed"));
+    let importer = importer.expect("readable");
+    let rows: Vec<u64> = importer.coverage().iter().map(|input| input.rows).collect();
+    assert_eq!((rows.len(), rows.iter().all(|rows| *rows > 0)), (3, true));
+    assert!(importer.coverage().iter().all(|input| input.modified_s.is_some()));
+    assert_expected(&importer.finish().expect("well-formed"));
     let bytes: usize = MONTHLY.iter().map(|text| text.len()).sum();
     let lines: usize = MONTHLY.iter().map(|text| text.lines().count()).sum();
     assert_eq!((last.bytes, last.lines), (bytes as u64, lines as u64));

@@ -16,6 +16,7 @@ use sqlx::Row;
 
 use super::cluster::Cluster;
 use crate::support::database;
+use crate::support::positions::number;
 
 /// Tables that are no fold of the log alone: how far somebody is, what a publisher or a courier keeps of its attempts, and
 /// the log itself.
@@ -66,7 +67,7 @@ pub async fn everything_read(cluster: &Cluster) {
 /// each reset was decided once; the newest settings of each resource were handed over, and arrived the agent.
 pub async fn log(app: &App, acknowledged: &[(ResourceId, Decimal)], read: &[String]) {
     let log = whole_log(app).await;
-    let positions: Vec<u64> = log.iter().map(|event| event.position.as_seq()).collect();
+    let positions: Vec<u64> = log.iter().map(|event| number(event.position)).collect();
     assert_eq!(positions, (1..=log.len() as u64).collect::<Vec<_>>());
     let ids: HashSet<_> = log.iter().map(|event| event.event_id).collect();
     assert_eq!(ids.len(), log.len(), "an event stands in the log twice");

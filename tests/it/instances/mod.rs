@@ -6,7 +6,7 @@
 mod check;
 mod cluster;
 mod dump;
-mod proxy;
+pub mod proxy;
 mod versions;
 
 use std::collections::HashSet;

@@ -51,7 +51,8 @@ async fn a_new_database_is_left_alone_by_the_doctor_and_one_that_is_not_there_is
     for _ in 0..2 {
         found(&doctor(&url, folder.path()), "warning", "there are no tables yet");
     }
-    sluice(&url, folder.path(), &["settings", "show"]).assert().success();
+    let site = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/config/academic-quarterly.yaml");
+    sluice(&url, folder.path(), &["apply", "-f", site]).assert().success();
     found(&doctor(&url, folder.path()), "ok", "of this version");
 }
 

@@ -10,7 +10,7 @@ use super::smtp::{Fixture, Manner};
 use super::support::{Site, impatient};
 use crate::support::world::terms;
 
-fn through(fixture: &Fixture) -> NotifyOptions {
+pub fn through(fixture: &Fixture) -> NotifyOptions {
     let mut options = impatient();
     options.mail.transport = MailTransportOptions::Smtp(SmtpOptions {
         host: "127.0.0.1".into(),

@@ -103,6 +103,7 @@ async fn an_operators_hold_is_told_without_numbers() {
         reason: "for the operators only".into(),
         ticket: None,
         expires_at: None,
+        public: false,
     };
     site.execute("climate", place).await;
     site.app.settle().await.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sluice::app::{App, AppOptions};
-use sluice::commands::allocation::AllocationCommand;
+use sluice::commands::allocation::{AllocationCommand, UsageReport};
 use sluice::commands::execute::{CommandMeta, Executed};
 use sluice::directory::UserDetails;
 use sluice::domain::ids::{CustomerId, NoticeId, ProjectId, ResourceId, UserId, slug_uuid};
@@ -75,6 +75,7 @@ impl Site {
             name: "Climate".into(),
             customer: customer("uni-a"),
             members: BTreeSet::from([user("bob")]),
+            pending: BTreeSet::new(),
             retired: false,
         };
         let registry = &site.app.registry_commands;
@@ -108,6 +109,7 @@ impl Site {
             name: format!("Organisation {name}"),
             groups: BTreeSet::new(),
             owners: owners.iter().map(|owner| user(owner)).collect(),
+            pending: BTreeSet::new(),
             retired: false,
         };
         self.app.registry_commands.put_customer(facts.customer, &meta(), |_| Ok(facts.clone())).await.unwrap();
@@ -130,8 +132,8 @@ impl Site {
     /// Reports this month's node hours, and lets everything follow that is due now.
     pub async fn report(&self, name: &str, node_hours: &str) -> Executed {
         let month = Month::of(self.now().date_naive());
-        let done =
-            self.execute(name, AllocationCommand::ReportUsage { month, amounts: amounts(&[("node", node_hours)]) });
+        let done = self
+            .execute(name, AllocationCommand::ReportUsage(UsageReport::new(month, amounts(&[("node", node_hours)]))));
         let done = done.await;
         self.app.settle().await.unwrap();
         done

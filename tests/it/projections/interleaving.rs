@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use sluice::events::allocation::ResourceState;
 use sluice::projections::command_history::CommandHistory;
 use sluice::projections::evaluation_log::EvaluationLog;
+use sluice::projections::event_chains::EventChains;
 use sluice::projections::registry::Registry;
 use sluice::projections::site_answers::SiteAnswers;
 use sluice::projections::status_summary::{StatusFilter, StatusSummary, list, policy_status};
@@ -84,7 +85,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Settle),
         2 => Just(Step::Prune),
         2 => (1..12_u8).prop_map(|batch| Step::Restart { batch }),
-        2 => (0..6_u8).prop_map(|which| Step::Rebuild { which }),
+        2 => (0..7_u8).prop_map(|which| Step::Rebuild { which }),
     ]
 }
 
@@ -273,6 +274,7 @@ async fn an_event_that_comes_twice_changes_nothing() {
         Box::new(CommandHistory::default()),
         Box::new(StatusSummary::default()),
         Box::new(SiteAnswers),
+        Box::new(EventChains::default()),
     ];
     for batch in events.chunks(7) {
         for again in [false, true] {

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use rust_decimal::Decimal;
 use sluice::domain::ids::AgentId;
+use sluice::domain::qos::QosNames;
 use sluice::domain::tres::Amounts;
 use sluice::events::agent::{AgentEvent, IdentityFacts, IdentityRemoved, QueueFacts};
 use sluice::events::allocation::ResourceState;
+use sluice::events::registry::{OfferingFacts, ProjectFacts, RegistryEvent};
 use sluice::projections::Page;
 use sluice::projections::registry::{
-    ObjectFilter, Order, ResourceFilter, Visibility, customers, customers_of, load_agents, load_policies,
-    load_resources, loaded_position, policies, resource as one, resources,
+    ObjectFilter, Order, ResourceFilter, VisibilityFilter, customers, customers_of, load_agents, load_offerings,
+    load_policies, load_resources, loaded_position, offerings, policies, projects, resource as one, resources,
 };
 use sluice::registry::{Agents, At};
 use sluice::store::EventStore;
@@ -50,7 +52,7 @@ async fn resources_are_found_by_each_filter() {
     log.on(4, vec![state(ResourceState::Ok, ResourceState::Erred), restricted(FREE, SLOW)]).await;
     let models = Models::of(&log).await;
     let any = ResourceFilter::default;
-    let visible = |v: Visibility| ResourceFilter { visible: Some(v), ..any() };
+    let visible = |v: VisibilityFilter| ResourceFilter { visible: Some(v), ..any() };
     for (filter, n) in [
         (any(), 29),
         (ResourceFilter { id: Some(resource(2)), ..any() }, 1),
@@ -65,13 +67,17 @@ async fn resources_are_found_by_each_filter() {
         (ResourceFilter { states: vec![ResourceState::Erred, ResourceState::Updating], ..any() }, 1),
         (ResourceFilter { downscaled: Some(true), ..any() }, 1),
         (ResourceFilter { downscaled: Some(false), paused: Some(false), ..any() }, 28),
-        (visible(Visibility::default()), 0),
-        (visible(Visibility { customers: vec![customer_of(0)], ..Visibility::default() }), 14),
+        (visible(VisibilityFilter::default()), 0),
+        (visible(VisibilityFilter { customers: vec![customer_of(0)], ..VisibilityFilter::default() }), 14),
         (
-            visible(Visibility { customers: vec![customer_of(0)], projects: vec![id(10, 1)], ..Visibility::default() }),
+            visible(VisibilityFilter {
+                customers: vec![customer_of(0)],
+                projects: vec![id(10, 1)],
+                ..VisibilityFilter::default()
+            }),
             19,
         ),
-        (visible(Visibility { offerings: vec![offering()], ..Visibility::default() }), 29),
+        (visible(VisibilityFilter { offerings: vec![offering()], ..VisibilityFilter::default() }), 29),
     ] {
         let (rows, total) = resources(&models.db, &filter, ALL).await.unwrap();
         assert_eq!((rows.len(), total), (n, i64::try_from(n).unwrap()), "{filter:?}");
@@ -110,6 +116,45 @@ async fn objects_keep_their_first_moment_and_their_newest_facts() {
     assert_eq!(customers_of(&models.db, id(6, 0)).await.unwrap(), [customer_of(0)]);
     let seen = ObjectFilter { visible: Some(vec![customer_of(0).as_uuid()]), ..ObjectFilter::default() };
     assert_eq!(customers(&models.db, &seen, ALL).await.unwrap().1, 1);
+}
+
+/// Logs hold such objects: whoever registers one may name its id, and it was not always looked up among all kinds.
+#[tokio::test]
+async fn objects_of_different_kinds_with_one_id_are_kept_apart() {
+    let mut log = site().await;
+    let (customer, same) = (customer_of(0), customer_of(0).as_uuid());
+    let facts = OfferingFacts {
+        offering: same.into(),
+        slug: "cluster".into(),
+        name: "Cluster".into(),
+        customer,
+        components: Vec::new(),
+        qos: QosNames::default(),
+        slurm_clusters: Vec::new(),
+        retired: false,
+    };
+    let registered = RegistryEvent::OfferingRegistered(facts.clone());
+    log.append(&format!("offering-{}", same.as_simple()), vec![(registered.event_type(), registered.payload())]).await;
+    let facts = ProjectFacts {
+        project: same.into(),
+        slug: "project".into(),
+        name: "Project".into(),
+        customer,
+        members: [id(6, 1)].into(),
+        pending: [].into(),
+        retired: false,
+    };
+    let registered = RegistryEvent::ProjectRegistered(facts);
+    log.append(&format!("project-{}", same.as_simple()), vec![(registered.event_type(), registered.payload())]).await;
+    let models = Models::of(&log).await;
+    let that = ObjectFilter { id: Some(same), ..ObjectFilter::default() };
+    assert_eq!(offerings(&models.db, &that, ALL).await.unwrap().0[0].facts.slug, "cluster");
+    assert_eq!(projects(&models.db, &that, ALL).await.unwrap().0[0].facts.slug, "project");
+    assert_eq!(customers(&models.db, &that, ALL).await.unwrap().0[0].facts.slug, "uni-0");
+    assert_eq!(customers_of(&models.db, id(6, 0)).await.unwrap(), [customer], "it has its owner still");
+    let mut loaded = Vec::new();
+    load_offerings(&models.db, |offering| loaded.push(offering.facts.slug)).await.unwrap();
+    assert_eq!(loaded, ["cluster"]);
 }
 
 #[tokio::test]

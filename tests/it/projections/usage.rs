@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use chrono::TimeDelta;
+use sluice::projections::registry::VisibilityFilter;
 use sluice::projections::usage::{UsageFilter, UserUsageFilter, get, list, list_users, usage_uuid};
 use sluice::store::address::Database;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -25,8 +26,12 @@ async fn a_total_is_replaced_and_its_row_keeps_its_id() {
     for batch in [1, 1_000] {
         let models = Models::new(batch).await;
         models.start(&log).settle().await.unwrap();
-        let filter =
-            UsageFilter { resource: Some(resource(1)), month: "2026-03".parse().ok(), ..UsageFilter::default() };
+        let filter = UsageFilter {
+            resource: Some(resource(1)),
+            from: "2026-03".parse().ok(),
+            to: "2026-03".parse().ok(),
+            ..UsageFilter::default()
+        };
         let (rows, total) = list(&models.db, &filter, ALL).await.unwrap();
         assert_eq!((rows.len(), total, rows[0].amount), (1, 1, percent("12")));
         assert_eq!((rows[0].created, rows[0].modified), (first, log.now));
@@ -43,9 +48,33 @@ async fn a_total_is_replaced_and_its_row_keeps_its_id() {
             [("2026-03".into(), resource(1)), ("2026-03".into(), resource(2)), ("2026-02".into(), resource(1))]
         );
         for (filter, n) in [
-            (UsageFilter { visible: Some((vec![customer_of(2)], Vec::new())), ..UsageFilter::default() }, 1),
-            (UsageFilter { visible: Some((Vec::new(), vec![id(10, 1)])), ..UsageFilter::default() }, 2),
+            (
+                UsageFilter {
+                    visible: Some(VisibilityFilter { customers: vec![customer_of(2)], ..VisibilityFilter::default() }),
+                    ..UsageFilter::default()
+                },
+                1,
+            ),
+            (
+                UsageFilter {
+                    visible: Some(VisibilityFilter { projects: vec![id(10, 1)], ..VisibilityFilter::default() }),
+                    ..UsageFilter::default()
+                },
+                2,
+            ),
+            (
+                UsageFilter {
+                    visible: Some(VisibilityFilter { offerings: vec![offering()], ..VisibilityFilter::default() }),
+                    ..UsageFilter::default()
+                },
+                3,
+            ),
+            (UsageFilter { visible: Some(VisibilityFilter::default()), ..UsageFilter::default() }, 0),
             (UsageFilter { offering: Some(offering()), ..UsageFilter::default() }, 3),
+            (UsageFilter { customer: Some(customer_of(2)), ..UsageFilter::default() }, 1),
+            (UsageFilter { project: Some(id(10, 1)), ..UsageFilter::default() }, 2),
+            (UsageFilter { month_of_year: Some(11), ..UsageFilter::default() }, 0),
+            (UsageFilter { from: "2026-04".parse().ok(), ..UsageFilter::default() }, 0),
             (UsageFilter { component: Some("gpu".into()), ..UsageFilter::default() }, 0),
         ] {
             assert_eq!(list(&models.db, &filter, ALL).await.unwrap().1, n, "{filter:?}");

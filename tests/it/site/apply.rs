@@ -56,6 +56,30 @@ async fn defaults_are_those_of_the_documentation() {
 }
 
 #[tokio::test]
+async fn clusters_of_an_offering_are_set_kept_and_emptied() {
+    let fixture = Fixture::new().await;
+    fixture.apply(SITE).await;
+    let clusters = |fixture: &Fixture| {
+        let state = fixture.app.registry.read();
+        let offering = state.offering(OfferingId::from(slug_uuid("offering", "hpc1"))).unwrap();
+        offering.facts.facts.slurm_clusters.clone()
+    };
+    let offering = |more: &str| format!("offerings: [{{slug: hpc1, customer: uni-a{more}}}]\n");
+    for (more, changes, now) in [
+        (", slurm_clusters: [alpha, beta]", true, &["alpha", "beta"][..]),
+        (", slurm_clusters: [alpha, beta]", false, &["alpha", "beta"]),
+        ("", false, &["alpha", "beta"]),
+        (", slurm_clusters: []", true, &[]),
+    ] {
+        let applied = fixture.apply(&offering(more)).await;
+        assert_eq!(
+            (!applied.plan.is_empty(), clusters(&fixture)),
+            (changes, now.iter().map(|name| (*name).to_owned()).collect())
+        );
+    }
+}
+
+#[tokio::test]
 async fn only_what_differs_changes_and_what_is_left_out_stays() {
     let fixture = Fixture::new().await;
     fixture.apply(SITE).await;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sluice::commands::allocation::AllocationCommand;
+use sluice::commands::allocation::{AllocationCommand, UsageReport};
 use sluice::domain::ids::{ResourceId, slug_uuid};
 use sluice::domain::tres::Amounts;
 use sluice::events::allocation::AllocationEvent;
@@ -18,7 +18,7 @@ fn example(name: &str) -> String {
 async fn report(fixture: &Fixture, resource: &str, amounts: &[(&str, &str)]) -> String {
     let id: ResourceId = slug_uuid("resource", resource).into();
     let amounts: Amounts = amounts.iter().map(|(name, n)| ((*name).to_owned(), n.parse().unwrap())).collect();
-    let command = AllocationCommand::ReportUsage { month: "2026-02".parse().unwrap(), amounts };
+    let command = AllocationCommand::ReportUsage(UsageReport::new("2026-02".parse().unwrap(), amounts));
     let done = fixture.app.allocations.execute(id, &command, &meta()).await.unwrap();
     let mut verbs = Vec::new();
     for (_, event) in &done.events {

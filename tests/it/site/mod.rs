@@ -6,6 +6,7 @@ mod refusals;
 
 use std::sync::Arc;
 
+use crate::support::positions::number;
 use sluice::app::{App, AppOptions};
 use sluice::clock::IdSource;
 use sluice::commands::execute::CommandMeta;
@@ -37,6 +38,7 @@ impl Fixture {
             registry_commands: Arc::clone(&self.app.registry_commands),
             allocations: Arc::clone(&self.app.allocations),
             directory: self.app.directory.clone(),
+            read: self.app.read.clone(),
         }
     }
 
@@ -55,7 +57,7 @@ impl Fixture {
 
     /// Events in the log.
     pub(crate) async fn events(&self) -> u64 {
-        self.app.store.head().await.unwrap().as_seq()
+        number(self.app.store.head().await.unwrap())
     }
 }
 

@@ -17,9 +17,20 @@ fn every_complaint_names_line_and_key() {
         ("customers:\n  - name: A\n", "line 2: customers[0].slug: is required"),
         ("customers: {slug: a}\n", "line 1: customers: a mapping is given: a list is expected"),
         ("customers:\n  - {slug: a}\n  - {slug: a}\n", "line 3: customers[1].slug: \"a\" stands in line 2 already"),
+        (
+            "offerings: [{slug: o, customer: c, slurm_clusters: [alpha, Alpha]}]\n",
+            "offerings[0].slurm_clusters[1]: \"Alpha\" is there twice",
+        ),
+        (
+            "offerings: [{slug: o, customer: c, slurm_clusters: [all]}]\n",
+            "slurm_clusters[0]: \"all\" stands for every cluster in SLURM",
+        ),
         ("customers:\n  - {slug: a b}\n", "\"a b\" is no slug"),
         ("customers: [{slug: a, uuid: xyz}]\n", "customers[0].uuid: `xyz` is not an id"),
-        ("customers: [{slug: a, owners: [{username: x, email: nowhere}]}]\n", "\"nowhere\" is no mail address"),
+        (
+            "customers: [{slug: a, owners: [{username: x, email: nowhere}]}]\n",
+            "customers[0].owners[0].email: Enter a valid email address: \"nowhere\" is none.",
+        ),
         (
             "policies:\n  - slug: p\n    offering: o\n    grace_ratio: much\n",
             "line 4: policies[0].grace_ratio: \"much\" is given: a number is expected",
@@ -62,6 +73,80 @@ fn every_complaint_names_line_and_key() {
         let message = complaints(text);
         assert!(message.contains(says), "{text}\n{message}");
     }
+}
+
+/// Every key of a site file that holds a text, with a file in which that text stands at `TEXT`.
+const TEXTS: [(&str, &str); 25] = [
+    ("organization_groups[0].name", "organization_groups: [{slug: g, name: TEXT}]"),
+    ("organization_groups[0].slug", "organization_groups: [{slug: TEXT}]"),
+    ("customers[0].slug", "customers: [{slug: TEXT}]"),
+    ("customers[0].name", "customers: [{slug: a, name: TEXT}]"),
+    ("customers[0].groups[0]", "customers: [{slug: a, groups: [TEXT]}]"),
+    ("customers[0].owners[0].username", "customers: [{slug: a, owners: [{username: TEXT}]}]"),
+    ("customers[0].owners[0]", "customers: [{slug: a, owners: [TEXT]}]"),
+    ("customers[0].owners[0].full_name", "customers: [{slug: a, owners: [{username: u, full_name: TEXT}]}]"),
+    ("customers[0].owners[0].email", "customers: [{slug: a, owners: [{username: u, email: TEXT}]}]"),
+    ("projects[0].name", "projects: [{slug: p, customer: c, name: TEXT}]"),
+    ("projects[0].customer", "projects: [{slug: p, customer: TEXT}]"),
+    (
+        "projects[0].members[0].full_name",
+        "projects: [{slug: p, customer: c, members: [{username: u, full_name: TEXT}]}]",
+    ),
+    ("offerings[0].name", "offerings: [{slug: o, customer: c, name: TEXT}]"),
+    ("offerings[0].qos.paused", "offerings: [{slug: o, customer: c, qos: {paused: TEXT}}]"),
+    ("offerings[0].components[0].type", "offerings: [{slug: o, customer: c, components: [{type: TEXT}]}]"),
+    ("offerings[0].components[0].name", "offerings: [{slug: o, customer: c, components: [{type: t, name: TEXT}]}]"),
+    (
+        "offerings[0].components[0].measured_unit",
+        "offerings: [{slug: o, customer: c, components: [{type: t, measured_unit: TEXT}]}]",
+    ),
+    (
+        "offerings[0].components[0].slurm_tres",
+        "offerings: [{slug: o, customer: c, components: [{type: t, slurm_tres: TEXT}]}]",
+    ),
+    ("resources[0].name", "resources: [{slug: r, project: p, offering: o, name: TEXT}]"),
+    ("resources[0].backend_id", "resources: [{slug: r, project: p, offering: o, backend_id: TEXT}]"),
+    ("resources[0].project", "resources: [{slug: r, project: TEXT, offering: o}]"),
+    ("policies[0].reason", "policies: [{slug: p, offering: o, reason: TEXT}]"),
+    ("policies[0].offering", "policies: [{slug: p, offering: TEXT}]"),
+    ("tokens[0].user", "tokens: [{user: TEXT, role: staff}]"),
+    ("tokens[0].label", "tokens: [{user: u, role: staff, label: TEXT}]"),
+];
+
+#[test]
+fn no_text_holds_what_cannot_be_seen() {
+    for (key, file) in TEXTS {
+        assert!(read(&file.replace("TEXT", "x@y.example")).is_ok() || key.ends_with("slug"), "{key}: {file}");
+        for (nasty, code) in [
+            (r#""A\nB""#, "U+000A"),
+            (r#""A\tB""#, "U+0009"),
+            (r#""A\e[2J""#, "U+001B"),
+            (r#""A\r\nBcc: v@victim.example""#, "U+000D"),
+            (r#""A\u202egnp.exe""#, "U+202E"),
+            (r#""A\u200bB""#, "U+200B"),
+            (r#""A\u2028B""#, "U+2028"),
+            (r#""A\0B""#, "U+0000"),
+            (r#""\ufeffA""#, "U+FEFF"),
+        ] {
+            let message = complaints(&file.replace("TEXT", nasty));
+            assert!(
+                message.contains(key) && message.contains("not allowed") && message.contains(code),
+                "{key}: {message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn names_have_a_length_and_blanks_around_them_do_not_count() {
+    let long = "x".repeat(256);
+    for key in ["name", "owners: [{username: u, full_name"] {
+        let closing = if key == "name" { "" } else { "}]" };
+        let message = complaints(&format!("customers: [{{slug: a, {key}: {long}{closing}}}]\n"));
+        assert!(message.contains("no more than 255 characters: 256 were given"), "{message}");
+    }
+    assert!(read("customers:\n  - slug: a\n    name: |\n      One line\n").is_ok());
+    assert!(complaints("customers:\n  - slug: a\n    name: |\n      Two\n      lines\n").contains("U+000A"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sluice::events::envelope::{Position, RecordedEvent, StreamEvent};
+use sluice::events::envelope::{NewEvent, Position, RecordedEvent, StreamEvent};
 use sluice::store::address::Database;
 use sluice::store::archive::{Archive, ArchiveError, ArchiveStep, Archived};
 use sluice::store::consumer::ConsumerLoop;
@@ -15,8 +15,9 @@ use sluice::store::{EventStore, ExpectedVersion, StoreError};
 use sqlx::Row;
 
 use super::old_log::{Old, instant, month_of, stop_at};
-use super::support::{Ledger, decode, event, expected_ledger, ids, ledger, start, stream, ticking};
+use super::support::{Ledger, decode, event, expected_ledger, ids, ledger, start, stream, ticking, whole_streams};
 use crate::support::database::{connect, on_postgres, postgres, server};
+use crate::support::positions::{at, number};
 
 /// Everything that can be read, in every way.
 async fn everything(store: &dyn EventStore) -> (Vec<RecordedEvent>, Vec<Vec<RecordedEvent>>, Vec<Vec<StreamEvent>>) {
@@ -43,7 +44,7 @@ async fn everything(store: &dyn EventStore) -> (Vec<RecordedEvent>, Vec<Vec<Reco
         }
         streams.push(whole);
     }
-    let folds = store.read_streams(&names).await.unwrap();
+    let folds = whole_streams(store, &names).await;
     (log, streams, folds)
 }
 
@@ -77,7 +78,7 @@ async fn old_months_leave_the_database_and_no_reader_notices() {
     let log = &before.0;
     for after in (0..log.len()).step_by(7) {
         for limit in [1, 60, 400] {
-            let read = other.read_all(Position::seq(after as u64), limit).await.unwrap();
+            let read = other.read_all(at(after as u64), limit).await.unwrap();
             let until = (after + limit).min(log.len());
             assert_eq!(read, log[after..until], "{limit} after {after}");
         }
@@ -97,7 +98,7 @@ async fn streams_go_on_after_their_beginning_is_archived() {
         let (version, first) = (there.len() as u64, event(9_000));
         let conflict = store.append(&stream(name), ExpectedVersion::NoStream, vec![first.clone()]).await;
         assert!(matches!(conflict, Err(StoreError::Conflict { actual, .. }) if actual == version), "{conflict:?}");
-        let retried: Vec<_> = there[..2].iter().map(|e| event(e.event_id.as_u128())).collect();
+        let retried: Vec<_> = there[..2].iter().map(|e| NewEvent { event_id: e.event_id, ..event(9_000) }).collect();
         let retry = store.append(&stream(name), ExpectedVersion::NoStream, retried).await.unwrap();
         assert!(retry.duplicate && retry.version == 2, "a retry of something archived is still known as one");
         assert_eq!(
@@ -131,7 +132,7 @@ async fn a_crash_after_any_step_loses_nothing_and_is_taken_up() {
             let segments = archive.verify(|_| ()).await.unwrap();
             assert_eq!(old.files().await.len(), segments.len(), "{step:?} {survived}: each file once");
             let last = before.0.iter().rfind(|event| event.recorded_at < instant("2025-02-01T00:00:00Z")).unwrap();
-            assert_eq!(segments.last().unwrap().facts.last, last.position.as_seq());
+            assert_eq!(segments.last().unwrap().facts.last, number(last.position));
         }
     }
 }
@@ -336,7 +337,7 @@ async fn a_copy_of_an_archived_log_has_rows_again_on_either_engine() {
     }
     let mut from = old.database.clone();
     for to in ways {
-        let copied = copy(&from, &to, &old.site.limits, |_| ()).await.unwrap();
+        let copied = copy(&from.clone().into(), &to.clone().into(), &old.site.limits, |_| ()).await.unwrap();
         assert_eq!(copied.events, before.0.len() as u64, "{from} to {to}");
         let store: Arc<dyn EventStore> = match &to {
             Database::Sqlite(log) => {
@@ -400,7 +401,7 @@ async fn where_the_log_ends_a_row_stays_and_the_log_goes_on_after_it() {
     let store = old.site.store().await;
     assert_eq!(everything(&*store).await, before);
     let end = store.head().await.unwrap();
-    assert_eq!(end.as_seq(), before.0.len() as u64);
+    assert_eq!(number(end), before.0.len() as u64);
     assert_eq!(store.read_all(end, 10).await.unwrap(), []);
     for name in ["early-1", "late-1"] {
         let version = before.0.iter().filter(|event| event.stream == stream(name)).count() as u64;
@@ -410,7 +411,7 @@ async fn where_the_log_ends_a_row_stays_and_the_log_goes_on_after_it() {
         let next = vec![event(70_000 + u128::from(version))];
         store.append(&stream(name), ExpectedVersion::Exact(version), next).await.unwrap();
     }
-    let nothing = store.read_streams(&[stream("never-1"), stream("early-1")]).await.unwrap();
+    let nothing = whole_streams(&*store, &[stream("never-1"), stream("early-1")]).await;
     assert_eq!((nothing[0].len(), nothing[1].len()), (0, 57));
     let after = everything(&*store).await;
     assert_eq!(after.0[..before.0.len()], before.0);

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluice::events::envelope::Position;
+use sluice::events::envelope::{Payload, Position};
 use sluice::limits::Limits;
 use sluice::store::consumer::{Consumer, ConsumerError, ConsumerLoop, Decoded, FaultPoint, Faults, LoopError};
 use sluice::store::sql::{ReadDb, ReadTx, SqlValue};
-use sluice::store::{EventStore, ExpectedVersion};
+use sluice::store::{Distance, EventStore, ExpectedVersion};
 use tokio_util::sync::CancellationToken;
 
 use super::support::{Ledger, Site, decode, events, expected_ledger, ledger, small_limits, stream, ticking};
+use crate::support::positions::at;
 
 /// Fails as long as it is told to, after having written something.
 struct Moody {
@@ -90,7 +91,7 @@ async fn each_event_is_applied_once_in_order_and_again_after_a_restart() {
     assert_eq!(ledger(&db).await, expected_ledger(&*store).await);
     assert_eq!(sum.load(Ordering::Relaxed), (0..75).sum::<u64>(), "memory was loaded from the tables, then went on");
     let status = restarted.status().await.unwrap();
-    assert_eq!((status[0].name, status[0].position, status[0].lag), ("ledger", head, 0));
+    assert_eq!((status[0].name, status[0].position, status[0].lag), ("ledger", head, Distance::NONE));
     assert_eq!(status[0].error, None);
 }
 
@@ -147,9 +148,9 @@ async fn who_fails_is_undone_alone_and_does_not_hold_up_the_others() {
     let status = all.status().await.unwrap();
     assert_eq!(
         (status[0].position, status[0].lag, status[0].error.as_deref()),
-        (Position::seq(10), 30, Some("not today"))
+        (at(10), Distance::Exact(30), Some("not today"))
     );
-    assert_eq!((status[1].position, status[1].lag, status[1].error.as_deref()), (head, 0, None));
+    assert_eq!((status[1].position, status[1].lag, status[1].error.as_deref()), (head, Distance::NONE, None));
     assert!(all.wait_for(head, &["ledger"], Duration::ZERO).await);
     assert!(!all.wait_for(head, &[], Duration::ZERO).await);
     failing.store(false, Ordering::Relaxed);
@@ -178,7 +179,7 @@ async fn a_running_loop_wakes_waiters_and_retries_by_itself() {
     let head = store.head().await.unwrap();
     assert!(all.wait_for(head, &["ledger", "moody"], Duration::from_mins(1)).await);
     assert_eq!(count_other(&db).await, 100);
-    assert!(!all.wait_for(Position::seq(101), &[], Duration::from_millis(1)).await, "nobody is there yet");
+    assert!(!all.wait_for(at(101), &[], Duration::from_millis(1)).await, "nobody is there yet");
     assert!(!all.wait_for(head, &["nobody"], Duration::from_hours(1)).await, "there is no such consumer");
     shutdown.cancel();
     running.await.unwrap();
@@ -215,11 +216,15 @@ async fn an_event_that_cannot_be_read_stops_everybody_there_and_says_so() {
     let (store, db) = (site.store().await, site.read_db().await);
     append(&*store, 0..10).await;
     let mut strange = events(10..12);
-    strange[0].payload = "\"ten\"".to_owned();
+    strange[0].payload = Payload::of_no_family("\"ten\"");
     store.append(&stream("a-1"), ExpectedVersion::Any, strange).await.unwrap();
     let all = consumers(&store, &db, &site.limits).with(Ledger::new());
     let stalled = all.settle().await.unwrap_err().to_string();
-    assert!(stalled.contains("even.v1 at position b-0") && stalled.contains("invalid type: string"), "{stalled}");
+    assert!(
+        stalled.contains("event 11 of the stream a-1 (even.v1, position 11)")
+            && stalled.contains("invalid type: string"),
+        "{stalled}"
+    );
     assert_eq!(ledger(&db).await.len(), 10, "what comes before it was applied");
 }
 

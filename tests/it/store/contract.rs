@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice::events::envelope::{Position, RecordedEvent, StreamEvent, commitment};
+use sluice::events::envelope::{Payload, Position, RecordedEvent, StreamEvent, commitment};
 use sluice::limits::Limits;
 use sluice::store::{AppendRequest, EventStore, ExpectedVersion, StoreError};
 
-use super::support::{engines, event, events, ids, small_limits, start, stream};
+use super::support::{engines, event, events, ids, small_limits, start, stream, whole_streams};
+use crate::support::positions::at;
 
 async fn whole_log(store: &dyn EventStore, page: usize) -> Vec<RecordedEvent> {
     let mut log = Vec::new();
@@ -40,6 +41,17 @@ async fn an_event_comes_back_as_it_went_in() {
         assert_eq!(first.commitment, commitment(&first.salt, "0"), "{engine}");
         assert_ne!(first.salt, read[1].salt, "{engine}: salts are random");
         assert_eq!(store.read_all(Position::START, 10).await.unwrap(), read, "{engine}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_with_the_nil_id_is_refused() {
+    for (engine, store, _kept) in engines(Limits::default()).await {
+        let mut nil = event(0);
+        nil.event_id = uuid::Uuid::nil();
+        let refused = store.append(&stream("policy-1"), ExpectedVersion::NoStream, vec![nil]).await;
+        assert!(matches!(&refused, Err(StoreError::Rejected(why)) if why.contains("nil")), "{engine}: {refused:?}");
+        assert_eq!(store.read_all(Position::START, 10).await.unwrap(), [], "{engine}");
     }
 }
 
@@ -124,14 +136,65 @@ async fn what_no_log_should_hold_is_refused() {
     let limits = Limits { append_events_max: 2, payload_bytes_max: 10, ..Limits::default() };
     for (engine, store, _kept) in engines(limits).await {
         let mut empty = event(1);
-        empty.payload = String::new();
+        empty.payload = Payload::of_no_family("");
         let mut long = event(1);
-        long.payload = "1".repeat(11);
+        long.payload = Payload::of_no_family("1".repeat(11));
         for bad in [vec![], events(0..3), vec![event(0), empty], vec![long]] {
             let outcome = store.append(&stream("a-1"), ExpectedVersion::Any, bad).await;
             assert!(matches!(outcome, Err(StoreError::Rejected(_))), "{engine}: {outcome:?}");
         }
         assert_eq!(store.head().await.unwrap(), Position::START, "{engine}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_ends_with_the_event_that_reaches_the_bound_in_bytes() {
+    for tail_events_max in [0, 1_000] {
+        let limits = Limits { read_bytes_max: 10, tail_events_max, ..Limits::default() };
+        for (engine, store, _kept) in engines(limits).await {
+            let name = stream("a-1");
+            let mut large = event(500);
+            large.payload = Payload::of_no_family("5".repeat(100));
+            let all: Vec<_> = events(100..110).into_iter().chain([large]).chain(events(110..120)).collect();
+            store.append(&name, ExpectedVersion::NoStream, all.clone()).await.unwrap();
+            // The same again is known for what it is, in however many reads.
+            assert!(store.append(&name, ExpectedVersion::NoStream, all.clone()).await.unwrap().duplicate, "{engine}");
+            let bounded = |read: &[RecordedEvent]| {
+                let before: usize = read.iter().rev().skip(1).map(|event| event.payload.len()).sum();
+                assert!(before < 10, "{engine}: {before} bytes before the last");
+            };
+            let (mut of_log, mut of_stream, mut reads) = (Vec::new(), Vec::<RecordedEvent>::new(), 0);
+            let mut after = Position::START;
+            loop {
+                let read = store.read_all(after, 1_000).await.unwrap();
+                bounded(&read);
+                let Some(last) = read.last() else { break };
+                after = last.position;
+                of_log.extend(read);
+                reads += 1;
+            }
+            loop {
+                let after = of_stream.last().map_or(0, |event| event.version);
+                let read = store.read_stream(&name, after, 1_000).await.unwrap();
+                bounded(&read);
+                if read.is_empty() {
+                    break;
+                }
+                of_stream.extend(read);
+            }
+            let expected: Vec<_> = all.iter().map(|event| event.event_id).collect();
+            for found in [&of_log, &of_stream] {
+                assert_eq!(found.iter().map(|event| event.event_id).collect::<Vec<_>>(), expected, "{engine}");
+            }
+            assert!(reads > 4, "{engine}: {reads}");
+            let [start] = &store.read_streams(std::slice::from_ref(&name)).await.unwrap()[..] else {
+                panic!("{engine}")
+            };
+            assert!(!start.whole && start.events.len() < all.len(), "{engine}: more than a read may bring");
+            let versions: Vec<_> = start.events.iter().map(|event| event.version).collect();
+            assert_eq!(versions, (1..=versions.len() as u64).collect::<Vec<_>>(), "{engine}");
+            assert_eq!(whole_streams(&*store, &[name]).await[0].len(), all.len(), "{engine}");
+        }
     }
 }
 
@@ -150,8 +213,7 @@ async fn reads_come_in_pages_and_in_order() {
             let log = whole_log(&*store, page).await;
             assert_eq!(log.len(), 120, "{engine}, pages of {page}");
             assert!(log.is_sorted_by(|one, next| one.position < next.position), "{engine}, pages of {page}");
-            assert_eq!(store.events_between(log[0].position, log[0].position), 0, "{engine}");
-            assert!(store.events_between(log[0].position, log[1].position) > 0, "{engine}");
+            assert!(log.iter().map(|event| event.version).max() == Some(40), "{engine}, pages of {page}");
         }
         let head = store.head().await.unwrap();
         let part = store.read_stream(&stream("b-1"), 5, 3).await.unwrap();
@@ -159,11 +221,15 @@ async fn reads_come_in_pages_and_in_order() {
         assert_eq!(store.read_stream(&stream("b-1"), 40, 3).await.unwrap(), [], "{engine}");
         assert_eq!(store.read_stream(&stream("none-1"), 0, 3).await.unwrap(), [], "{engine}");
         assert_eq!(store.read_all(head, 3).await.unwrap(), [], "{engine}");
-        let beyond = Position::from_parts(head.parts().0 + 1_000_000, 0);
+        let beyond: Position = "ffffffffffff-0".parse().unwrap();
+        assert!(beyond > head, "{engine}");
         assert_eq!(store.read_all(beyond, 3).await.unwrap(), [], "{engine}: beyond the end there is nothing");
 
         let names = ["c-1", "none-1", "a-1", "b-1", "none-2"].map(stream);
-        let streams = store.read_streams(&names).await.unwrap();
+        let starts = store.read_streams(&names).await.unwrap();
+        let mut found = starts.iter().zip([40, 0, 40, 40, 0]);
+        assert!(found.all(|(start, events)| events == 0 || start.whole), "{engine}: {starts:?}");
+        let streams = whole_streams(&*store, &names).await;
         assert_eq!(streams.iter().map(Vec::len).collect::<Vec<_>>(), [40, 0, 40, 40, 0], "{engine}");
         let whole = store.read_stream(&stream("a-1"), 0, 100).await.unwrap();
         assert_eq!(streams[2], whole.iter().map(StreamEvent::from).collect::<Vec<_>>(), "{engine}");
@@ -242,11 +308,10 @@ fn names_and_positions_are_checked_where_they_come_in() {
         assert!(StreamName::new(bad).is_err(), "{bad:?}");
     }
     assert_eq!(stream("organization_group-12").category(), "organization_group");
-    let position = Position::from_parts(u64::MAX, 0x2a);
-    assert_eq!(position.to_string(), "ffffffffffffffff-2a");
-    assert_eq!(position.to_string().parse(), Ok(position));
+    let written = "ffffffffffffffff-2a";
+    assert_eq!(written.parse::<Position>().unwrap().to_string(), written);
     for bad in ["", "1", "1-", "-1", "+1-1", "1-1-1", "g-1", "11111111111111111-1"] {
         assert!(bad.parse::<Position>().is_err(), "{bad:?}");
     }
-    assert!(Position::START < Position::seq(1) && Position::from_parts(1, 9) < Position::seq(2));
+    assert!(Position::START < at(1) && "1-9".parse::<Position>().unwrap() < at(2));
 }

@@ -26,7 +26,7 @@ fn tables(engine: &str, part: &str) -> Tables {
     let mut tables = Tables::new();
     for file in files(engine, part) {
         let text = std::fs::read_to_string(&file).unwrap();
-        let without_comments = |line: &str| line.split("--").next().unwrap_or_default().to_owned();
+        let without_comments = |line: &str| line.split("--").next().unwrap_or_default().trim_end().to_owned();
         let text: String = text.lines().map(without_comments).collect::<Vec<_>>().join("\n");
         for statement in text.split(";\n") {
             read(&mut tables, statement.trim().trim_end_matches(';'));
@@ -50,7 +50,12 @@ fn read(tables: &mut Tables, statement: &str) {
         ["ALTER", "TABLE", table, "DROP", "COLUMN", column] => {
             tables.get_mut(*table).unwrap().remove(*column).unwrap();
         }
-        ["ALTER", "TABLE", _, "ALTER", "COLUMN", _, "SET", "STORAGE", _] => {}
+        ["ALTER", "TABLE", _, "ALTER", "COLUMN", _, "SET", "STORAGE", _]
+        | ["ALTER", "TABLE", _, "ADD" | "DROP", "CONSTRAINT", ..] => {}
+        ["ALTER", "TABLE", from, "RENAME", "TO", to] => {
+            let columns = tables.remove(*from).unwrap_or_else(|| panic!("there is no table {from}"));
+            tables.insert((*to).to_owned(), columns);
+        }
         ["ALTER", ..] => panic!("this test cannot read {statement:?}"),
         ["DROP", "TABLE", table] => drop(tables.remove(*table).unwrap()),
         _ => {}

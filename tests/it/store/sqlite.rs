@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::support::{Site, event, events, ids, small_limits, stream};
+use crate::support::positions::{at, number};
 
 async fn raw(site: &Site) -> SqliteConnection {
     SqliteConnectOptions::new().filename(site.log_path()).connect().await.unwrap()
@@ -25,11 +26,11 @@ async fn a_restart_goes_on_where_the_log_ends() {
     assert!(matches!(gone, Err(StoreError::Unavailable(_))), "{gone:?}");
 
     let after = site.log().await;
-    assert_eq!(after.head().await.unwrap(), Position::seq(3));
+    assert_eq!(after.head().await.unwrap(), at(3));
     let appended = after.append(&stream("a-1"), ExpectedVersion::Exact(3), events(3..4)).await.unwrap();
-    assert_eq!((appended.version, appended.position), (4, Position::seq(4)));
+    assert_eq!((appended.version, appended.position), (4, at(4)));
     let other = after.append(&stream("b-1"), ExpectedVersion::NoStream, events(4..5)).await.unwrap();
-    assert_eq!(other.position, Position::seq(5));
+    assert_eq!(other.position, at(5));
     assert_eq!(ids(&after.read_all(Position::START, 10).await.unwrap()), [0, 1, 2, 3, 4]);
 }
 
@@ -49,11 +50,11 @@ async fn two_processes_append_to_one_file_without_losing_or_repeating() {
     }
     for store in [&one, &two] {
         let log = store.read_all(Position::START, 1000).await.unwrap();
-        let positions: Vec<u64> = log.iter().map(|event| event.position.as_seq()).collect();
+        let positions: Vec<u64> = log.iter().map(|event| number(event.position)).collect();
         assert_eq!(positions, (1..=80).collect::<Vec<_>>());
         assert_eq!(ids(&store.read_stream(&stream("a-1"), 0, 100).await.unwrap()), (0..40).collect::<Vec<_>>());
         // The end of the log may come from memory; it must be the same end.
-        assert_eq!(store.read_all(Position::seq(75), 10).await.unwrap(), log[75..]);
+        assert_eq!(store.read_all(at(75), 10).await.unwrap(), log[75..]);
     }
 }
 
@@ -66,7 +67,7 @@ async fn an_append_of_another_process_is_noticed() {
     tokio::join!(waiter, append);
     // A type that only the other process has used so far is known by its name all the same.
     two.append(&stream("a-1"), ExpectedVersion::Any, events(1..2)).await.unwrap();
-    assert_eq!(&*one.read_all(Position::seq(1), 1).await.unwrap()[0].event_type, "odd.v1");
+    assert_eq!(&*one.read_all(at(1), 1).await.unwrap()[0].event_type, "odd.v1");
 }
 
 #[tokio::test]
@@ -80,14 +81,14 @@ async fn an_uncommitted_position_is_never_passed() {
                 actor_id, correlation_id, causation_id, reason, payload, salt, commitment FROM events";
     sqlx::raw_sql(copy).execute(&mut other).await.unwrap();
     let rollback = async {
-        assert_eq!(store.head().await.unwrap(), Position::seq(1), "position 2 is taken, and nobody may see it");
+        assert_eq!(store.head().await.unwrap(), at(1), "position 2 is taken, and nobody may see it");
         assert_eq!(store.read_all(Position::START, 10).await.unwrap().len(), 1);
         sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
     };
     let name = stream("b-1");
     let append = store.append(&name, ExpectedVersion::NoStream, events(1..2));
     let (appended, ()) = tokio::join!(append, rollback);
-    assert_eq!(appended.unwrap().position, Position::seq(2));
+    assert_eq!(appended.unwrap().position, at(2));
     assert_eq!(ids(&store.read_all(Position::START, 10).await.unwrap()), [0, 1]);
 }
 

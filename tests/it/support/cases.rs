@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use sluice::domain::carryover::{ComponentCarryover, Formula};
+use sluice::domain::carryover::{CarryoverBase, ComponentCarryover, Formula};
 use sluice::domain::period::{Month, Period, PeriodKind};
 use sluice::domain::policy::{LimitType, PolicyTerms};
 use sluice::domain::preview::ProjectionStatus;
@@ -154,7 +154,9 @@ pub struct PreviewCase {
 #[serde(default, deny_unknown_fields)]
 pub struct PreviewGiven {
     pub allocation: Decimal,
+    pub previous_allocation: Option<Decimal>,
     pub grace_ratio: Decimal,
+    pub carryover_base: CarryoverBase,
     pub carryover_factor: Decimal,
     pub previous_usage: Decimal,
     pub current_usage: Decimal,
@@ -165,6 +167,8 @@ impl Default for PreviewGiven {
     fn default() -> Self {
         Self {
             allocation: Decimal::ONE_THOUSAND,
+            previous_allocation: None,
+            carryover_base: CarryoverBase::Previous,
             grace_ratio: Decimal::new(2, 1),
             carryover_factor: Decimal::from(50),
             previous_usage: Decimal::ZERO,

@@ -20,11 +20,11 @@ use sluice::domain::tres::Amounts;
 use sluice::events::Event;
 use sluice::events::allocation::{
     AllocationEvent, BooksClosed, BooksOpened, Carried, CommandReport, CommandResultReported, CommandResultUnmatched,
-    EvaluationFailed, ExecutionMode, LimitsChanged, PolicyEvaluated, PolicyWithdrawn, Recorded, RecordedBasis,
-    ReportedAmount, ResourceFacts, ResourceRegistered, ResourceState, ResourceStateChanged, RestrictionChanged,
-    SettingsCommanded, UsageReported, UserUsageReported, WithdrawReason,
+    EvaluationFailed, ExecutionMode, LimitsChanged, MeasuredAt, PolicyEvaluated, PolicyWithdrawn, Recorded,
+    RecordedBasis, ReportedAmount, ResourceFacts, ResourceRegistered, ResourceState, ResourceStateChanged,
+    RestrictionChanged, SettingsCommanded, UsageReported, UserUsageReported, WithdrawReason,
 };
-use sluice::events::envelope::{Actor, Metadata, NewEvent, Position, StreamName};
+use sluice::events::envelope::{Actor, Metadata, NewEvent, Payload, Position, StreamName};
 use sluice::events::registry::{CustomerFacts, PolicyDeleted, PolicyFacts, RegistryEvent, Scope};
 use sluice::events::site::{RetentionApplied, SITE_STREAM, SiteEvent};
 use sluice::events::site_answer::SiteAnswers;
@@ -123,6 +123,7 @@ impl Log {
         for (event_type, payload) in events {
             self.events += 1;
             let event_id = id(7, self.events);
+            let payload = Payload::of_no_family(payload);
             new.push(NewEvent { event_id, event_type, occurred_at: self.now, metadata: metadata.clone(), payload });
         }
         let stream = StreamName::new(stream).unwrap();
@@ -148,6 +149,7 @@ impl Log {
                 name: format!("University {number}"),
                 groups: [].into(),
                 owners: [id(6, number)].into(),
+                pending: [].into(),
                 retired: false,
             };
             let event = RegistryEvent::CustomerRegistered(facts);
@@ -216,6 +218,8 @@ impl Log {
             base: SmallMap::from([("node_hours".to_owned(), base)]),
             previous: UsageByMonth::new(),
             existed: false,
+            previous_base: SmallMap::new(),
+            first_known: false,
             earlier: UsageByMonth::new(),
         };
         let allocation = basis.allocate().unwrap();
@@ -283,6 +287,8 @@ impl Log {
             inherits_reset: None,
             at: self.now,
             reset: None,
+            rebased: None,
+            inputs: None,
         }))
     }
 
@@ -303,14 +309,21 @@ impl Log {
             previous: self.month().previous(),
             carried: Carried {
                 facts,
+                limit_history: None,
                 usage: UsageByMonth::new(),
+                measured: MeasuredAt::new(),
+                late: Vec::new(),
+                missing_usage: SmallMap::new(),
+                ended: None,
                 policies: SmallMap::new(),
                 holds: Vec::new(),
                 flags,
                 commanded: None,
                 reset: None,
+                handed_reset: None,
                 dispatches: Vec::new(),
                 answers: SiteAnswers::default(),
+                chains: sluice::events::chain::Chains::default(),
             },
         }))
     }
@@ -355,7 +368,13 @@ pub fn state(from: ResourceState, to: ResourceState) -> AllocationEvent {
 
 pub fn usage(month: &str, amount: u32) -> AllocationEvent {
     let amounts = SmallMap::from([("node_hours".to_owned(), ReportedAmount { amount: amount.into(), previous: None })]);
-    AllocationEvent::UsageReported(UsageReported { month: month.parse().unwrap(), amounts, restated: false })
+    AllocationEvent::UsageReported(UsageReported {
+        month: month.parse().unwrap(),
+        amounts,
+        restated: false,
+        measured_at: None,
+        missing_usage: SmallMap::new(),
+    })
 }
 
 pub fn user_usage(month: &str, user: u128, amount: u32) -> AllocationEvent {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sluice::app::App;
-use sluice::commands::allocation::AllocationCommand;
+use sluice::commands::allocation::{AllocationCommand, UsageReport};
 use sluice::commands::execute::CommandMeta;
 use sluice::commands::registry::RegistryError;
 use sluice::domain::ids::{CustomerId, OfferingId, PolicyId, ProjectId, ResourceId, slug_uuid};
@@ -69,6 +69,7 @@ fn components() -> Vec<Component> {
         limit_period: Some(LimitPeriod::Quarterly),
         slurm_tres: Some(tres.into()),
         minutes_per_unit: Decimal::from(60),
+        limit_decimal_places: None,
     };
     COMPONENTS.into_iter().map(component).collect()
 }
@@ -123,6 +124,7 @@ pub async fn lay_out(app: &App, resources: usize) {
             name: format!("Organisation {number}"),
             groups: BTreeSet::new(),
             owners: BTreeSet::new(),
+            pending: BTreeSet::new(),
             retired: false,
         };
         app.registry_commands.put_customer(customer, &meta(), |_| Ok(organisation.clone())).await.unwrap();
@@ -132,6 +134,7 @@ pub async fn lay_out(app: &App, resources: usize) {
             name: format!("Project {number}"),
             customer,
             members: BTreeSet::new(),
+            pending: BTreeSet::new(),
             retired: false,
         };
         app.registry_commands.put_project(project, &meta(), |_| Ok(work.clone())).await.unwrap();
@@ -143,6 +146,7 @@ pub async fn lay_out(app: &App, resources: usize) {
         customer: customer(0),
         components: components(),
         qos: sluice::domain::qos::QosNames::default(),
+        slurm_clusters: Vec::new(),
         retired: false,
     };
     app.registry_commands.put_offering(offering(), &meta(), |_| Ok(cluster.clone())).await.unwrap();
@@ -166,5 +170,5 @@ pub fn report(app: &App, percent: Decimal) -> AllocationCommand {
     let month = sluice::domain::period::Month::of_instant(app.clock.now(), zone);
     let amount = |limit: i64| (Decimal::from(limit) * percent / Decimal::ONE_HUNDRED).round_dp(2);
     let amounts: Amounts = COMPONENTS.into_iter().map(|(name, _, limit)| (name.to_owned(), amount(limit))).collect();
-    AllocationCommand::ReportUsage { month, amounts }
+    AllocationCommand::ReportUsage(UsageReport::new(month, amounts))
 }

@@ -15,6 +15,7 @@ use sluice::domain::ids::slug_uuid;
 use sluice::http::{ApiState, router};
 use sluice::serve::Server;
 use sluice::site::{Site, SiteFile};
+use sluice::store::Distance;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -198,6 +199,7 @@ impl TestServer {
             registry_commands: Arc::clone(&app.registry_commands),
             allocations: Arc::clone(&app.allocations),
             directory: app.directory.clone(),
+            read: app.read.clone(),
         };
         let meta = CommandMeta::system(Uuid::nil());
         site.apply(&file, false, &meta, app.clock.now(), &|_, _| ()).await.unwrap();
@@ -215,8 +217,9 @@ impl TestServer {
         self.stop.cancel();
         self.running.take().unwrap().await.unwrap();
         for consumer in self.app.consumers.status().await.unwrap() {
-            assert_eq!(consumer.lag, 0, "{} lags behind", consumer.name);
+            assert_eq!(consumer.lag, Distance::NONE, "{} lags behind", consumer.name);
         }
+        super::causes::every_event_has_its_cause(&self.app).await;
     }
 
     /// Where its files lie.

@@ -1,7 +1,7 @@
-//! One resource on a desk: given facts, when a command is decided, then these events. No store, no async.
+//! One resource: given facts, when a command is decided, then these events. No store, no async.
 //!
 //! Every decision is checked on the way: its events fold to the book it says, from their stored text too, and every
-//! evaluation, resolved from its stream, comes out the same when made again.
+//! evaluation and every message to the agent, resolved from its stream, comes out the same when made again.
 
 use std::sync::Arc;
 
@@ -9,22 +9,27 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sluice::clock::IdSource;
 use sluice::commands::allocation::{
-    AllocationCommand, Book, DecideContext, Decision, OfferingInForce, PolicyInForce, Refusal, SiteRules, decide,
-    register,
+    AllocationCommand, Book, DecideContext, Decision, DispatchRecord, OfferingInForce, PolicyInForce, Refusal,
+    SiteRules, UsageReport, decide, register,
 };
 use sluice::domain::evaluate::{EvaluationTerms, Trigger};
-use sluice::domain::ids::{CustomerId, EventId, OfferingId, PolicyId, ProjectId, ResourceId, slug_uuid};
+use sluice::domain::ids::{CustomerId, OfferingId, PolicyId, ProjectId, ResourceId, slug_uuid};
 use sluice::domain::period::Month;
 use sluice::domain::policy::{Action, PolicyTerms};
 use sluice::domain::qos::QosNames;
 use sluice::domain::tres::Amounts;
 use sluice::events::allocation::{
-    AllocationEvent, BooksOpened, CommandReport, ExecutionMode, PolicyEvaluated, ResourceFacts, ResourceState,
-    SettingsCommanded, WithdrawReason,
+    AllocationEvent, BooksOpened, CommandReport, ExecutionMode, OpenDispatch, PolicyEvaluated, ResourceFacts,
+    ResourceState, SettingsCommanded, WithdrawReason,
 };
+use sluice::events::dispatch::{AgentMessage, StompMessageSent};
+use sluice::events::envelope::{Cause, Link};
 use sluice::events::registry::{BillingType, Component, LimitPeriod, OfferingFacts, PolicyFacts, Scope};
 use sluice::events::resolve::Resolver;
-use sluice::registry::offering_period;
+use sluice::registry::{offering_period, superseded};
+
+/// The request that every command of a test belongs to.
+pub const ORIGIN: Cause = Cause { event: None, correlation: uuid::Uuid::from_u128(0xC0) };
 
 /// What a decision added.
 pub type Events = Vec<AllocationEvent>;
@@ -68,6 +73,7 @@ pub fn component(name: &str) -> Component {
         limit_period: None,
         slurm_tres: None,
         minutes_per_unit: Decimal::from(60),
+        limit_decimal_places: None,
     }
 }
 
@@ -79,6 +85,7 @@ pub fn offering_facts(components: &[&str]) -> OfferingFacts {
         customer: CustomerId::from(slug_uuid("customer", "site")),
         components: components.iter().map(|c| component(c)).collect(),
         qos: QosNames::default(),
+        slurm_clusters: Vec::new(),
         retired: false,
     }
 }
@@ -119,6 +126,10 @@ pub struct World {
     pub withdrawn: WithdrawReason,
     pub book: Option<Book>,
     pub streams: Vec<Vec<AllocationEvent>>,
+    /// There is a queue that takes every message at once.
+    pub listens: bool,
+    /// Every event so far with the one that it comes of, by name; what an earlier decision said is `earlier`.
+    pub causes: Vec<(&'static str, Option<&'static str>)>,
     resolver: Resolver,
 }
 
@@ -133,6 +144,8 @@ impl World {
             withdrawn: WithdrawReason::OutOfScope,
             book: None,
             streams: Vec::new(),
+            listens: false,
+            causes: Vec::new(),
             resolver: Resolver::default(),
         };
         world.day(day);
@@ -162,7 +175,12 @@ impl World {
             known.map_or((1, self.now), |i| (self.policies[i].version + 1, self.policies[i].created));
         let period = offering_period(&self.offering).unwrap_or(terms.period);
         let evaluation = Arc::new(EvaluationTerms::of(&terms, period));
-        let policy = Arc::new(PolicyInForce { facts: policy_facts(name, terms), version, created, evaluation, period });
+        let facts = policy_facts(name, terms);
+        let mut earlier_limits = known.map(|i| self.policies[i].earlier_limits.clone()).unwrap_or_default();
+        if let Some(known) = known {
+            superseded(&mut earlier_limits, &self.policies[known].facts, &facts, self.now);
+        }
+        let policy = Arc::new(PolicyInForce { facts, version, created, evaluation, period, earlier_limits });
         match known {
             Some(index) => self.policies[index] = policy,
             None => self.policies.push(policy),
@@ -195,6 +213,9 @@ impl World {
         let events = decision.events.iter().map(|(_, e)| e.clone()).collect();
         self.streams.push(Vec::new());
         self.take(None, decision);
+        if self.listens {
+            self.hand_over();
+        }
         events
     }
 
@@ -208,6 +229,7 @@ impl World {
             withdrawn: &withdrawn,
             rules: &self.rules,
             ids: IdSource,
+            origin: ORIGIN,
         })
     }
 
@@ -237,22 +259,37 @@ impl World {
             self.resolver = Resolver::default();
         }
         self.take(Some(base), decision);
+        if self.listens && self.book().newest_dispatch().is_some_and(|newest| newest.waits) {
+            self.record_sent();
+        }
         Ok(events)
     }
 
     fn take(&mut self, base: Option<Book>, decision: Decision) {
         let stream = self.streams.last_mut().unwrap();
         let mut folded = base;
+        let mut causes = decision.causes.iter();
+        let known: Vec<_> = decision.events.iter().map(|(id, event)| (id.as_uuid(), name(event))).collect();
+        for ((_, event), cause) in decision.events.iter().zip(&decision.causes) {
+            let of = |cause| known.iter().find(|(id, _)| *id == cause).map_or("earlier", |(_, name)| *name);
+            self.causes.push((name(event), cause.event.map(of)));
+        }
         for (id, event) in decision.events {
             let stored = reread(&event);
             assert_eq!(stored, event, "stored text says the same");
-            folded = Some(fold(folded, decision.book.month, id, &stored));
+            let link = Link { event: id.as_uuid(), correlation: causes.next().unwrap().correlation };
+            folded = Some(fold(folded, decision.book.month, link, &stored));
             stream.push(event.clone());
             if let AllocationEvent::PolicyEvaluated(evaluated) = &event {
                 let resolved = self.resolver.resolve(stream.len() as u64, evaluated).unwrap();
                 let (allocation, outcome) = resolved.replay().unwrap();
                 assert_eq!(allocation, resolved.basis.allocation, "the allocation comes out the same");
                 assert_eq!(outcome, evaluated.outcome, "the decision comes out the same");
+            }
+            if let AllocationEvent::SettingsCommanded(commanded) = &event {
+                let resolved = self.resolver.resolve_settings(stream.len() as u64, commanded).unwrap();
+                let again = resolved.expect("it records what it rests on").replay().unwrap();
+                assert!(commanded.agrees_with(&again), "it comes out the same: {commanded:?} {again:?}");
             }
         }
         assert_eq!(folded.as_ref(), Some(&decision.book), "events fold to the decided book");
@@ -266,7 +303,7 @@ impl World {
 
     pub fn report(&mut self, month: &str, entries: &[(&str, &str)]) -> Events {
         let amounts = amounts(entries);
-        self.when(&AllocationCommand::ReportUsage { month: month.parse().unwrap(), amounts }).unwrap()
+        self.when(&AllocationCommand::ReportUsage(UsageReport::new(month.parse().unwrap(), amounts))).unwrap()
     }
 
     /// Node hours of the running month so far.
@@ -279,9 +316,44 @@ impl World {
         self.when(&AllocationCommand::ChangeLimits(amounts(limits))).unwrap()
     }
 
+    /// A queue takes the newest message as it is then; says what was handed over.
+    pub fn hand_over(&mut self) -> SettingsCommanded {
+        self.when(&AllocationCommand::RenewSettings).unwrap();
+        let newest = self.book().newest_dispatch().expect("something is to be handed over").dispatch;
+        let commanded = self.streams.iter().flatten().filter_map(|event| match event {
+            AllocationEvent::SettingsCommanded(commanded) => Some(commanded),
+            _ => None,
+        });
+        let mut handed = SettingsCommanded::clone(commanded.into_iter().find(|e| e.dispatch == newest).unwrap());
+        handed.settings.reset_raw_usage = self.record_sent();
+        handed
+    }
+
+    /// Says whether the reset went with it.
+    fn record_sent(&mut self) -> bool {
+        let open = self.book().newest_dispatch().unwrap();
+        let in_time = open.reset_since.is_none_or(|since| self.now - since < self.rules.reset_resend);
+        let reset = open.reset && in_time;
+        let sent = StompMessageSent {
+            dispatch: Some(open.dispatch),
+            messages: vec![AgentMessage::Settings],
+            flags: None,
+            reset,
+            resend: u32::from(!open.waits),
+            consumers: Vec::new(),
+            at: self.now,
+        };
+        self.when(&AllocationCommand::RecordDispatch(DispatchRecord::Sent(sent))).unwrap();
+        reset
+    }
+
     /// The agent says that everything it was told worked.
     pub fn answer(&mut self) {
-        for open in self.book().dispatches.clone() {
+        let newest = self.book().newest_dispatch().map(|newest| newest.dispatch);
+        // What was superseded before any queue took it, no agent answers.
+        let told = |d: &OpenDispatch| !d.waits || Some(d.dispatch) == newest;
+        let open: Vec<_> = self.book().dispatches.iter().filter(|d| told(d)).cloned().collect();
+        for open in open {
             let report = CommandReport {
                 success: true,
                 error_message: String::new(),
@@ -291,7 +363,7 @@ impl World {
             let (policy, dispatch) = (open.policy, Some(open.dispatch));
             self.when(&AllocationCommand::ReportCommandResult { policy, dispatch, report }).unwrap();
         }
-        assert_eq!(self.book().dispatches, []);
+        assert!(self.book().dispatches.iter().all(|d| !told(d)));
     }
 
     pub fn evaluate(&mut self, trigger: Trigger) -> Events {
@@ -303,11 +375,11 @@ impl World {
     }
 }
 
-fn fold(book: Option<Book>, month: Month, id: EventId, event: &AllocationEvent) -> Book {
+fn fold(book: Option<Book>, month: Month, link: Link, event: &AllocationEvent) -> Book {
     match book {
         None => Book::begin(month, event).unwrap(),
         Some(mut book) => {
-            book.evolve(id, event);
+            book.evolve(link, event);
             book
         }
     }
@@ -320,7 +392,11 @@ pub fn reread(event: &AllocationEvent) -> AllocationEvent {
 
 /// Stored type names without their version, in order.
 pub fn names(events: &[AllocationEvent]) -> Vec<&'static str> {
-    events.iter().map(|e| e.event_type().trim_end_matches(".v1")).collect()
+    events.iter().map(name).collect()
+}
+
+fn name(event: &AllocationEvent) -> &'static str {
+    event.event_type().rsplit_once('.').unwrap().0
 }
 
 pub fn evaluations(events: &[AllocationEvent]) -> Vec<&PolicyEvaluated> {

@@ -1,5 +1,5 @@
-//! The archive of a log in a `PostgreSQL` database: the bytes of segments are in it too, so that every process finds them,
-//! wherever it runs, and a dump holds them.
+//! The archive of a log in a `PostgreSQL` database, which also holds the bytes of segments, so that every process on
+//! every host finds them, and a dump contains them.
 
 mod session;
 mod tables;
@@ -10,13 +10,14 @@ use sqlx::PgPool;
 
 use self::session::PostgresSession;
 use super::{Schema, migrate, read_pool, rows};
-use crate::events::envelope::{Position, RecordedEvent, Version};
+use crate::events::envelope::{RecordedEvent, Version};
 use crate::limits::Limits;
 use crate::store::StoreError;
 use crate::store::archive::{
     ArchiveEngine, ArchiveError, Catalogue, Frame, Place, Placed, Segment, SegmentError, Session,
 };
 use crate::store::kinds::Kinds;
+use crate::store::numbers::NUMBERS;
 
 /// Where the archived events of a log are.
 pub(in crate::store) struct PostgresCatalogue {
@@ -56,7 +57,7 @@ impl Catalogue for PostgresCatalogue {
     }
 }
 
-/// The archive of a log on a server, for whoever archives.
+/// The archive of a log on a server, for archiving.
 pub(in crate::store) struct PostgresArchive {
     url: String,
     catalogue: PostgresCatalogue,
@@ -118,7 +119,7 @@ impl ArchiveEngine for PostgresArchive {
     }
 
     async fn rows(&self, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
-        rows::read_all(self.readers(), &self.kinds, Position::seq(after), limit).await
+        rows::read_all(self.readers(), &self.kinds, NUMBERS.at(after), (limit, self.limits.read_bytes_max)).await
     }
 
     async fn begin(&self) -> Result<Box<dyn Session>, ArchiveError> {

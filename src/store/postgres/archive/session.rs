@@ -1,8 +1,8 @@
 //! Archiving in a `PostgreSQL` database, on one connection that holds a lock: if it breaks, the run ends with the lock.
 //!
-//! Rows go in their order, so that those which a stream still has are its newest. Where a whole partition is archived, it
-//! goes as a table; that takes a lock that keeps readers and writers out, so nobody waits for it longer than an instant, and
-//! where somebody reads for long (a dump) the rows are removed a few at a time instead.
+//! Rows are deleted in order, so that the remaining rows of a stream are its newest. A fully archived partition is
+//! dropped as a table. That takes a lock that blocks readers and writers, so the run waits for it only for an instant;
+//! if somebody reads for long (a dump), it deletes the rows a few at a time instead.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::store::archive::{ArchiveError, Frame, Place, Segment, Session};
 use crate::store::postgres::rows::unavailable;
 use crate::store::postgres::{Schema, options};
 
-/// The lock of whoever archives.
+/// The lock for archiving.
 const ARCHIVE_LOCK: i64 = 7_305_804_402_333_423;
 
 /// Attempts to have it: the connection of a process that has just died may last a moment longer.

@@ -14,7 +14,7 @@ const LENGTH: &str = "SELECT coalesce(sum(length(content)), 0)::bigint FROM segm
 
 const PUT: &str = "INSERT INTO segment_files (file, byte_offset, content) VALUES ($1, $2, $3)";
 
-/// What a run left that was cut off: nobody looks there.
+/// The remains of an interrupted run, which nobody reads.
 const DISCARD: &str = "DELETE FROM segment_files f WHERE NOT EXISTS (SELECT FROM segments s WHERE s.file = f.file)";
 
 /// The archived rows that lie next after a position. Where the log ends a row stays, so that rows say where that is.

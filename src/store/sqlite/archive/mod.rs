@@ -17,13 +17,14 @@ use self::tables::unavailable;
 use super::connection::Readers;
 use super::open::{Access, migrate, options, read_pool};
 use super::rows;
-use crate::events::envelope::{Position, RecordedEvent, Version};
+use crate::events::envelope::{RecordedEvent, Version};
 use crate::limits::Limits;
 use crate::store::StoreError;
 use crate::store::archive::{
     ArchiveEngine, ArchiveError, Catalogue, Frame, Place, Placed, Segment, SegmentError, Session,
 };
 use crate::store::kinds::Kinds;
+use crate::store::numbers::NUMBERS;
 
 /// The folder of a log's segments, beside its file: `sluice.db` has `sluice-archive`.
 pub(super) fn folder_of(log: &Path) -> PathBuf {
@@ -100,7 +101,7 @@ impl Catalogue for SqliteCatalogue {
     }
 }
 
-/// The archive of a log in a file, for whoever archives.
+/// The archive of a log in a file, for archiving.
 pub(in crate::store) struct SqliteArchive {
     path: PathBuf,
     catalogue: SqliteCatalogue,
@@ -169,8 +170,8 @@ impl ArchiveEngine for SqliteArchive {
     }
 
     async fn rows(&self, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, StoreError> {
-        let kinds = self.kinds.clone();
-        self.log.read(move |connection| rows::read_all(connection, &kinds, Position::seq(after), limit)).await
+        let (kinds, bounds) = (self.kinds.clone(), (limit, self.limits.read_bytes_max));
+        self.log.read(move |connection| rows::read_all(connection, &kinds, NUMBERS.at(after), bounds)).await
     }
 
     async fn begin(&self) -> Result<Box<dyn Session>, ArchiveError> {

@@ -1,6 +1,7 @@
-//! Archiving beside an `SQLite` file: a folder that one process at a time writes to, and the connection that removes rows.
+//! Archiving beside an `SQLite` file: a folder with one writing process at a time, and the connection that deletes
+//! rows.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,9 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::tables::{self, unavailable};
 use crate::limits::Limits;
-use crate::store::StoreError;
 use crate::store::archive::{ArchiveError, Frame, Place, Segment, SegmentError, Session};
 use crate::store::sqlite::open::{Access, options};
+use crate::store::{StoreError, private};
 
 /// Rows removed in one transaction.
 const REMOVED_AT_ONCE: u32 = 2_000;
@@ -46,8 +47,8 @@ impl SqliteSession {
 
 fn lock(folder: &Path) -> Result<File, ArchiveError> {
     let failed = |source| ArchiveError::Folder { path: folder.to_owned(), source };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(failed)?;
+    private::folder(folder).map_err(failed)?;
+    let file = private::file(&folder.join("lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(ArchiveError::Busy(Place::Folder(folder.to_owned()))),
@@ -59,7 +60,7 @@ fn lock(folder: &Path) -> Result<File, ArchiveError> {
 impl Session for SqliteSession {
     async fn create(&mut self, file: &str) -> Result<(), ArchiveError> {
         file.clone_into(&mut self.file);
-        let created = File::create(self.partial()).map_err(self.unusable())?;
+        let created = private::new_file(&self.partial()).map_err(self.unusable())?;
         self.writer = Some(BufWriter::new(created));
         Ok(())
     }

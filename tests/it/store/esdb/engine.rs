@@ -3,17 +3,18 @@
 
 use std::time::Duration;
 
-use sluice::events::envelope::Position;
+use sluice::events::envelope::{Payload, Position};
 use sluice::limits::Limits;
 use sluice::store::eventstoredb::EventStoreAddress;
 use sluice::store::{AppendRequest, EventStore, ExpectedVersion, StoreError};
 use uuid::Uuid;
 
+use super::cluster::{Peer, Role};
 use super::{Fault, Fixture, store, store_at};
 use crate::store::support::{event, events, ids, stream};
 
 /// Few attempts, with no pause to speak of. How long an answer takes depends on the machine, so it may take long.
-fn impatient() -> Limits {
+pub fn impatient() -> Limits {
     Limits {
         event_store_call: Duration::from_mins(1),
         event_store_attempts_max: 3,
@@ -73,7 +74,7 @@ async fn who_stays_unclear_says_so_and_who_never_wrote_says_that() {
     assert_eq!(again.version, 1);
     assert_eq!(ids(&store.read_all(Position::START, 10).await.unwrap()), [0]);
 
-    fixture.plan([Fault::AppendNotLeader { port: 1 }, Fault::AppendTooLarge]);
+    fixture.plan([Fault::AppendNotLeader { port: 1 }]);
     fixture.stop();
     let outcome = store.append(&stream("a-1"), ExpectedVersion::Exact(1), events(1..2)).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_) | StoreError::Unknown(_))), "{outcome:?}");
@@ -95,6 +96,21 @@ async fn a_retry_knows_that_it_is_one_and_a_changed_stream_is_a_conflict() {
     // The first writer's commitment is what counts: a retry has another salt.
     let read = store.read_stream(&name, 0, 10).await.unwrap();
     assert!(read.iter().all(sluice::events::envelope::RecordedEvent::commitment_holds));
+}
+
+#[tokio::test]
+async fn small_packets_are_never_held_back() {
+    let mut fixture = Fixture::start();
+    let store = store(&fixture, impatient());
+    store.append(&stream("a-1"), ExpectedVersion::NoStream, events(0..1)).await.unwrap();
+    let connections = store.no_delay().unwrap();
+    assert!(!connections.is_empty() && connections.iter().all(|set| *set), "{connections:?}");
+    // Another connection, to the same server that was away.
+    fixture.restart();
+    store.append(&stream("a-1"), ExpectedVersion::Exact(1), events(1..2)).await.unwrap();
+    store.append(&stream("a-1"), ExpectedVersion::Exact(2), events(2..3)).await.unwrap();
+    let connections = store.no_delay().unwrap();
+    assert!(!connections.is_empty() && connections.iter().all(|set| *set), "{connections:?}");
 }
 
 #[tokio::test]
@@ -120,7 +136,8 @@ async fn a_cluster_is_asked_who_leads() {
     let leader = Fixture::start();
     let follower = Fixture::start();
     for node in [&leader, &follower] {
-        *node.state.members.lock().unwrap() = vec![leader.port(), follower.port()];
+        let peer = |of: &Fixture, role| Peer { port: of.port(), role, alive: true };
+        node.state.view().peers = vec![peer(&leader, Role::Leader), peer(&follower, Role::Follower)];
     }
     let address =
         format!("esdb://127.0.0.1:{},127.0.0.1:{}?tls=false&discoveryInterval=1", follower.port(), leader.port());
@@ -145,7 +162,9 @@ async fn an_election_without_a_leader_is_no_empty_stream() {
 #[tokio::test]
 async fn a_read_that_breaks_off_is_read_again_as_a_whole() {
     let fixture = Fixture::start();
-    let store = store(&fixture, bounds_for(&Fault::ReadHangs));
+    // Nothing is kept of what was read, so that every read goes to the server.
+    let limits = Limits { tail_events_max: 0, ..bounds_for(&Fault::ReadHangs) };
+    let store = store(&fixture, limits);
     store.append(&stream("a-1"), ExpectedVersion::NoStream, events(0..9)).await.unwrap();
     for fault in [Fault::ReadBreaksAfter(0), Fault::ReadBreaksAfter(4), Fault::ReadHangs] {
         fixture.plan([fault.clone()]);
@@ -180,14 +199,15 @@ async fn a_server_that_was_away_is_found_again_and_waiters_wake() {
 async fn what_the_server_refuses_for_good_is_refused_and_what_it_lost_is_corrupt() {
     let fixture = Fixture::start();
     let store = store(&fixture, impatient());
-    fixture.plan([Fault::AppendTooLarge]);
+    fixture.state.append_bytes_max.store(1, std::sync::atomic::Ordering::Relaxed);
     let large = store.append(&stream("a-1"), ExpectedVersion::NoStream, events(0..1)).await;
     assert!(matches!(&large, Err(StoreError::Rejected(why)) if why.contains("Maximum Append Size")), "{large:?}");
+    fixture.state.append_bytes_max.store(1_048_576, std::sync::atomic::Ordering::Relaxed);
     fixture.plan([Fault::Denied]);
     let denied = store.append(&stream("a-1"), ExpectedVersion::NoStream, events(0..1)).await;
     assert!(matches!(denied, Err(StoreError::Unavailable(_))), "{denied:?}");
     let mut no_json = event(0);
-    no_json.payload = "{".to_owned();
+    no_json.payload = Payload::of_no_family("{");
     let no_json = store.append(&stream("a-1"), ExpectedVersion::NoStream, vec![no_json]).await;
     assert!(matches!(no_json, Err(StoreError::Rejected(_))), "{no_json:?}");
     fixture.log().tombstone("sluice.a-1");
@@ -202,7 +222,7 @@ async fn an_event_of_somebody_else_in_our_stream_is_noticed() {
     use crate::store::esdb::log::{Expected, Proposed};
     let fixture = Fixture::start();
     let store = store(&fixture, impatient());
-    store.append(&stream("a-1"), ExpectedVersion::NoStream, events(0..1)).await.unwrap();
+    let first = store.append(&stream("a-1"), ExpectedVersion::NoStream, events(0..1)).await.unwrap();
     let foreign = Proposed {
         id: Uuid::from_u128(9),
         metadata: [("type".to_owned(), "even.v1".to_owned())].into(),
@@ -210,9 +230,12 @@ async fn an_event_of_somebody_else_in_our_stream_is_noticed() {
         data: bytes::Bytes::from_static(b"9"),
     };
     fixture.log().append("sluice.a-1", Expected::Any, vec![foreign]);
-    let read = store.read_stream(&stream("a-1"), 0, 10).await;
-    assert!(matches!(&read, Err(StoreError::Corrupt(why)) if why.contains("not written by Sluice")), "{read:?}");
-    assert!(matches!(store.read_all(Position::START, 10).await, Err(StoreError::Corrupt(_))));
+    let read = store.read_stream(&stream("a-1"), 0, 10).await.unwrap();
+    let damage = read[1].damage().unwrap();
+    assert!(damage.contains("not written by Sluice"), "{damage}");
+    assert!(!read[1].commitment_holds());
+    let after = store.read_all(first.position, 10).await.unwrap();
+    assert_eq!(after, read[1..], "it keeps its place, so that it can be set aside");
 }
 
 #[tokio::test]
@@ -230,6 +253,8 @@ async fn logs_with_different_prefixes_share_a_server_and_never_meet() {
     let fixture = Fixture::start();
     let one = store_at(&format!("{}&streamPrefix=one.", fixture.address()), impatient());
     let two = store_at(&format!("{}&streamPrefix=two.", fixture.address()), impatient());
+    let identities = [one.identity(Uuid::from_u128(1)).await.unwrap(), two.identity(Uuid::from_u128(2)).await.unwrap()];
+    assert_eq!(identities, [Uuid::from_u128(1), Uuid::from_u128(2)]);
     let requests = |numbers: std::ops::Range<u128>| {
         numbers.map(|number| AppendRequest {
             stream: stream(&format!("s-{number}")),
@@ -245,8 +270,6 @@ async fn logs_with_different_prefixes_share_a_server_and_never_meet() {
     assert_eq!(read.len(), 3, "neither the other log nor the server's own streams");
     assert!(fixture.log().records.iter().any(|record| record.stream.starts_with('$')), "which were there");
 
-    let identities = [one.identity(Uuid::from_u128(1)).await.unwrap(), two.identity(Uuid::from_u128(2)).await.unwrap()];
-    assert_eq!(identities, [Uuid::from_u128(1), Uuid::from_u128(2)]);
     assert_eq!(one.identity(Uuid::from_u128(3)).await.unwrap(), identities[0], "it stays");
     assert_eq!(one.read_all(Position::START, 100).await.unwrap().len(), 40, "and is no event of the log");
 }
@@ -324,6 +347,56 @@ async fn tls_is_used_as_the_address_says_and_certificates_are_checked() {
     assert!(missing.is_err(), "a certificate that is not there is noticed at once");
 }
 
-fn tls_file(name: &str) -> std::path::PathBuf {
+pub fn tls_file(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/store/esdb/tls").join(name)
+}
+
+#[tokio::test]
+async fn what_others_wrote_is_looked_through_once() {
+    let fixture = Fixture::start();
+    let store = store(&fixture, impatient());
+    store.identity(Uuid::from_u128(1)).await.unwrap();
+    let first = store.append(&stream("a-1"), ExpectedVersion::NoStream, events(0..3)).await.unwrap();
+    fixture.others_write(20_000);
+    assert_eq!(store.read_all(first.position, 10).await.unwrap(), []);
+    let once = fixture.looked_at();
+    assert!((20_000..21_000).contains(&once), "{once}");
+
+    // Polls, heads and reads at the end cost a look at the newest event.
+    for _ in 0..20 {
+        assert_eq!(store.read_all(first.position, 10).await.unwrap(), []);
+        assert_eq!(store.head().await.unwrap(), first.position);
+    }
+    let second = store.append(&stream("a-1"), ExpectedVersion::Exact(3), events(3..4)).await.unwrap();
+    assert_eq!(ids(&store.read_all(first.position, 10).await.unwrap()), [3]);
+    fixture.others_write(100);
+    assert_eq!(store.read_all(second.position, 10).await.unwrap(), []);
+    assert_eq!(store.head().await.unwrap(), second.position);
+    let idle = fixture.looked_at() - once;
+    assert!(idle < 500, "{idle} events were looked at");
+
+    // A whole read looks at each event once, the newest foreign ones not at all.
+    let before = fixture.looked_at();
+    assert_eq!(ids(&store.read_all(Position::START, 3).await.unwrap()), [0, 1, 2]);
+    assert_eq!(ids(&store.read_all(first.position, 3).await.unwrap()), [3]);
+    let whole = fixture.looked_at() - before;
+    assert!(whole < 500, "{whole} events were looked at");
+}
+
+#[tokio::test]
+async fn what_was_read_a_moment_ago_is_not_fetched_again() {
+    let fixture = Fixture::start();
+    let (store, other) = (store(&fixture, impatient()), store(&fixture, impatient()));
+    let first = store.append(&stream("a-1"), ExpectedVersion::NoStream, events(0..6)).await.unwrap();
+    assert_eq!(ids(&store.read_all(Position::START, 4).await.unwrap()), [0, 1, 2, 3]);
+    let (log, calls) = (store.read_all(Position::START, 3).await.unwrap(), fixture.calls());
+    assert_eq!(ids(&log), [0, 1, 2]);
+    assert_eq!(ids(&store.read_all(log[0].position, 9).await.unwrap()), [1, 2, 3], "what is at hand");
+    assert_eq!(fixture.calls(), calls);
+    // What comes after that is fetched, and what others append is not missed.
+    let fourth = store.read_all(log[2].position, 1).await.unwrap();
+    assert_eq!(ids(&store.read_all(fourth[0].position, 9).await.unwrap()), [4, 5]);
+    other.append(&stream("b-1"), ExpectedVersion::NoStream, events(6..7)).await.unwrap();
+    assert_eq!(ids(&store.read_all(first.position, 9).await.unwrap()), [6]);
+    assert_eq!(ids(&store.read_all(log[0].position, 9).await.unwrap()), [1, 2, 3, 4, 5, 6]);
 }

@@ -20,8 +20,6 @@ pub enum Fault {
     AppendHangs,
     /// The answer to an append does not say where it is.
     AppendWithoutPosition,
-    /// An append is larger than the server takes.
-    AppendTooLarge,
     /// A read is refused: another node leads.
     ReadNotLeader { port: u16 },
     /// A read breaks off after so many events.
@@ -81,4 +79,23 @@ pub fn stream_deleted(name: &str) -> Status {
     let mut status = Status::new(Code::FailedPrecondition, format!("Event stream '{name}' is deleted."));
     status.metadata_mut().insert("exception", "stream-deleted".parse().unwrap());
     status
+}
+
+/// As the server answers on an append without a name of a stream, or with an event whose id is nil.
+pub fn handler_threw() -> Status {
+    Status::unknown("Exception was thrown by handler.")
+}
+
+/// As the server answers on an append of too many bytes.
+pub fn append_too_large(max: usize) -> Status {
+    let mut status = Status::invalid_argument(format!("Maximum Append Size of {max} Exceeded."));
+    let metadata = status.metadata_mut();
+    metadata.insert("exception", "maximum-append-size-exceeded".parse().unwrap());
+    metadata.insert("maximum-append-size", max.to_string().parse().unwrap());
+    status
+}
+
+/// As the server answers on a read of `$all` from a position at which no event begins.
+pub fn no_such_position() -> Status {
+    Status::unknown("Unexpected FilteredReadAllResult: Error")
 }

@@ -54,7 +54,7 @@ pub enum Outcome {
 }
 
 /// The log in memory.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Log {
     pub records: Vec<Record>,
     streams: HashMap<String, Vec<usize>>,
@@ -111,6 +111,20 @@ impl Log {
             return Outcome::There { revision: last.revision, commit: last.commit, prepare: last.prepare };
         }
         Outcome::WrongVersion(current)
+    }
+
+    /// Other programs write so many events.
+    pub fn others_write(&mut self, events: usize) {
+        for _ in 0..events {
+            self.put("another-program", vec![noise("something")]);
+        }
+    }
+
+    /// Takes away the records from a place on, as somebody may who has the server's files.
+    pub fn cut(&mut self, place: usize) {
+        self.records.truncate(place);
+        self.streams.values_mut().for_each(|places| places.retain(|known| *known < place));
+        self.streams.retain(|_, places| !places.is_empty());
     }
 
     fn put(&mut self, stream: &str, events: Vec<Proposed>) -> Outcome {

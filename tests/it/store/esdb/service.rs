@@ -1,5 +1,7 @@
 //! The whole way on a log in `EventStoreDB`: from an HTTP report over the evaluation to read models, which are made again.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use sluice::app::{App, AppError, AppOptions};
 use sluice::projections::{NAMES, rebuild};
@@ -82,7 +84,7 @@ async fn a_report_is_evaluated_shown_and_shown_again_after_a_rebuild() {
         assert_eq!(position, app.store.head().await.unwrap(), "{name}");
     }
     assert!(moved > 0);
-    assert!(app.consumers.status().await.unwrap().iter().all(|consumer| consumer.lag == 0));
+    assert!(app.consumers.status().await.unwrap().iter().all(|consumer| consumer.lag == sluice::store::Distance::NONE));
     drop(app);
     let server = place.server().await;
     assert_eq!(shown(&server, &policy).await, before);
@@ -148,7 +150,7 @@ fn commands_work_on_it_and_never_show_the_password() {
     assert!(consumers.iter().all(|consumer| consumer["position"].as_str().unwrap().contains('-')), "{status}");
     let rebuilt = with(&["projections", "rebuild"]).assert().success();
     let rebuilt = String::from_utf8_lossy(&rebuilt.get_output().stdout).into_owned();
-    assert!(rebuilt.contains("status_summary: rebuilt up to event "), "{rebuilt}");
+    assert!(rebuilt.contains("status_summary: rebuilt up to position "), "{rebuilt}");
 
     let (status, said) = failure(&mut with(&["store", "archive", "--before", "2026-01"]));
     assert_eq!(status, 2);
@@ -161,4 +163,46 @@ fn commands_work_on_it_and_never_show_the_password() {
     let elsewhere = format!("esdb://op:geheim@127.0.0.1:{}?tls=true&discoveryInterval=1", fixture.port());
     let (_, said) = failure(cli.command(&["projections", "status"]).env("SLUICE_EVENT_STORE", elsewhere));
     assert!(said.contains("the event store") && !said.contains("geheim"), "{said}");
+}
+
+#[tokio::test]
+async fn a_report_takes_few_calls_and_a_start_looks_through_foreign_events_once() {
+    let place = Place::new();
+    // What is counted is what a report needs: nobody looks for what other processes append meanwhile.
+    let never = Duration::from_hours(1);
+    let set = |options: &mut AppOptions| {
+        place.set(options);
+        options.limits.foreign_poll = never;
+        options.limits.event_store_poll_max = never;
+    };
+    let server = TestServer::customized(set).await;
+    server.policy(|policy| policy["carryover_enabled"] = json!(false)).await;
+    let mut fewest = usize::MAX;
+    for day in 1..4 {
+        // What the step before led to is over.
+        server.app.settle().await.unwrap();
+        let (before, appends) = (place.fixture.calls(), place.fixture.appends());
+        server.report("climate-hpc1", &day.to_string(), "2026-03-01T00:00:00Z").await;
+        let calls = place.fixture.calls() - before;
+        assert_eq!(place.fixture.appends() - appends, 1);
+        fewest = fewest.min(calls);
+    }
+    // The book may be read; then the append, and a read by each who follows the log: consumers and registry. A read that the
+    // report before led to may still come in between, on a machine with other work.
+    assert!(fewest <= 5, "{fewest} calls: {:?}", place.fixture.state.said());
+    // Of these, no more than three wait for each other: every call is held long enough that the others are under way meanwhile.
+    server.app.settle().await.unwrap();
+    place.fixture.state.chain.hold(Duration::from_millis(200));
+    server.report("climate-hpc1", "4", "2026-03-01T00:00:00Z").await;
+    let chain = place.fixture.state.chain.longest();
+    assert!((2..=3).contains(&chain), "{chain} in a row: {:?}", place.fixture.state.said());
+    place.fixture.state.chain.hold(Duration::ZERO);
+    server.stop().await;
+    place.fixture.others_write(50_000);
+    let app = App::open(place.options()).await.unwrap();
+    app.settle().await.unwrap();
+    let seen = place.fixture.looked_at();
+    assert!(app.store.head().await.unwrap() > sluice::events::envelope::Position::START);
+    drop(app);
+    assert!(place.fixture.looked_at() - seen < 100);
 }
