@@ -168,7 +168,8 @@ fn tell(made: &Made, out: &Out) {
         "event": id.as_simple().to_string(), "origin": checkpoint.origin, "size": checkpoint.size,
         "root": hex(&checkpoint.root), "note": checkpoint.note.to_string(), "not_handed_on": failed,
     }));
-    out.text(format!("signed: the first {}", events_of(checkpoint.size)));
+    // Beside the note, which alone can go into a file.
+    out.remark(format!("signed: the first {}", events_of(checkpoint.size)));
     out.text(checkpoint.note.to_string().trim_end());
 }
 

@@ -22,7 +22,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterE
 use super::declared::{Declared, Shapes};
 use super::described;
 use super::error::ApiError;
-use super::query::Query;
+use super::query::{self, Query};
 use super::sieve;
 use super::state::ApiState;
 use crate::admission::Peer;
@@ -286,7 +286,11 @@ async fn let_in(state: &ApiState, principal: Principal, taken: &Taken, mut reque
 async fn taken_up(taken: &Taken, mut request: Request, next: Next) -> Result<Response, ApiError> {
     let method = if request.method() == Method::HEAD { "GET" } else { request.method().as_str() };
     let Some(declared) = taken.get(method) else { return Ok(next.run(request).await) };
-    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let text = request.uri().query().unwrap_or_default();
+    if !query::fits(text) {
+        return Err(ApiError::QueryTooLong);
+    }
+    let query = Query::parse(text);
     declared.check(&query)?;
     // What is answered from the rows of a list comes to no handler, which would look at the values.
     query.check()?;

@@ -13,7 +13,6 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::error::ApiError;
-use super::query;
 use super::state::ApiState;
 use crate::clock::IdSource;
 
@@ -81,9 +80,6 @@ pub async fn envelop(State(state): State<ApiState>, mut request: Request, next: 
             && let Err(refused) = state.allowances.stranger(&request)
         {
             return refused.into_response();
-        }
-        if !request.uri().query().is_none_or(query::fits) {
-            return ApiError::QueryTooLong.into_response();
         }
         let answered = tokio::time::timeout(state.limits.request_time_max, next.run(request)).await;
         answered.unwrap_or_else(|elapsed| ApiError::Unavailable(Box::new(elapsed)).into_response())

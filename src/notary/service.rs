@@ -443,14 +443,36 @@ pub async fn rotations(log: &dyn EventStore) -> Result<Vec<String>, StoreError> 
 /// # Errors
 /// The log does not answer.
 pub async fn said(log: &dyn EventStore) -> Result<Vec<SiteEvent>, StoreError> {
+    match said_in_stream(log).await {
+        // A stream that lost events does not answer as a whole: what the log still has of it counts.
+        Err(StoreError::Corrupt(_)) => said_in_log(log).await,
+        said => said,
+    }
+}
+
+async fn said_in_stream(log: &dyn EventStore) -> Result<Vec<SiteEvent>, StoreError> {
     let (mut said, mut after) = (Vec::new(), 0);
     loop {
         let page = log.read_stream(&notary_stream(), after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(said) };
         after = last.version;
-        let read = |event: &RecordedEvent| SiteEvent::decode(&event.event_type, &event.payload)?.ok();
-        said.extend(page.iter().filter_map(read));
+        said.extend(page.iter().filter_map(site_event));
     }
+}
+
+async fn said_in_log(log: &dyn EventStore) -> Result<Vec<SiteEvent>, StoreError> {
+    let (stream, end) = (notary_stream(), log.head().await?);
+    let (mut said, mut at) = (Vec::new(), Position::START);
+    loop {
+        let page = super::verify::read(log, at, end).await?;
+        let Some(last) = page.last() else { return Ok(said) };
+        at = last.position;
+        said.extend(page.iter().filter(|event| event.stream == stream).filter_map(site_event));
+    }
+}
+
+fn site_event(event: &RecordedEvent) -> Option<SiteEvent> {
+    SiteEvent::decode(&event.event_type, &event.payload)?.ok()
 }
 
 /// The notary's stream.

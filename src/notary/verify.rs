@@ -154,7 +154,11 @@ fn holes(log: &dyn EventStore, mut before: Position, page: &[RecordedEvent], exa
 }
 
 /// A page; one that cannot be read is read event by event, where the log counts.
-async fn read(log: &dyn EventStore, after: Position, end: Position) -> Result<Vec<RecordedEvent>, StoreError> {
+pub(super) async fn read(
+    log: &dyn EventStore,
+    after: Position,
+    end: Position,
+) -> Result<Vec<RecordedEvent>, StoreError> {
     if after >= end {
         return Ok(Vec::new());
     }

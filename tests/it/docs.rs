@@ -130,6 +130,30 @@ fn the_recipes_for_developers_name_files_that_exist() {
     }
 }
 
+#[test]
+fn the_control_map_names_tests_that_exist() {
+    let (page, mut sources) = (read(&root().join("docs/CONTROLS.md")), String::new());
+    for_each_source(&root().join("tests/it"), &mut |text| sources.push_str(text));
+    let is_test =
+        |name: &&str| name.matches('_').count() >= 2 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let named: std::collections::BTreeSet<&str> = page.split('`').skip(1).step_by(2).filter(is_test).collect();
+    assert!(named.len() > 12, "only {named:?} were found");
+    let lost: Vec<_> = named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+/// Every Rust source below a folder.
+fn for_each_source(folder: &Path, see: &mut dyn FnMut(&str)) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            for_each_source(&path, see);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            see(&read(&path));
+        }
+    }
+}
+
 /// The names of the fields in one call of a macro of `tracing`: what stands before its text.
 fn fields_of(call: &str) -> Vec<String> {
     let (mut depth, mut quoted, mut parts) = (0, false, vec![String::new()]);
@@ -160,18 +184,11 @@ fn fields_of(call: &str) -> Vec<String> {
 fn every_field_of_the_log_is_described_and_every_described_one_is_used() {
     const MACROS: [&str; 6] = ["error!(", "warn!(", "info!(", "debug!(", "trace!(", "error_span!("];
     let mut used = std::collections::BTreeSet::new();
-    let mut folders = vec![root().join("src"), root().join("projections")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = read(&path);
-                let calls = text.match_indices("tracing::").map(|(at, found)| &text[at + found.len()..]);
-                used.extend(calls.filter_map(|c| MACROS.iter().find_map(|m| c.strip_prefix(m))).flat_map(fields_of));
-            }
-        }
+    for folder in ["src", "projections"] {
+        for_each_source(&root().join(folder), &mut |text| {
+            let calls = text.match_indices("tracing::").map(|(at, found)| &text[at + found.len()..]);
+            used.extend(calls.filter_map(|c| MACROS.iter().find_map(|m| c.strip_prefix(m))).flat_map(fields_of));
+        });
     }
     let page = read(&root().join("docs/LOGGING.md"));
     let table = page.split("## Fields").nth(1).unwrap().split("\n## ").next().unwrap();

@@ -14,6 +14,7 @@ mod examples;
 mod holds;
 mod import;
 mod import_sacct;
+mod investigation;
 mod lists;
 mod logs;
 mod people;

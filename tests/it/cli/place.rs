@@ -180,3 +180,19 @@ fn tables_fit_the_terminal() {
         assert!(wide.is_empty(), "{command:?}: {wide:#?}\n{text}");
     }
 }
+
+#[test]
+fn the_demo_takes_no_place_that_is_taken_and_refuses_what_it_would_not_use() {
+    let fixture = Fixture::with_site();
+    let taken = fixture.folder.path().to_str().unwrap();
+    let (status, said) = failure(&mut bare(&["demo", "--exit", "--data-dir", taken]));
+    assert!(status == 2 && said.contains("there is a database already"), "{said}");
+    for (flag, value) in [
+        ("--database", "sqlite:///x.db"),
+        ("--event-store", "esdb://127.0.0.1:1"),
+        ("--simulated-clock", "2026-01-01T00:00:00Z"),
+    ] {
+        let (status, said) = failure(&mut bare(&["demo", "--exit", flag, value]));
+        assert!(status == 2 && said.contains(&format!("{flag} has no effect on the demo")), "{said}");
+    }
+}

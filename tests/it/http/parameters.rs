@@ -270,3 +270,15 @@ async fn a_value_is_as_long_as_described_and_empty_only_where_any_text_will_do()
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_query_that_no_proxy_would_let_through_is_refused_once_it_is_known_who_asks() {
+    let server = furnished().await;
+    let of = |fields: usize| format!("/api/customers/?field=url{}", "&field=name".repeat(fields));
+    let allowed = server.get(Who::Staff, &of(743)).await;
+    assert!(allowed.expect(200)[0]["name"].is_string());
+    let refused = server.get(Who::Staff, &of(744)).await.expect(414);
+    assert_eq!(refused["detail"], "The query of the address is too long: at most 8192 bytes are allowed, as encoded.");
+    server.get(Who::Anonymous, &of(744)).await.expect(401);
+    server.stop().await;
+}

@@ -191,12 +191,18 @@ async fn a_report_takes_few_calls_and_a_start_looks_through_foreign_events_once(
     // report before led to may still come in between, on a machine with other work.
     assert!(fewest <= 5, "{fewest} calls: {:?}", place.fixture.state.said());
     // Of these, no more than three wait for each other: every call is held long enough that the others are under way meanwhile.
-    server.app.settle().await.unwrap();
-    place.fixture.state.chain.hold(Duration::from_millis(200));
-    server.report("climate-hpc1", "4", "2026-03-01T00:00:00Z").await;
-    let chain = place.fixture.state.chain.longest();
-    assert!((2..=3).contains(&chain), "{chain} in a row: {:?}", place.fixture.state.said());
-    place.fixture.state.chain.hold(Duration::ZERO);
+    // Here too, a machine with other work may let a call of the step before come in between.
+    let mut shortest = usize::MAX;
+    for amount in 4..8 {
+        server.app.settle().await.unwrap();
+        place.fixture.state.chain.hold(Duration::from_millis(200));
+        server.report("climate-hpc1", &amount.to_string(), "2026-03-01T00:00:00Z").await;
+        let chain = place.fixture.state.chain.longest();
+        assert!(chain >= 2, "an append, and a read of it: {:?}", place.fixture.state.said());
+        shortest = shortest.min(chain);
+        place.fixture.state.chain.hold(Duration::ZERO);
+    }
+    assert!(shortest <= 3, "{shortest} in a row: {:?}", place.fixture.state.said());
     server.stop().await;
     place.fixture.others_write(50_000);
     let app = App::open(place.options()).await.unwrap();
