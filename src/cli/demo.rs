@@ -10,6 +10,7 @@ use super::Globals;
 use super::output::Out;
 use super::serve::{failed, serve, when_asked_to_end};
 use super::session::{CliError, config_of};
+use super::table::Folding;
 use crate::app::App;
 use crate::clock::IdSource;
 use crate::config::{ConfigError, LogConfig};
@@ -81,7 +82,8 @@ async fn tell(folder: &std::path::Path, config: &crate::config::Config, options:
     let colour = std::io::stdout().is_terminal();
     // Not locked: the server prints nothing, and the story is told by one task.
     let mut out = std::io::stdout();
-    let app: Arc<App> = demo::play(folder, &mut out, colour).await.map_err(stopped)?;
+    let mut story = Folding::new(&mut out, super::table::width());
+    let app: Arc<App> = demo::play(folder, &mut story, colour).await.map_err(stopped)?;
     if options.exit {
         return Ok(());
     }

@@ -47,7 +47,7 @@ pub(super) async fn run(globals: &Globals, options: &Options, out: &Out) -> Resu
         out.text("\nwhat to do");
     }
     for finding in worst {
-        out.text(format!(
+        out.prose(format!(
             "  {} ({}): {}",
             finding.area,
             finding.state.as_str(),

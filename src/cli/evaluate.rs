@@ -186,7 +186,7 @@ fn print(answer: &EvaluateAnswer, dry_run: bool, out: &Out) -> Value {
         })
         .collect();
     let what = if dry_run { "would be" } else { "was" };
-    out.text(format!(
+    out.prose(format!(
         "policy {} {what} evaluated for {} on {}; pause limit {}",
         answer.policy,
         answer.period,

@@ -76,7 +76,7 @@ fn policy_lines(session: &Session, policy: &ExplainedPolicy, out: &Out) {
     };
     let name = name.unwrap_or_else(|| policy.policy.to_string());
     out.text(format!("\npolicy {name}, version {}, period {}", policy.version, policy.period));
-    out.text(format!("  {}", policy.sentence));
+    out.prose(format!("  {}", policy.sentence));
     let components = policy.components.iter().map(|(name, c)| {
         let source = c.base_source.map_or("-", |source| match source {
             crate::domain::evaluate::BaseSource::Resource => "the resource's limit",
@@ -129,9 +129,9 @@ fn carryover_lines(carryover: &CarryoverDetails, out: &Out) {
                 )
             })
             .collect();
-        out.text(format!("    {name}: {}", terms.join(", ")));
+        out.prose(format!("    {name}: {}", terms.join(", ")));
     }
     if let Some(note) = &carryover.note {
-        out.text(format!("    note: {note}"));
+        out.prose(format!("    note: {note}"));
     }
 }

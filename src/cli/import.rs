@@ -12,6 +12,7 @@ use super::import_window::{WindowArgs, of_files};
 use super::output::Out;
 use super::session::{CliError, Session};
 use crate::domain::ids::OfferingId;
+use crate::domain::period::Month;
 use crate::import::{
     ComponentRule, DeclaredComponent, ImportError, ImportOptions, ImportTotals, Importer, Mappings, MonthKey, Progress,
     Query, Window, read_all,
@@ -105,15 +106,7 @@ pub(super) async fn run(session: &Session, command: Command, out: &Out) -> Resul
         dry_run: options.dry_run,
         refused: !plan.findings.is_empty() && !options.restate,
     };
-    if plan.months.is_empty() && plan.findings.is_empty() && !plan.cut.is_empty() {
-        let months: Vec<String> = plan.cut.iter().map(ToString::to_string).collect();
-        return Err(CliError::Failed(format!(
-            "nothing was imported: {} covers no month whole, only a part of {}; a month is replaced only by all of it (the \
-             running month: from its first day until now)",
-            read.window.flags(),
-            months.join(", ")
-        )));
-    }
+    covers_something(&plan, read.window)?;
     if told.refused || options.dry_run {
         told.print(out);
         return told.verdict();
@@ -123,6 +116,24 @@ pub(super) async fn run(session: &Session, command: Command, out: &Out) -> Resul
     session.settle().await?;
     told.print(out);
     Ok(())
+}
+
+/// Refuses days of which nothing can be stored: a command that does nothing must not look like one that did.
+fn covers_something(plan: &Plan, window: Window) -> Result<(), CliError> {
+    if !plan.months.is_empty() || !plan.findings.is_empty() {
+        return Ok(());
+    }
+    let list = |months: &[Month]| months.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let why = match (plan.cut.as_slice(), plan.not_begun.as_slice()) {
+        ([], []) => return Ok(()),
+        ([], not_begun) => format!("{} had not begun", list(not_begun)),
+        (cut, _) => format!("only a part of {}", list(cut)),
+    };
+    Err(CliError::Failed(format!(
+        "nothing was imported: {} covers no month whole, {why}; a month is replaced only by all of it (the running month: from \
+         its first day until now)",
+        window.flags()
+    )))
 }
 
 /// Notes how far the import reached, and which jobs had no end then.

@@ -45,7 +45,7 @@ pub(super) struct Told<'a> {
 impl Told<'_> {
     pub(super) fn print(&self, out: &Out) {
         for remark in self.remarks() {
-            out.remark(remark);
+            out.remark(super::table::prose(&remark, super::table::width()));
         }
         // What goes with an error is no result.
         if self.refused && !self.dry_run {

@@ -39,6 +39,11 @@ impl Out {
         }
     }
 
+    /// Prints sentences for people, folded to the width of the terminal; nothing where JSON is wanted.
+    pub(super) fn prose(&self, text: impl AsRef<str>) {
+        self.text(super::table::prose(text.as_ref(), super::table::width()));
+    }
+
     /// Prints a table for people; nothing where JSON is wanted.
     #[expect(clippy::needless_pass_by_value, reason = "a caller has no use for its rows afterwards")]
     pub(super) fn table<const N: usize>(&self, header: [&str; N], rows: Vec<[String; N]>) {

@@ -132,7 +132,7 @@ fn show_table(table: &Table, out: &Out) {
     let totals =
         table.totals.iter().map(|(name, cell)| [name.replace('_', " "), cell.value.text(), cell.events.text()]);
     out.table(["total", "", "events"], totals.collect());
-    table.notes.iter().for_each(|note| out.text(note));
+    table.notes.iter().for_each(|note| out.prose(note));
 }
 
 /// The words, as the help lists them.

@@ -132,9 +132,107 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Sentences as text, no line wider than `width` where there is one: what follows stands two blanks further in. Blanks within
+/// a line stay, so that columns stay; what is quoted with backticks is to be copied, and stays on one line.
+pub(super) fn prose(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    text.split('\n').flat_map(|line| folded(line, width)).collect::<Vec<_>>().join("\n")
+}
+
+fn folded(line: &str, width: usize) -> Vec<String> {
+    if seen(line) <= width {
+        return vec![line.to_owned()];
+    }
+    let indent = (line.len() - line.trim_start_matches(' ').len() + 2).min(width / 2);
+    let mut lines = vec![String::new()];
+    for piece in pieces(line) {
+        match lines.last_mut() {
+            Some(last) if last.trim().is_empty() || seen(last) + seen(piece) <= width => last.push_str(piece),
+            _ => lines.push(format!("{:indent$}{}", "", piece.trim_start())),
+        }
+    }
+    lines
+}
+
+/// The words of a line, each with the blanks before it; what is between backticks is one word.
+fn pieces(line: &str) -> Vec<&str> {
+    let quotes = line.matches('`').count() % 2 == 0;
+    let (mut pieces, mut from, mut quoted, mut before) = (Vec::new(), 0, false, ' ');
+    for (at, letter) in line.char_indices() {
+        quoted ^= quotes && letter == '`';
+        if letter == ' ' && before != ' ' && !quoted {
+            pieces.push(&line[from..at]);
+            from = at;
+        }
+        before = letter;
+    }
+    pieces.push(&line[from..]);
+    pieces
+}
+
+/// Columns that a text takes on a terminal, its colours left out.
+fn seen(text: &str) -> usize {
+    let mut colour = false;
+    let shown = text.chars().filter(|letter| {
+        let skipped = colour || *letter == '\x1b';
+        colour = skipped && *letter != 'm';
+        !skipped
+    });
+    shown.count()
+}
+
+/// Lays lines out for the terminal as they are written.
+pub(super) struct Folding<W: std::io::Write> {
+    out: W,
+    width: Option<usize>,
+    line: Vec<u8>,
+}
+
+impl<W: std::io::Write> Folding<W> {
+    /// For a terminal so wide; lines go through as they are where there is none.
+    pub(super) fn new(out: W, width: Option<usize>) -> Self {
+        Self { out, width, line: Vec::new() }
+    }
+}
+
+impl<W: std::io::Write> std::io::Write for Folding<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        for byte in bytes {
+            if *byte == b'\n' {
+                let line = String::from_utf8_lossy(&self.line);
+                writeln!(self.out, "{}", prose(&line, self.width))?;
+                self.line.clear();
+            } else {
+                self.line.push(*byte);
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sentences_are_folded_and_what_is_to_be_copied_is_not() {
+        assert_eq!(prose("a line of words that fits", Some(80)), "a line of words that fits");
+        assert_eq!(prose("  one two three four", Some(12)), "  one two\n    three\n    four");
+        assert_eq!(
+            prose("a  b\nrun `one two three` and then this", Some(14)),
+            "a  b\nrun\n  `one two three`\n  and then\n  this"
+        );
+        assert_eq!(prose("don`t fold within this", Some(12)), "don`t fold\n  within\n  this", "no pair, no quotation");
+        assert_eq!(prose("\x1b[1mone\x1b[0m two", Some(7)), "\x1b[1mone\x1b[0m two", "colours take no room");
+        assert_eq!(prose("averylongwordalone", Some(10)), "averylongwordalone");
+        let mut told = Vec::new();
+        std::io::Write::write_all(&mut Folding::new(&mut told, Some(10)), "one two three\nfour\n".as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(told).unwrap(), "one two\n  three\nfour\n");
+    }
 
     const HEADER: [&str; 3] = ["what", "when", "why"];
 

@@ -35,16 +35,12 @@ pub async fn play(folder: &Path, out: &mut (dyn Write + Send), colour: bool) -> 
     // Visitors look at all quarters when the story is over.
     options.settings.retention_days = 3_650;
     let app = App::open(options).await?;
-    writeln!(
-        out,
-        "Sluice demo: two quarters and a half of a small cluster, on a simulated clock, in {}",
-        folder.display()
-    )?;
-    writeln!(
-        out,
-        "Policy hpc1-quarterly, 1000 node-hours each: warn at 80 %, slow down at 100 %, pause at 120 %; up to 50 % is"
-    )?;
-    writeln!(out, "carried over. The demo has no cluster: it answers in the place of the site agent.\n")?;
+    // No line is wider than 80 columns.
+    writeln!(out, "Sluice demo: two quarters and a half of a small cluster, on a simulated clock,")?;
+    writeln!(out, "in {}", folder.display())?;
+    writeln!(out, "Policy hpc1-quarterly, 1000 node-hours each: warn at 80 %, slow down at 100 %,")?;
+    writeln!(out, "pause at 120 %; up to 50 % is carried over. The demo has no cluster: it answers")?;
+    writeln!(out, "in the place of the site agent.\n")?;
     let meta = CommandMeta {
         actor: Actor::CLI,
         correlation_id: crate::clock::IdSource.fresh(),

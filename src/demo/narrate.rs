@@ -42,6 +42,8 @@ pub struct Told {
     pub policy: PolicyId,
     /// The dispatch.
     pub dispatch: DispatchId,
+    /// It asks for a reset of raw usage.
+    pub reset: bool,
     /// The commands.
     pub commands: Vec<String>,
 }
@@ -159,7 +161,8 @@ impl<'a> Narrator<'a> {
     fn commanded(&mut self, resource: ResourceId, commanded: &SettingsCommanded) -> std::io::Result<()> {
         let commands = commanded.commands.iter().map(|c| c.shell_command.clone()).collect();
         let (policy, dispatch) = (commanded.policy, commanded.dispatch);
-        self.unanswered.push(Told { resource, policy, dispatch, commands });
+        let reset = commanded.settings.reset_raw_usage;
+        self.unanswered.push(Told { resource, policy, dispatch, reset, commands });
         // One line: what `sacctmgr modify account A` is to set, in order.
         let settings: Vec<&str> = commanded
             .commands

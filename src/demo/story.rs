@@ -8,9 +8,10 @@ use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
 use super::Narrator;
+use super::narrate::Told;
 use crate::app::{App, AppError};
 use crate::clock::IdSource;
-use crate::commands::allocation::{AllocationCommand, UsageReport};
+use crate::commands::allocation::{AllocationCommand, DispatchRecord, UsageReport};
 use crate::commands::execute::{CommandError, CommandMeta};
 use crate::directory::DirectoryError;
 use crate::domain::ids::{ResourceId, slug_uuid};
@@ -18,6 +19,7 @@ use crate::domain::period::Month;
 use crate::domain::qos::QosClass;
 use crate::domain::tres::Amounts;
 use crate::events::allocation::{CommandReport, ExecutionMode, HoldKind};
+use crate::events::dispatch::{AgentMessage, StompMessageSent};
 use crate::events::envelope::Actor;
 use crate::import::{ComponentRule, ImportError, ImportOptions, Importer, MappingError, MonthKey, Window};
 use crate::site::{ApplyError, SiteErrors};
@@ -154,6 +156,7 @@ impl Story {
     async fn told(&self, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
         narrator.catch_up(&self.app).await?;
         for told in narrator.take_unanswered() {
+            self.hand_over(&told).await?;
             let fails = told.resource == resource("teaching-hpc1") && self.app.clock.now() >= Self::held()?;
             let error = if fails { "slurmdbd did not answer within 30 seconds." } else { "" };
             let report = CommandReport {
@@ -179,6 +182,23 @@ impl Story {
                 self.app.allocations.execute(told.resource, &command, &meta(None)).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Records what a queue would have taken: nobody can answer what was never sent.
+    async fn hand_over(&self, told: &Told) -> Result<(), DemoError> {
+        let book = self.app.allocations.book(told.resource).await?;
+        let sent = StompMessageSent {
+            dispatch: Some(told.dispatch),
+            messages: vec![AgentMessage::Settings, AgentMessage::Resource],
+            flags: Some(book.flags),
+            reset: told.reset,
+            resend: 0,
+            consumers: Vec::new(),
+            at: self.app.clock.now(),
+        };
+        let command = AllocationCommand::RecordDispatch(DispatchRecord::Sent(sent));
+        self.app.allocations.execute(told.resource, &command, &meta(None)).await?;
         Ok(())
     }
 

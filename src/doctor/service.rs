@@ -335,12 +335,12 @@ async fn accounts(app: &App) -> Vec<Finding> {
 
 fn left_restricted(left: &LeftRestricted) -> Finding {
     let because = match left.because {
-        LeftBecause::Ended => "its resource ended",
-        LeftBecause::Renamed => "its resource has another account",
+        LeftBecause::Ended => "its resource ended at",
+        LeftBecause::Renamed => "its resource has another account since",
     };
-    let what = format!("SLURM may still restrict {}: {because} at {}", left.account, left.since);
+    let what = format!("SLURM may still restrict {}: {because} {}", left.account, left.since);
     let fix = match left.taken_by {
-        None => format!("{}; then `sluice agent freed {}`", left.command, left.account),
+        None => format!("run `{}`, then `sluice agent freed {}`", left.command, left.account),
         Some(_) => "nothing: a live resource has the account, and its agent is told how it is to be".to_owned(),
     };
     Finding::warning("accounts", what, fix)

@@ -58,8 +58,11 @@ pub fn distance(one: &str, other: &str) -> usize {
 
 /// Of some words those that are nearest to one, at most so many, the nearest first.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
-    // A word that contains the other is nearer than its length says.
-    let within = |other: &str| other.contains(word) || word.contains(other);
+    // A word that contains the other is nearer than its length says; a letter or two are part of too many.
+    let part = |of: &str, name: &str| {
+        (name.len() > 2 && of.contains(name)) || of.split(['_', '-']).any(|piece| !name.is_empty() && piece == name)
+    };
+    let within = |other: &str| part(other, word) || part(word, other);
     let mut known: Vec<(usize, &str)> =
         known.map(|other| (if within(other) { 1 } else { distance(word, other) }, other)).collect();
     known.sort_unstable();
@@ -70,6 +73,18 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>, most: usize
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_named_first_is_near_and_no_letter_that_the_word_happens_to_have() {
+        let known = ["o", "to", "from", "page", "resource_uuid", "offering_slug", "offering_uuid"];
+        let near = |word: &str| nearest(word, known.into_iter(), 2);
+        assert_eq!(near("resorce_uuid")[0], "resource_uuid");
+        assert_eq!(near("offering"), ["offering_slug", "offering_uuid"]);
+        assert_eq!(near("created_to")[0], "to");
+        assert_eq!(near("created_from")[0], "from");
+        assert_eq!(near("0")[0], "o");
+        assert_eq!(near("").len(), 2);
+    }
 
     #[test]
     fn complaints_gather_per_field_and_print_as_an_object_of_lists() {

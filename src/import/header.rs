@@ -67,6 +67,8 @@ pub(super) struct Header {
     places: [Option<usize>; FIELD_COUNT],
     /// Columns of a row, with the empty one behind a bar at the end.
     pub(super) columns: usize,
+    /// It ends in a bar, and so must the rows.
+    pub(super) ends_in_bar: bool,
 }
 
 impl Header {
@@ -82,7 +84,8 @@ impl Header {
     /// # Errors
     /// What is missing, or there twice.
     pub(super) fn parse(line: &str) -> Result<Self, String> {
-        let mut header = Self { columns: line.split('|').count(), ..Self::default() };
+        let ends_in_bar = line.trim_end().ends_with('|');
+        let mut header = Self { columns: line.split('|').count(), ends_in_bar, ..Self::default() };
         for (at, name) in line.split('|').map(plain).enumerate() {
             let Some(known) = FIELDS.iter().position(|(_, field)| field.eq_ignore_ascii_case(name)) else { continue };
             if header.places[known].replace(at).is_some() {

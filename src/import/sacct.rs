@@ -202,6 +202,18 @@ impl<R: BufRead> SacctReader<R> {
         Place { input: &self.name, number: self.lines_read, columns: Columns::Table(&self.header) }
     }
 
+    /// Why the columns of the line are not those of the header.
+    fn shifted(&self) -> Option<String> {
+        let columns = self.header.columns;
+        let behind = self.fields.last().is_some_and(|last| !self.buffer[last.clone()].trim_ascii().is_empty());
+        let problem = match self.fields.len() {
+            found if found != columns => format!("{found} columns where the header has {columns}"),
+            _ if self.header.ends_in_bar && behind => "text behind the last bar, where the header has none".to_owned(),
+            _ => return None,
+        };
+        Some(format!("{problem}; leave out columns with free text such as JobName"))
+    }
+
     fn row(&mut self) -> Line<'_> {
         self.fields.clear();
         let mut from = 0;
@@ -213,12 +225,7 @@ impl<R: BufRead> SacctReader<R> {
         }
         self.fields.push(from..self.buffer.len());
         let place = self.place();
-        let columns = self.header.columns;
-        if self.fields.len() != columns {
-            let problem = format!(
-                "{} columns where the header has {columns}; leave out columns with free text such as JobName",
-                self.fields.len()
-            );
+        if let Some(problem) = self.shifted() {
             return Line::Bad(Box::new(place.bad_line(&String::from_utf8_lossy(&self.buffer), problem)));
         }
         let mut texts = [""; FIELD_COUNT];

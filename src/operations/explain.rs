@@ -12,7 +12,7 @@ use crate::commands::execute::CommandError;
 use crate::domain::carryover::CarryoverDetails;
 use crate::domain::decimal::rounded;
 use crate::domain::evaluate::{BaseSource, Flags, Trigger, UsageByMonth};
-use crate::domain::ids::{OfferingId, PolicyId, ResourceId};
+use crate::domain::ids::{PolicyId, ResourceId};
 use crate::domain::period::Period;
 use crate::domain::threshold::Effect;
 use crate::events::allocation::{AllocationEvent, HoldPlaced, PolicyEvaluated, ResourceFacts};
@@ -79,7 +79,7 @@ pub struct PassedBy {
     pub policy: PolicyId,
     /// Its slug, or its id.
     pub name: String,
-    /// Why: it is disabled, or the organisation is in none of its groups.
+    /// Why: the resource has ended, it is disabled, or the organisation is in none of its groups.
     pub reason: &'static str,
 }
 
@@ -121,7 +121,7 @@ impl Operations {
             })
         });
         let explained: Vec<ExplainedPolicy> = explained.collect();
-        let passed_by = self.passed_by(book.facts.offering, &explained);
+        let passed_by = self.passed_by(&book.facts, &explained);
         Ok(Explanation {
             passed_by,
             resource: book.facts.clone(),
@@ -134,15 +134,17 @@ impl Operations {
 }
 
 impl Operations {
-    fn passed_by(&self, offering: OfferingId, applying: &[ExplainedPolicy]) -> Vec<PassedBy> {
+    fn passed_by(&self, resource: &ResourceFacts, applying: &[ExplainedPolicy]) -> Vec<PassedBy> {
         let state = self.registry.read();
-        let others = state.policies().filter(|p| p.facts.offering == offering);
+        let others = state.policies().filter(|p| p.facts.offering == resource.offering);
         let others = others.filter(|p| !applying.iter().any(|applies| applies.policy == p.id()));
         let mut passed_by: Vec<PassedBy> = others
             .map(|p| PassedBy {
                 policy: p.id(),
                 name: if p.facts.slug.is_empty() { p.id().to_string() } else { p.facts.slug.clone() },
-                reason: if p.facts.terms.enabled {
+                reason: if !resource.state.is_live() {
+                    "the resource has ended"
+                } else if p.facts.terms.enabled {
                     "the resource's organisation is in none of its groups"
                 } else {
                     "it is disabled"

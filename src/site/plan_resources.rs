@@ -24,11 +24,11 @@ impl Planner<'_> {
             let wanted =
                 current.map_or_else(|| facts.clone(), |c| ResourceFacts { slug: c.slug.clone(), ..facts.clone() });
             self.put(Kind::Resource, &slug, id.as_uuid(), (current, &wanted), step);
-            match current.filter(|_| spec.state.value().is_none()).map(|c| (c, c.state)) {
-                Some((current, ResourceState::Terminated)) => {
-                    self.stays(format!("it is terminated, which is final, and stays so; {}", another_on(current)));
+            match current.filter(|_| spec.state.value().is_none()).map(|c| c.state) {
+                Some(ResourceState::Terminated) => {
+                    self.stays(format!("it is terminated, which is final, and stays so; {}", another_on(&wanted)));
                 }
-                Some((_, ResourceState::Terminating)) => {
+                Some(ResourceState::Terminating) => {
                     self.stays("it is being terminated and stays so; `state: OK` brings it back".to_owned());
                 }
                 _ => {}

@@ -115,6 +115,9 @@ fn a_month_is_replaced_only_by_all_of_it() {
     let (status, stderr) = fixture.fails(&import(&file, &["--from", "2026-01-15", "--to", "2026-01-31"]));
     assert_eq!(status, 1);
     assert!(stderr.contains("covers no month whole, only a part of 2026-01"), "{stderr}");
+    let (status, stderr) = fixture.fails(&import(&file, &["--month", "2026-05"]));
+    assert_eq!(status, 1);
+    assert!(stderr.contains("--month 2026-05 covers no month whole, 2026-05 had not begun"), "{stderr}");
     // The running month, until now and until yesterday: it is the first instant of 2 April.
     let today = [job(3, "hpc_climate", "2026-04-01T00:00:00", "2026-04-01T01:00:00", 3600)];
     let mut command =

@@ -7,6 +7,7 @@ mod audit;
 mod audit_packs;
 mod backup;
 mod commands;
+mod demo;
 mod disk;
 mod doctor;
 mod event_store;

@@ -39,6 +39,17 @@ fn explain_names_the_policies_that_leave_a_resource_alone() {
 }
 
 #[test]
+fn a_resource_that_ended_is_left_alone_because_it_ended() {
+    let fixture = Fixture::new();
+    let site =
+        fixture.file("site.yaml", &SITE.replace("created: 2026-04-01}", "created: 2026-04-01, state: Terminated}"));
+    fixture.run(&["apply", "-f", &site]);
+    let explained = fixture.json(&["explain", "--resource", "climate-hpc1"]);
+    let reasons = explained["passed_by"].as_array().unwrap().iter().map(|p| p["reason"].as_str().unwrap());
+    assert_eq!(reasons.collect::<Vec<_>>(), ["the resource has ended"; 2]);
+}
+
+#[test]
 fn status_has_the_sentence_behind_each_line() {
     let fixture = Fixture::new();
     fixture.run(&["apply", "-f", &fixture.file("site.yaml", SITE)]);

@@ -32,6 +32,8 @@ fn columns_are_found_by_name_in_any_order_and_both_lines_end_in_a_bar_or_neither
     assert_eq!((by_month(&totals, "a"), totals.steps_skipped), (minute(), 1));
     assert!(refused(&format!("{HEADER}\n{ROW}|\n")).contains("8 columns where the header has 7"));
     assert!(refused(&format!("{HEADER}|\n{ROW}\n")).contains("7 columns where the header has 8"));
+    assert!(refused(&format!("{HEADER}|\n{ROW}|x\n")).contains("text behind the last bar, where the header has none"));
+    assert_eq!(by_month(&read(&format!("{HEADER}|\r\n{ROW}|\r\n")), "a"), minute());
 }
 
 #[test]
