@@ -15,7 +15,7 @@ const ROWS: u64 = 50;
 /// The head of a column.
 pub struct Head {
     /// Its title.
-    pub title: &'static str,
+    pub title: String,
     /// Where a click on it leads; none where it cannot be sorted by.
     pub href: Option<String>,
     /// `ascending` or `descending`, where the list is sorted by it.
@@ -143,21 +143,37 @@ pub fn asked(visit: &Visit, which: Which) -> Result<String, Problem> {
     Ok(asked.finish())
 }
 
-fn heads(visit: &Visit, drift: bool) -> Vec<Head> {
+/// The rungs that bars of a list are marked at, and the months of its strips, where they are the same in all rows.
+fn shared(rows: &[AllocationState]) -> (String, String) {
+    let one = |of: &AllocationState| {
+        let rungs: Vec<String> = of.rungs.iter().map(|rung| rung.percent.normalize().to_string()).collect();
+        let months = of.period_start.zip(of.period_end).map(|(first, last)| {
+            let (first, last) = (first.format("%b").to_string(), last.format("%b").to_string());
+            if first == last { first } else { format!("{first}\u{2009}\u{2013}\u{2009}{last}") }
+        });
+        (rungs.join(" · "), months.unwrap_or_default())
+    };
+    let mut all: Vec<(String, String)> = rows.iter().map(one).collect();
+    all.dedup();
+    if let [of] = all.as_slice() { of.clone() } else { (String::new(), String::new()) }
+}
+
+fn heads(visit: &Visit, drift: bool, rows: &[AllocationState]) -> Vec<Head> {
+    let (rungs, months) = shared(rows);
     let columns: &[(&str, &str, &str)] = if drift {
         &[
             ("Allocation", "name", ""),
-            ("Organisation", "organisation", ""),
+            ("Organisation", "organisation", "roomy"),
             ("State", "state", ""),
-            ("Meant", "", ""),
-            ("Site says", "", ""),
+            ("Intended", "", ""),
+            ("At the site", "", ""),
             ("For", "state_since", "num"),
             ("Site agent", "", ""),
         ]
     } else {
         &[
             ("Allocation", "name", ""),
-            ("Organisation", "organisation", ""),
+            ("Organisation", "organisation", "roomy"),
             ("State", "state", ""),
             ("Usage", "usage", ""),
             ("Period", "", ""),
@@ -171,6 +187,11 @@ fn heads(visit: &Visit, drift: bool) -> Vec<Head> {
         let is_sorted = !key.is_empty() && sorted.trim_start_matches('-') == *key;
         let turned = is_sorted && !sorted.starts_with('-');
         let to = if turned { format!("-{key}") } else { (*key).to_owned() };
+        let title = match *title {
+            "Usage" => format!("Usage {rungs}").trim_end().to_owned(),
+            "Period" if !months.is_empty() => format!("{months}, state"),
+            other => other.to_owned(),
+        };
         Head {
             title,
             href: (!key.is_empty()).then(|| visit.with("sort", &to)),
@@ -237,7 +258,7 @@ impl Listing {
         };
         Ok(Self {
             rows: found.rows.iter().map(|row| Row::of(row, visit.now)).collect(),
-            heads: heads(visit, which == Which::Drift),
+            heads: heads(visit, which == Which::Drift, &found.rows),
             line: line(page, ROWS, shown, found.total),
             previous: (page > 1).then(|| visit.at_page(page - 1)),
             next: (page * ROWS < found.total).then(|| visit.at_page(page + 1)),

@@ -21,6 +21,7 @@ struct PolicyTotals {
     period_start: Option<NaiveDate>,
     period_end: Option<NaiveDate>,
     policy_slug: String,
+    policy_uuid: String,
     #[serde(deserialize_with = "crate::ui::read::decimal")]
     used: Decimal,
     #[serde(deserialize_with = "crate::ui::read::decimal")]
@@ -102,7 +103,7 @@ struct Need {
 impl Need {
     fn of(item: &AttentionItem) -> Self {
         let (icon, class, what, tab) = match item.kind.as_str() {
-            "stalled" => ("triangle-alert", "pause", "Stands still", ""),
+            "stalled" => ("triangle-alert", "pause", "Stalled", ""),
             "command_failed" => ("circle-x", "pause", "Command failed", "?tab=commands"),
             "no_answer" => ("circle-question-mark", "warn", "No answer", "?tab=commands"),
             "not_confirmed" => ("unlink", "slow", "Not confirmed", "?tab=commands"),
@@ -191,7 +192,21 @@ fn counts(summary: &Summary) -> Vec<Count> {
     STATES.iter().map(count).collect()
 }
 
-fn together(of: &PolicyTotals, several: bool) -> TotalsView {
+/// What an allocation under a policy is counted in: all of a policy are counted in the same.
+#[derive(Deserialize)]
+struct Counted {
+    unit: Option<String>,
+}
+
+/// The unit of the totals of a policy; nothing where nobody says.
+async fn unit(visit: &Visit, of: &PolicyTotals) -> Result<String, Problem> {
+    let path = format!("/api/allocation-states/?policy_uuid={}&page_size=1&field=unit", of.policy_uuid);
+    let found = visit.api.list::<Counted>(&path).await?;
+    let unit = found.rows.into_iter().find_map(|counted| counted.unit);
+    Ok(unit.map(|unit| format!(" {}", words::unit(&unit))).unwrap_or_default())
+}
+
+fn together(of: &PolicyTotals, unit: &str, several: bool) -> TotalsView {
     let ideal = of.points_from_ideal.map(|points| {
         let side = if points < Decimal::ZERO { "below" } else { "above" };
         format!(
@@ -202,7 +217,7 @@ fn together(of: &PolicyTotals, several: bool) -> TotalsView {
     });
     TotalsView {
         policy: if several { of.policy_slug.clone() } else { String::new() },
-        amounts: format!("{} of {}", words::amount(of.used, 0), words::amount(of.may_use, 0)),
+        amounts: format!("{} of {}{unit}", words::amount(of.used, 0), words::amount(of.may_use, 0)),
         percent: words::percent(of.percentage),
         ideal,
     }
@@ -253,6 +268,10 @@ pub async fn show(visit: Visit) -> Shown {
     let (needs, needs_count) = needs(&visit).await?;
     let tabs = tabs(&visit, which, &summary).await?;
     let several = summary.together.len() > 1;
+    let mut totals = Vec::new();
+    for of in summary.together.iter().take(3) {
+        totals.push(together(of, &unit(&visit, of).await?, several));
+    }
     let main = summary.together.iter().max_by_key(|together| together.period_end);
     page(&OverviewPage {
         frame,
@@ -263,7 +282,7 @@ pub async fn show(visit: Visit) -> Shown {
         since: words::Moment::of(summary.since),
         more_changed: summary.changed_count.saturating_sub(6.min(summary.changed.len() as u64)),
         changed: summary.changed.iter().take(6).map(changed).collect(),
-        together: summary.together.iter().take(3).map(|of| together(of, several)).collect(),
+        together: totals,
         needs,
         needs_count,
         tabs,

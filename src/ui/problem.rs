@@ -29,7 +29,7 @@ impl Problem {
 
     /// There is nothing here, or nothing that the caller may see.
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "There is nothing at this address, or nothing that you may see.")
+        Self::new(StatusCode::NOT_FOUND, "Nothing is at this address, or you may not see it.")
     }
 
     /// A defect of the service, logged with what lies behind it.
@@ -76,7 +76,7 @@ impl Problem {
     /// A short title.
     pub fn title(&self) -> &'static str {
         match self.status {
-            StatusCode::NOT_FOUND => "Nothing here",
+            StatusCode::NOT_FOUND => "Not found",
             StatusCode::FORBIDDEN => "Not allowed",
             StatusCode::BAD_REQUEST => "Not understood",
             StatusCode::TOO_MANY_REQUESTS => "Too many attempts",

@@ -108,6 +108,31 @@ pub fn day(date: NaiveDate) -> String {
     format!("{}{NBSP}{}", date.day(), date.format("%b"))
 }
 
+/// `26 March`, for sentences.
+pub fn full_day(date: NaiveDate) -> String {
+    format!("{}{NBSP}{}", date.day(), date.format("%B"))
+}
+
+/// The period after one: `2026-Q2` after `2026-Q1`, `2027-01` after `2026-12`; nothing where no period follows.
+pub fn next_period(name: &str) -> Option<String> {
+    let (year, part) = name.split_once('-').map_or((name, None), |(year, part)| (year, Some(part)));
+    let year: i32 = year.parse().ok()?;
+    let next = |number: u32, most: u32| if number < most { (year, number + 1) } else { (year + 1, 1) };
+    match part {
+        None => Some((year + 1).to_string()),
+        Some(part) => match part.strip_prefix('Q') {
+            Some(quarter) => {
+                let (year, quarter) = next(quarter.parse().ok()?, 4);
+                Some(format!("{year}-Q{quarter}"))
+            }
+            None => {
+                let (year, month) = next(part.parse().ok()?, 12);
+                Some(format!("{year}-{month:02}"))
+            }
+        },
+    }
+}
+
 /// `Wednesday 1 April`.
 pub fn long_day(date: NaiveDate) -> String {
     format!("{} {}{NBSP}{}", date.format("%A"), date.day(), date.format("%B"))
@@ -118,8 +143,10 @@ pub fn long_day(date: NaiveDate) -> String {
 pub struct Moment {
     /// `26 Mar 08:40`.
     pub short: String,
-    /// `2026-03-26 08:40:12 UTC`.
+    /// `26 Mar 2026 08:40:12 UTC`.
     pub full: String,
+    /// `26 Mar 2026`, for what may lie years back.
+    pub dated: String,
     /// For machines.
     pub iso: String,
 }
@@ -129,7 +156,8 @@ impl Moment {
     pub fn of(at: DateTime<Utc>) -> Self {
         Self {
             short: format!("{}{NBSP}{}", day(at.date_naive()), at.format("%H:%M")),
-            full: at.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            full: format!("{}{NBSP}{} UTC", day(at.date_naive()), at.format("%Y %H:%M:%S")),
+            dated: format!("{}{NBSP}{}", day(at.date_naive()), at.format("%Y")),
             iso: at.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         }
     }
@@ -188,6 +216,14 @@ mod tests {
             ("17\u{a0}s".into(), "+2\u{a0}min".into())
         );
         assert_eq!(duration_in_words(TimeDelta::hours(134)).replace(NBSP, " "), "5 days 14 hours");
+    }
+
+    #[test]
+    fn the_period_after_the_last_of_a_year_is_the_first_of_the_next() {
+        let next = |name| next_period(name).unwrap_or_default();
+        assert_eq!((next("2026-Q1"), next("2026-Q4")), ("2026-Q2".into(), "2027-Q1".into()));
+        assert_eq!((next("2026-03"), next("2026-12")), ("2026-04".into(), "2027-01".into()));
+        assert_eq!((next("2026"), next("total")), ("2027".into(), String::new()));
     }
 
     #[test]

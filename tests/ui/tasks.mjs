@@ -5,19 +5,23 @@ const type = (selector, text) => ({ type: selector, text });
 const see = (selector, text) => ({ see: selector, text });
 
 const ROW = "#rows tbody tr:first-of-type th a";
-const open = (slug) => act(`#rows a[href="/allocations/${slug}"]`);
+// What was put on hold last stands first among what has changed: it is not at risk any more.
+const HELD = '.fact .nowrap:has(use[href$="#lock"]) a';
 
-// What it is, how many clicks it may take, the steps. `{slug}` is the allocation that comes to a rung first.
+// What it is, how many clicks it may take, the steps, and whether it is done with the mouse only.
 export const TASKS = [
   ["who is restricted next", 0, [see("#rows tbody tr:first-of-type", "in ")]],
   ["why it stands as it does, and when it ends", 1, [act(ROW), see(".why .terms", "May use"), see("#heading-title", "Where it is heading")]],
   ["the evaluation behind it, with its inputs", 2, [act(ROW), act('#tabs a[href*="tab=evaluations"]'), see("#tabs .lines", "node_hours")]],
   ["follow a command to its confirmation", 2, [act(ROW), act('#tabs a[href*="tab=commands"]'), see("#tabs .lines", "sacctmgr"), see("#tabs .lines", "Confirmed")]],
   ["place a hold", 3, [act(ROW), act('.actions a[href$="/hold"]'), type("dialog [name=reason]", "Asked for by the owner"), act("dialog button.primary"), see("#tabs", "Asked for by the owner")]],
-  ["release a hold", 3, [act(ROW), act('#tabs a[href*="tab=holds"]'), act("#tabs form[action$='/release'] button"), see("#tabs", "No hold is in force")]],
+  ["release a hold", 3, [act(HELD), act('#tabs a[href*="tab=holds"]'), act("#tabs form[action$='/release'] button"), see("#tabs", "No hold is in force")]],
   ["change a limit, seeing the effect first", 3, [act(ROW), act('.actions a[href$="/limit"]'), type("dialog [name^=limit-]", "4321"), see("dialog #limit-preview", "4,321.00"), act("dialog .dialog-foot button.primary"), see(".figures", "4,321")]],
   ["try a policy out", 3, [act('.side a[href="/policies"]'), act("table[data-rows] tbody a"), act('.actions a[href$="/evaluate"]'), see("dialog .banner", "Nothing has been changed or recorded")]],
   ["evaluate a policy now", 4, [act('.side a[href="/policies"]'), act("table[data-rows] tbody a"), act('.actions a[href$="/evaluate"]'), act("dialog button.primary"), see("dialog .banner", "The evaluation is recorded")]],
+  // There is one message that failed, and it can be sent again once.
+  ["send a failed command again", 3, [act('.needs a[href^="/commands/"]'), act('.actions a[href$="/resend"]'), type("dialog [name=reason]", "The account was created"), act("dialog button.primary"), see("h1", "Commands for seismo")], "mouse"],
+  ["verify an event", 2, [act('.side a[href="/events"]'), act(".episodes ol li:nth-of-type(2) a"), see(".check", "Payload matches its commitment")]],
   ["make a policy from a preset", 4, [act('.side a[href="/policies"]'), act('.actions a[href="/policies/new"]'), act('a[href$="preset=tracking-only"]'), type("#slug", "SLUG"), act("#outcome button.primary"), see("h1", "SLUG")]],
 ];
 
@@ -76,7 +80,8 @@ async function done(page, steps, keyboard, slug) {
 export async function tasks(context, check) {
   const table = [];
   for (const keyboard of [false, true]) {
-    for (const [name, most, steps] of TASKS) {
+    for (const [name, most, steps, only] of TASKS) {
+      if (only === "mouse" && keyboard) continue;
       const page = await context.newPage();
       const problems = [];
       try {
@@ -110,7 +115,7 @@ export async function dialogs(context, check) {
   const button = page.locator("dialog button.primary");
   if (!(await button.isDisabled())) problems.push("the act can be done without a reason");
   await page.keyboard.press("Escape");
-  await page.locator("dialog").waitFor({ state: "detached" });
+  await page.locator("dialog[open]").waitFor({ state: "detached" });
   if (!(await page.locator(link).evaluate((element) => element === document.activeElement))) problems.push("the focus does not come back");
   check("a dialog keeps the focus and gives it back", problems);
   await page.close();
@@ -132,6 +137,13 @@ export async function keys(context, check) {
   await page.keyboard.press("j");
   await page.keyboard.press("Enter");
   await page.waitForURL("**/allocations/climate").catch(() => problems.push("j and Enter open nothing"));
+  await page.keyboard.press("?");
+  await page.locator("dialog#keys[open]").waitFor({ timeout: 2_000 }).catch(() => problems.push("? does not list the keys"));
+  await page.keyboard.press("Escape");
+  for (const theme of ["dark", "light", "auto"]) {
+    await page.keyboard.press("t");
+    await page.locator(`html[data-theme=${theme}]`).waitFor({ timeout: 5_000 }).catch(() => problems.push(`t does not lead to ${theme}`));
+  }
   check("keys lead through the pages", problems);
   await page.close();
 }

@@ -31,13 +31,24 @@ struct MeterRung {
     amount: String,
 }
 
-/// Usage as a meter, with the rungs in amounts.
+/// Usage as a meter, with the rungs in amounts, in one of its two renderings.
 struct Meter {
+    /// `wide` or `narrow`.
+    form: &'static str,
+    /// The width of the picture.
+    whole: f64,
     width: String,
     class: &'static str,
     rungs: Vec<MeterRung>,
     used: String,
     used_x: String,
+}
+
+/// What was used, in parts: its numbers are set off from the words around them.
+struct Used {
+    amounts: String,
+    unit: String,
+    percent: String,
 }
 
 /// What ends, and when.
@@ -64,8 +75,10 @@ struct OwnerPage {
     name: String,
     offering: String,
     state: Tone,
+    used: Option<Used>,
     sentence: String,
-    meter: Option<Meter>,
+    meters: Vec<Meter>,
+    period: String,
     end: Option<End>,
     before: Option<Before>,
     advice: Vec<(&'static str, String)>,
@@ -80,30 +93,50 @@ struct OwnerPage {
     statement: String,
 }
 
-/// The width of the meter's picture.
-const METER: f64 = 640.0;
+/// The widths of the meter's two renderings.
+const METERS: [(&str, f64); 2] = [("wide", 640.0), ("narrow", 360.0)];
 
-fn meter(of: &AllocationState) -> Option<Meter> {
+/// The width of a letter of the meter's words.
+const LETTER: f64 = 6.0;
+
+/// The rungs of a meter. Where words would overlap, the rung with the gravest effect keeps its own: the lines stay.
+fn meter_rungs(of: &AllocationState, at: impl Fn(Decimal) -> f64) -> Vec<MeterRung> {
+    let rank = |effect: &str| ["notify", "downscale", "pause"].iter().position(|known| *known == effect);
+    let mut order: Vec<usize> = (0..of.rungs.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(rank(&of.rungs[*index].effect)));
+    let mut taken: Vec<(f64, f64)> = Vec::new();
+    let mut worded = vec![false; of.rungs.len()];
+    for index in order {
+        let rung = &of.rungs[index];
+        let letters = standing::effect(&rung.effect).word.len().max(words::amount(rung.amount, 0).len());
+        let half = letters.to_f64().unwrap_or_default() * LETTER / 2.0 + 2.0;
+        let (left, right) = (at(rung.amount) - half, at(rung.amount) + half);
+        worded[index] = taken.iter().all(|(from, to)| right <= *from || left >= *to);
+        if worded[index] {
+            taken.push((left, right));
+        }
+    }
+    let rung = |(index, rung): (usize, &crate::ui::read::Rung)| {
+        let (tone, word) = (standing::effect(&rung.effect), worded[index]);
+        let amount = if word { words::amount(rung.amount, 0) } else { String::new() };
+        MeterRung { x: px(at(rung.amount)), class: tone.class, word: if word { tone.word } else { "" }, amount }
+    };
+    of.rungs.iter().enumerate().map(rung).collect()
+}
+
+fn meter(of: &AllocationState, form: &'static str, whole: f64) -> Option<Meter> {
     let (used, may) = (of.used?, of.may_use.filter(|may| !may.is_zero() && !of.rungs.is_empty())?);
     let highest = of.rungs.iter().map(|rung| rung.amount).max()?.max(used).max(may);
     let most = highest.to_f64()? * 1.1;
-    let at = |amount: Decimal| (amount.to_f64().unwrap_or_default() / most * METER).clamp(0.0, METER);
-    let mut last = f64::NEG_INFINITY;
-    let rung = |rung: &crate::ui::read::Rung| {
-        let tone = standing::effect(&rung.effect);
-        // The words of rungs that are close to each other would overlap; the lines stay where they are.
-        let x = at(rung.amount);
-        let word = if x - last < 58.0 { "" } else { tone.word };
-        last = if word.is_empty() { last } else { x };
-        let amount = if word.is_empty() { String::new() } else { words::amount(rung.amount, 0) };
-        MeterRung { x: px(x), class: tone.class, word, amount }
-    };
+    let at = |amount: Decimal| (amount.to_f64().unwrap_or_default() / most * whole).clamp(0.0, whole);
     Some(Meter {
+        form,
+        whole,
         width: px(at(used)),
         class: if of.state == "normal" { "" } else { standing::state(&of.state).class },
-        rungs: of.rungs.iter().map(rung).collect(),
+        rungs: meter_rungs(of, at),
         used: format!("{} used", words::amount(used, 1)),
-        used_x: px(at(used).clamp(40.0, METER - 40.0)),
+        used_x: px(at(used).clamp(40.0, whole - 40.0)),
     })
 }
 
@@ -122,30 +155,37 @@ fn unit(of: &AllocationState) -> String {
     of.unit.as_deref().map_or_else(|| "units".to_owned(), words::unit)
 }
 
+fn used(of: &AllocationState) -> Option<Used> {
+    let (used, may) = of.used.zip(of.may_use)?;
+    Some(Used {
+        amounts: format!("{} of {}", words::amount(used, 1), words::amount(may, 1)),
+        unit: format!("{} {}", unit(of), period_word(of)),
+        percent: of.usage_percentage.map(words::percent).unwrap_or_default(),
+    })
+}
+
+/// What the state means, behind what was used.
 fn sentence(of: &AllocationState, heading: Option<&Heading>) -> String {
-    let Some((used, may)) = of.used.zip(of.may_use) else {
+    if of.used.zip(of.may_use).is_none() {
         return "Nothing has been evaluated yet: the site has not reported what this allocation used.".to_owned();
-    };
-    let percent = of.usage_percentage.map(words::percent).unwrap_or_default();
-    let (used, may) = (words::amount(used, 1), words::amount(may, 1));
-    let used_so_far = format!("Your allocation has used {used} of {may} {} {}, {percent}.", unit(of), period_word(of));
+    }
     let since = of
         .state_since
         .map(|at| format!(" That happened on {}, {} UTC.", words::long_day(at.date_naive()), at.format("%H:%M")));
     let reached = of.rungs.iter().rfind(|rung| rung.reached).map(|rung| words::rung(rung.percent)).unwrap_or_default();
     match of.state.as_str() {
-        "paused" => format!("{used_so_far} At {reached} the site pauses an account.{}", since.unwrap_or_default()),
+        "paused" => format!("At {reached} the site pauses an account.{}", since.unwrap_or_default()),
         "slowed_down" => {
-            format!("{used_so_far} At {reached} the site slows an account down.{}", since.unwrap_or_default())
+            format!("At {reached} the site slows an account down.{}", since.unwrap_or_default())
         }
-        "warned" => format!("{used_so_far} At {reached} its owners are told. Nothing is restricted."),
-        "on_hold" => format!("{used_so_far} The site holds the account, whatever was used."),
-        "exempt" => format!("{used_so_far} The site exempts the account from every restriction."),
+        "warned" => format!("At {reached} its owners are told. Nothing is restricted."),
+        "on_hold" => "The site holds the account, whatever was used.".to_owned(),
+        "exempt" => "The site exempts the account from every restriction.".to_owned(),
         _ => match heading.and_then(|heading| heading.range_percent.as_ref()) {
             Some(percent) => {
-                format!("{used_so_far} Nothing is restricted. At this pace it comes to {percent} at the end.")
+                format!("Nothing is restricted. At this pace it comes to {percent} at the end.")
             }
-            None => format!("{used_so_far} Nothing is restricted."),
+            None => "Nothing is restricted.".to_owned(),
         },
     }
 }
@@ -161,7 +201,10 @@ fn end(of: &AllocationState, now: DateTime<Utc>) -> Option<End> {
         title,
         day: format!("{}, {} UTC", words::long_day(end.date_naive()), end.format("%H:%M")),
         away: format!("in {}", words::duration_in_words(end - now)),
-        then: "Then a new period begins, and what counts as used starts at 0 again.".to_owned(),
+        then: format!(
+            "Then {} begins, and what counts as used starts at 0 again.",
+            of.billing_period.as_deref().and_then(words::next_period).unwrap_or_else(|| "a new period".to_owned())
+        ),
     })
 }
 
@@ -186,10 +229,10 @@ fn before(of: &AllocationState) -> Option<Before> {
     let pace = of.pace.as_ref()?;
     let (recent, average) = (words::amount(pace.last_7_days, 1), words::amount(pace.average, 1));
     let when = |forecast: &crate::ui::read::Forecast| match forecast.date.filter(|_| forecast.in_period) {
-        Some(date) => format!("that is on {}", words::day(date)),
+        Some(date) => format!("that is on {}", words::full_day(date)),
         None => "it does not come in this period".to_owned(),
     };
-    let since = of.period_start.map(|first| format!(" since {}", words::day(first))).unwrap_or_default();
+    let since = of.period_start.map(|first| format!(" since {}", words::full_day(first))).unwrap_or_default();
     Some(Before {
         tone,
         what: format!("At {} {} {what}", words::amount(ahead.amount, 1), unit(of)),
@@ -205,7 +248,7 @@ fn before(of: &AllocationState) -> Option<Before> {
 /// What somebody can do about it.
 fn advice(of: &AllocationState) -> Vec<(&'static str, String)> {
     let used = of.used.map(|used| words::amount(used, 1)).unwrap_or_default();
-    let end = of.period_end.map(|last| words::day(end_of(last).date_naive())).unwrap_or_default();
+    let end = of.period_end.map(|last| words::full_day(end_of(last).date_naive())).unwrap_or_default();
     let more = format!(
         "it ends at once when the allocation is raised above what was used, {used} {}. Ask whoever grants allocations at your site.",
         unit(of)
@@ -255,8 +298,10 @@ pub async fn page(
         name: of.resource_name.clone(),
         offering: of.offering_name.clone(),
         state: standing::state(&of.state),
+        used: used(of),
         sentence: sentence(of, heading.as_ref()),
-        meter: meter(of),
+        meters: METERS.iter().filter_map(|(form, whole)| meter(of, form, *whole)).collect(),
+        period: crate::ui::rows::capitalized(period_word(of)),
         end: end(of, visit.now),
         before: before(of),
         advice: advice(of),

@@ -181,7 +181,7 @@ fn by(kind: &str) -> &'static str {
         "member" => "by a member",
         "agent" => "by the site agent",
         "cli" => "by an operator",
-        _ => "by itself",
+        _ => "automatic",
     }
 }
 
@@ -233,13 +233,71 @@ fn told(entry: &Entry) -> Option<String> {
     Some(format!("The site agent was told {}{qos}{reset}", words::count(commands, "command")))
 }
 
+/// What the state became, in a word.
+fn became(details: &serde_json::Value) -> Option<&'static str> {
+    let flag = |name: &str| details.pointer(name).and_then(serde_json::Value::as_bool);
+    let now = (flag("/to/paused")?, flag("/to/downscaled")?);
+    Some(match (now, flag("/from/paused")?) {
+        ((true, _), _) => "Paused",
+        ((false, true), true) => "No longer paused, still slowed down",
+        ((false, true), false) => "Slowed down",
+        ((false, false), _) => "Restrictions ended",
+    })
+}
+
+/// Amounts by component, in words: `1,500 node-hours`.
+fn amounts(limits: &serde_json::Value) -> Option<String> {
+    let amount = |(name, value): (&String, &serde_json::Value)| {
+        let exact = value.to_string().trim_matches('"').parse::<Decimal>().ok()?;
+        Some(format!("{}{}{}", words::amount(exact, 2), words::NBSP, words::unit(name)))
+    };
+    let all: Vec<String> = limits.as_object()?.iter().filter_map(amount).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// What a notice told people of, in a word.
+fn noticed(template: &str) -> String {
+    match template {
+        "threshold_reached" => "warned".to_owned(),
+        other => other.replace('_', " "),
+    }
+}
+
+/// An entry in words, where its details say enough; otherwise the API's own sentence stands.
+fn told_plainly(entry: &Entry) -> Option<String> {
+    let details = &entry.details;
+    match entry.kind.as_str() {
+        "restriction" => became(details).map(str::to_owned),
+        "limits" => {
+            let (from, to) = (details.get("from").and_then(amounts), amounts(details.get("to")?)?);
+            let Some(from) = from else { return Some(format!("Limit set to {to}")) };
+            // One unit is said once.
+            let from = match (from.split_once(words::NBSP), to.split_once(words::NBSP)) {
+                (Some((number, unit)), Some((_, same))) if unit == same => number.to_owned(),
+                _ => from,
+            };
+            Some(format!("Limit changed from {from} to {to}"))
+        }
+        "resource" if entry.summary.starts_with("registered") => {
+            amounts(details.get("limits")?).map(|limits| format!("Created with {limits}"))
+        }
+        "result" if details.get("success") == Some(&true.into()) => Some("The site agent reports success".to_owned()),
+        "notice" if details.get("sent") == Some(&true.into()) => {
+            let by = entry.summary.rsplit_once(" by ").map_or("mail", |(_, channel)| channel);
+            Some(format!("Told by {by}: {}", noticed(details.get("template")?.as_str()?)))
+        }
+        _ => None,
+    }
+}
+
 /// A line of the timeline.
 pub fn entry_line(entry: &TimelineEntry) -> Line {
     let entry = &entry.0;
     let (icon, class) = icon_of(entry);
     let reason = entry.reason.as_ref().map(|reason| format!(" · \u{201c}{reason}\u{201d}")).unwrap_or_default();
     let strong = matches!(entry.kind.as_str(), "restriction" | "limits" | "hold" | "resource");
-    let summary = told(entry).unwrap_or_else(|| entry.summary.replace(" -> ", " \u{2192} "));
+    let summary = told(entry).or_else(|| told_plainly(entry));
+    let summary = summary.unwrap_or_else(|| entry.summary.replace(" -> ", " \u{2192} "));
     let (head, text) = if strong { (summary, reason) } else { (String::new(), format!("{summary}{reason}")) };
     let id = format!("happened-{}", entry.at.timestamp_micros());
     Line { id, at: Moment::of(entry.at), icon, class, head, text, end: by(&entry.actor.kind).to_owned(), release: None }
@@ -283,8 +341,8 @@ fn command(entry: &CommandEntry) -> Command {
         kind: entry.command_type.replace('_', " "),
         command: entry.shell_command.clone(),
         run: match entry.reported {
-            Some(true) => "run as meant",
-            Some(false) => "not among those that were run",
+            Some(true) => "run as intended",
+            Some(false) => "not run",
             None => "",
         },
         status: standing::agent(&entry.status),

@@ -117,10 +117,12 @@ pub struct Rung {
 pub struct Why {
     /// `Why it is slowed down`.
     pub title: String,
-    /// It in a sentence.
+    /// It in words, up to who decides.
     pub sentence: String,
     /// Who decides: the policy's name and page.
     pub policy: Option<(String, String)>,
+    /// What is done, and by whom else.
+    pub does: String,
     /// Every term.
     pub terms: Vec<Term>,
     /// The ladder, lowest rung first.
@@ -227,7 +229,8 @@ fn rungs(policy: &Policy) -> Vec<Rung> {
     policy.thresholds.iter().enumerate().map(rung).collect()
 }
 
-fn sentence(policy: &Policy, of: &AllocationState) -> String {
+/// Two parts: between them stands the name of the policy, where it may be seen.
+fn sentence(policy: &Policy, of: &AllocationState) -> (String, String) {
     let unit = of.unit.as_deref().map(words::unit).unwrap_or_default();
     let (used, may) = (words::amount(policy.used, 1), words::amount(policy.may_use, 1));
     let sum = format!("{used} of {may} {unit} is {}.", words::percent(policy.usage_percentage));
@@ -243,9 +246,9 @@ fn sentence(policy: &Policy, of: &AllocationState) -> String {
             "downscale" => "slows down",
             _ => "tells the owners",
         };
-        format!(" At {} the policy {does}.", words::rung(threshold.percent))
+        (format!("{sum} At {} the policy", words::rung(threshold.percent)), format!("{does}.{held}"))
     });
-    format!("{sum}{}{held}", does.unwrap_or_else(|| " No rung is reached.".to_owned()))
+    does.unwrap_or_else(|| (format!("{sum} No rung is reached."), held.trim_start().to_owned()))
 }
 
 /// Why an allocation stands as it does under the policy of its row; nothing where none applies.
@@ -261,13 +264,19 @@ pub async fn of(visit: &Visit, of: &AllocationState) -> Result<Option<Why>, Prob
     }
     let sum = |name: &str, amount: String| Term { name: name.to_owned(), how: String::new(), amount, sum: true };
     terms.push(sum("May use", words::exact(policy.may_use)));
-    terms.push(sum("Percentage", format!("{}{}%", words::exact(policy.usage_percentage), words::NBSP)));
+    terms.push(sum(
+        "Percentage",
+        format!("{}{}%", words::exact(policy.usage_percentage.trunc_with_scale(2)), words::NBSP),
+    ));
     let name = of.policy_slug.clone().filter(|slug| !slug.is_empty()).unwrap_or_else(|| uuid.clone());
     let outside = visit.is_user();
+    let (sentence, does) = sentence(policy, of);
+    let decided = policy.thresholds.iter().any(|threshold| threshold.reached);
     Ok(Some(Why {
         title: format!("Why it is {}", standing::state(&of.state).word.to_lowercase()),
-        sentence: sentence(policy, of),
-        policy: (!outside).then(|| (name.clone(), format!("/policies/{}", super::encoded(&name)))),
+        sentence,
+        does,
+        policy: (!outside && decided).then(|| (name.clone(), format!("/policies/{}", super::encoded(&name)))),
         rungs: rungs(policy),
         engine: policy.explanation.replace("->", "\u{2192}"),
         formula: policy.carryover.as_ref().map(|details| details.formula.clone()),

@@ -7,7 +7,7 @@
   const off = () => localStorage.getItem("sluice-keys") === "off";
 
   // Keys: "/" search, g and a letter go somewhere, j and k move in a table, Enter opens, [ and ] turn pages.
-  const places = { o: "/", a: "/allocations", p: "/policies", e: "/events", c: "/commands", v: "/evaluations", s: "/system" };
+  const places = { o: "/", a: "/allocations", p: "/policies", e: "/events", c: "/commands", s: "/system" };
   let going = false;
   const rows = () => all("table[data-rows] tbody tr");
   const move = (by) => {
@@ -29,6 +29,7 @@
     "]": () => $("a[rel=next]")?.click(),
     ".": () => $('[data-key="."]')?.click(),
     y: () => navigator.clipboard?.writeText(location.href),
+    t: () => $(".theme button")?.click(),
     "?": () => $("#keys")?.showModal(),
   };
   document.addEventListener("keydown", (event) => {
@@ -86,17 +87,18 @@
       dialog.remove();
       link.focus();
     });
+    all("form[data-reason]", dialog).forEach(reasoned);
     window.htmx?.process(dialog);
     dialog.showModal();
   });
 
   // A button that needs a reason can be used when there is one.
+  const reasoned = (form) => {
+    $("button[type=submit], button:not([type], [data-close])", form).disabled = !$("[name=reason]", form).value.trim();
+  };
   document.addEventListener("input", (event) => {
     const form = event.target.closest("form[data-reason]");
-    if (!form) return;
-    const given = $("[name=reason]", form).value.trim() !== "";
-    const button = $("button[type=submit], button:not([type])", form);
-    button.disabled = !given;
+    if (form) reasoned(form);
   });
 
   // A live page counts what is new and moves nothing that is read; it says so when it hears nothing any more.

@@ -12,13 +12,28 @@ use super::{Label, Path, Series, Threshold};
 use crate::ui::rows::px;
 use crate::ui::words;
 
-/// The picture's measures.
-const AREA: Area = Area { left: 50.0, right: 804.0, top: 24.0, bottom: 160.0 };
+/// The measures of the two renderings.
+const FORMS: [(&str, Area); 2] = [
+    ("wide", Area { left: 50.0, right: 804.0, top: 24.0, bottom: 160.0 }),
+    ("narrow", Area { left: 44.0, right: 344.0, top: 24.0, bottom: 160.0 }),
+];
 
 /// What is left, over time.
 pub struct Burn {
     /// `Left until it is slowed down`.
     pub title: String,
+    /// What it shows, in a sentence.
+    pub description: String,
+    /// For wide and for narrow places.
+    pub drawings: Vec<Drawing>,
+}
+
+/// The picture in one rendering.
+pub struct Drawing {
+    /// `wide` or `narrow`.
+    pub form: &'static str,
+    /// Its width.
+    pub width: String,
     /// Horizontal lines.
     pub grid: Vec<Path>,
     /// Marks on the axis.
@@ -29,8 +44,6 @@ pub struct Burn {
     pub lines: Vec<Path>,
     /// Where now is.
     pub now: String,
-    /// What it shows, in a sentence.
-    pub description: String,
 }
 
 /// What a threshold was at an instant.
@@ -63,8 +76,31 @@ impl Series {
     pub fn burn_down(&self) -> Option<Burn> {
         let rung = self.restricts()?;
         let highest = rung.points.iter().map(|(_, amount)| *amount).max()?;
-        let scale = Scale::new(AREA, (self.start, self.end), highest);
         let left = self.left(rung);
+        let does = crate::ui::allocation::done(&rung.effect);
+        let (_, now) = left.last()?;
+        Some(Burn {
+            title: format!("Left until it is {does}"),
+            description: format!(
+                "{} {} left on {}.",
+                words::amount(*now, 1),
+                self.unit,
+                words::day(self.now.date_naive())
+            ),
+            drawings: FORMS.iter().map(|(form, area)| self.burn_drawn(form, *area, rung, highest, &left)).collect(),
+        })
+    }
+
+    fn burn_drawn(
+        &self,
+        form: &'static str,
+        area: Area,
+        rung: &Threshold,
+        highest: Decimal,
+        left: &[(DateTime<Utc>, Decimal)],
+    ) -> Drawing {
+        let scale = Scale::new(area, (self.start, self.end), highest);
+        let narrow = form == "narrow";
         let mut course = String::new();
         for (index, (when, amount)) in left.iter().enumerate() {
             let (x, y) = (px(scale.x(*when)), px(scale.y(*amount)));
@@ -74,22 +110,18 @@ impl Series {
             Path { d: self.even(rung, &scale), class: "ideal".to_owned() },
             Path { d: course, class: "usage".to_owned() },
         ];
-        let does = crate::ui::allocation::done(&rung.effect);
-        let (_, now) = left.last()?;
-        let description =
-            format!("{} {} left on {}.", words::amount(*now, 1), self.unit, words::day(self.now.date_naive()));
-        Some(Burn {
-            title: format!("Left until it is {does}"),
-            grid: scale.lines().into_iter().map(|amount| line(&scale, amount)).collect(),
-            ticks: scale.days(false).iter().fold(String::new(), |mut d, (when, _)| {
-                let _ = write!(d, "M{} {}v4", px(scale.x(*when)), px(AREA.bottom));
+        Drawing {
+            form,
+            width: px(area.right + 16.0),
+            grid: scale.lines().into_iter().map(|amount| line(area, &scale, amount)).collect(),
+            ticks: scale.days(narrow).iter().fold(String::new(), |mut d, (when, _)| {
+                let _ = write!(d, "M{} {}v4", px(scale.x(*when)), px(area.bottom));
                 d
             }),
-            labels: self.words(&scale),
+            labels: self.words(area, &scale, narrow),
             lines,
             now: px(scale.x(self.now)),
-            description,
-        })
+        }
     }
 
     /// From all of it at the beginning to nothing at the end, anew where the amount changed.
@@ -109,30 +141,30 @@ impl Series {
         d
     }
 
-    fn words(&self, scale: &Scale) -> Vec<Label> {
+    fn words(&self, area: Area, scale: &Scale, narrow: bool) -> Vec<Label> {
         let label = |x: f64, y: f64, text: String, class| Label { x: px(x), y: px(y), text, class };
         let mut labels: Vec<Label> = scale
             .lines()
             .into_iter()
             .map(|amount| {
                 let text = words::amount(Decimal::from_f64(amount).unwrap_or_default(), 2);
-                label(AREA.left - 8.0, scale.y_of(amount) + 4.0, text, "end")
+                label(area.left - 8.0, scale.y_of(amount) + 4.0, text, "end")
             })
             .collect();
-        for (when, month) in scale.days(false) {
+        for (when, month) in scale.days(narrow) {
             let date = when.date_naive();
             let text = if month { words::day(date) } else { date.format("%-d").to_string() };
-            labels.push(label(scale.x(when), AREA.bottom + 18.0, text, "middle"));
+            labels.push(label(scale.x(when), area.bottom + 18.0, text, "middle"));
         }
         labels.push(label(8.0, 14.0, self.unit.clone(), "start"));
         labels
     }
 }
 
-fn line(scale: &Scale, amount: f64) -> Path {
+fn line(area: Area, scale: &Scale, amount: f64) -> Path {
     let class = if amount == 0.0 { "base" } else { "grid" };
     let y = px(scale.y_of(amount));
-    Path { d: format!("M{} {y}H{}", px(AREA.left), px(AREA.right)), class: class.to_owned() }
+    Path { d: format!("M{} {y}H{}", px(area.left), px(area.right)), class: class.to_owned() }
 }
 
 #[cfg(test)]
@@ -183,7 +215,9 @@ mod tests {
         let burn = series.burn_down().unwrap();
         assert_eq!(burn.description.replace(words::NBSP, " "), "300 node-hours left on 10 Feb.");
         assert_eq!(burn.title, "Left until it is slowed down");
-        assert_eq!(burn.lines[0].d.matches('L').count(), 3, "{}", burn.lines[0].d);
+        let ideal = &burn.drawings[0].lines[0].d;
+        assert_eq!(ideal.matches('L').count(), 3, "{ideal}");
+        assert_eq!(burn.drawings.iter().map(|drawing| drawing.form).collect::<Vec<_>>(), ["wide", "narrow"]);
     }
 
     #[test]

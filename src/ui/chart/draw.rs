@@ -300,7 +300,7 @@ impl Series {
             Mark {
                 x: px(x),
                 y: px(y),
-                icon_at: (px(x - 5.0), px(y - 5.0)),
+                icon_at: (px(x - 6.0), px(y - 6.0)),
                 tone: newest.tone,
                 hollow: newest.hollow,
                 title: titles.join(". "),

@@ -105,9 +105,9 @@ pub fn beside(of: &DispatchRead) -> (Vec<DiffLine>, Vec<String>) {
         for meant in command.shell_command.split("; ") {
             let found = run.iter().position(|run| change(run) == change(meant)).map(|at| run.remove(at));
             let (class, word) = match (found, command.reported, &of.reported_commands) {
-                (Some(_), ..) => ("same", "run as meant"),
-                (None, Some(false), _) => ("missing", "not among those that were run"),
-                (None, None, Some(_)) => ("open", "set on another occasion"),
+                (Some(_), ..) => ("same", "run as intended"),
+                (None, Some(false), _) => ("missing", "not run"),
+                (None, None, Some(_)) => ("open", "set separately"),
                 (None, ..) => ("open", "not reported yet"),
             };
             let run = found.unwrap_or_default().to_owned();
@@ -119,7 +119,7 @@ pub fn beside(of: &DispatchRead) -> (Vec<DiffLine>, Vec<String>) {
         kind: "",
         run: run.to_owned(),
         class: "added",
-        word: "run, and not among what was meant",
+        word: "run, but not intended",
     });
     lines.extend(added);
     (lines, reads)
@@ -137,12 +137,19 @@ fn figures(of: &DispatchRead, now: DateTime<Utc>) -> Vec<Figure> {
         Some(at) => {
             figure("Sent", Moment::of(at).short, format!("{} after it was decided", words::lapse(at - of.queued_at)))
         }
+        // The queue never said that it took it, and yet the agent has answered.
+        None if of.confirmed_at.is_some() => {
+            figure("Sent", "not recorded".to_owned(), "answered without a receipt of the queue".to_owned())
+        }
+        None if of.status == "superseded" => {
+            figure("Sent", "no".to_owned(), "something newer was decided before".to_owned())
+        }
         None => figure("Sent", "not yet".to_owned(), format!("waits for {}", words::duration(now - of.queued_at))),
     };
     let answered = match (of.confirmed_at, of.status.as_str()) {
         (Some(at), _) => {
-            let since = of.sent_at.unwrap_or(of.queued_at);
-            figure("Answered", Moment::of(at).short, format!("{} after it was sent", words::lapse(at - since)))
+            let (since, did) = of.sent_at.map_or((of.queued_at, "decided"), |sent| (sent, "sent"));
+            figure("Answered", Moment::of(at).short, format!("{} after it was {did}", words::lapse(at - since)))
         }
         (None, "superseded") => figure("Answered", "no".to_owned(), "something newer was decided before".to_owned()),
         (None, _) => {

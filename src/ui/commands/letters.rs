@@ -114,7 +114,7 @@ pub async fn resend(visit: Visit, Path(id): Path<String>) -> Shown {
     match visit.api.send::<Value>(Method::POST, &path, &body).await {
         Ok(_) => return Ok(done(&visit, &back)),
         Err(problem) if problem.status == StatusCode::NOT_FOUND => {
-            let sentence = "Nothing waits for somebody here: what is not answered yet is sent again by itself.";
+            let sentence = "Nothing needs you here: Sluice resends what is not answered yet.";
             part.problem = Some(Problem::new(StatusCode::CONFLICT, sentence));
         }
         Err(problem) => part.problem = Some(problem),

@@ -71,12 +71,12 @@ pub struct Row {
     pub allocation: String,
     /// What the commands set.
     pub sets: String,
-    /// The first of them.
-    pub first: String,
     /// The period.
     pub period: String,
     /// When a queue took it.
     pub sent: Option<Moment>,
+    /// It has not gone out, and is still to.
+    pub waits: bool,
     /// How long after it was decided the agent answered.
     pub answered: String,
     /// How it stands.
@@ -93,9 +93,9 @@ pub struct Row {
 pub fn run_as_meant(of: &DispatchRead) -> (&'static str, &'static str) {
     match (&of.reported_commands, of.status.as_str()) {
         (None, _) => ("", "quiet"),
-        (Some(_), "failed") => ("the agent failed", "tone pause"),
+        (Some(_), "failed") => ("failed", "tone pause"),
         (Some(_), _) if !of.differences.is_empty() => ("differs", "tone warn"),
-        (Some(_), _) => ("as meant", "quiet"),
+        (Some(_), _) => ("as intended", "quiet"),
     }
 }
 
@@ -110,9 +110,9 @@ impl Row {
             name: of.resource_name.clone(),
             allocation: format!("/allocations/{}", encoded(&of.resource_uuid)),
             sets: sets.join(", "),
-            first: of.commands.first().map(|command| command.shell_command.clone()).unwrap_or_default(),
             period: of.billing_period.clone(),
             sent: of.sent_at.map(Moment::of),
+            waits: of.status == "queued",
             answered: of.confirmed_at.map(|at| words::lapse(at - of.queued_at)).unwrap_or_default(),
             status: standing::agent(&of.status),
             age: if waits { words::duration(now - since) } else { String::new() },

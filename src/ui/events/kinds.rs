@@ -60,6 +60,6 @@ pub fn by(role: &str) -> &'static str {
         "member" => "by a member",
         "agent" => "by the site agent",
         "cli" => "by an operator at the server",
-        _ => "by itself",
+        _ => "automatic",
     }
 }

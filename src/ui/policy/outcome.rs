@@ -89,6 +89,8 @@ pub struct Row {
     pub actions: Vec<(Tone, &'static str)>,
     /// What changes, in words.
     pub change: String,
+    /// The state changes, rather than only what somebody is told.
+    pub strong: bool,
     /// The engine's sentence.
     pub explanation: String,
     /// Why it failed.
@@ -225,6 +227,7 @@ pub fn dry_outcome(run: DryRun) -> Outcome {
             percent: words::percent(of.usage_percentage),
             now: state(before),
             actions: actions(&of.would_trigger),
+            strong: changes,
             change,
             explanation: of.explanation,
             error: of.error.unwrap_or_default(),
@@ -248,6 +251,7 @@ pub fn done_outcome(done: Done) -> Outcome {
             percent: words::percent(of.usage_percentage),
             now: state(of.new_state),
             actions: actions(&of.actions_taken),
+            strong: changes,
             change,
             explanation: of.explanation,
             error: of.error.unwrap_or_default(),
@@ -277,6 +281,7 @@ pub fn changed_outcome(run: Changed, period: &str) -> Outcome {
             now: standing::state(&of.state_now),
             actions: actions(&of.actions),
             change: format!("{change}{told}"),
+            strong: change != "No change",
             explanation: of.explanation.unwrap_or_default(),
             error: of.error.unwrap_or_default(),
         };

@@ -46,7 +46,7 @@ struct Difference {
 struct Version {
     number: String,
     at: Moment,
-    by: String,
+    by: Option<String>,
     reason: String,
     differences: Vec<Difference>,
     /// It is the first one.
@@ -142,7 +142,7 @@ fn version(read: VersionRead, groups: &BTreeMap<String, String>) -> Version {
     Version {
         number: words::whole(read.version),
         at: Moment::of(read.created),
-        by: by.filter(|name| !name.is_empty()).unwrap_or_else(|| "somebody who is not known any more".to_owned()),
+        by: by.filter(|name| !name.is_empty()),
         reason: read.reason.unwrap_or_default(),
         differences: read.differences.iter().filter_map(difference).collect(),
         first: read.version == 1,

@@ -70,24 +70,24 @@ struct ConsumersPage {
     unsound: Vec<(String, String, String)>,
 }
 
-const GOES: Tone = Tone { class: "normal", icon: "circle-check", word: "Goes on" };
-const STANDS: Tone = Tone { class: "pause", icon: "triangle-alert", word: "Stands still" };
+const GOES: Tone = Tone { class: "normal", icon: "circle-check", word: "Running" };
+const STANDS: Tone = Tone { class: "pause", icon: "triangle-alert", word: "Stalled" };
 
 fn answers(well: bool) -> Tone {
     if well {
-        Tone { class: "normal", icon: "circle-check", word: "Answers" }
+        Tone { class: "normal", icon: "circle-check", word: "Reachable" }
     } else {
-        Tone { class: "pause", icon: "circle-x", word: "Does not answer" }
+        Tone { class: "pause", icon: "circle-x", word: "Not reachable" }
     }
 }
 
 fn status(word: &str) -> (Tone, &'static str) {
     let tone = |class, icon, word| Tone { class, icon, word };
     match word {
-        "ready" => (tone("normal", "circle-check", "Ready"), "Everything that is recorded is carried out and shown."),
+        "ready" => (tone("normal", "circle-check", "Ready"), "Everything recorded has been processed."),
         "degraded" => (
             tone("warn", "triangle-alert", "Degraded"),
-            "Something is not carried out or delivered just now, or an event of the log cannot be relied on.",
+            "Something is not processed or delivered just now, or an event of the log is damaged.",
         ),
         _ => (tone("pause", "circle-x", "Not ready"), "Answers may be missing or old. The server's log says why."),
     }
@@ -104,7 +104,7 @@ pub async fn show(visit: Visit) -> Shown {
             (Some(0), _) => "up to date".to_owned(),
             (Some(lag), "estimated") => format!("about {} behind", words::count(lag, "event")),
             (Some(lag), _) => format!("{} behind", words::count(lag, "event")),
-            (None, _) => "nobody knows how far".to_owned(),
+            (None, _) => "unknown".to_owned(),
         },
         matters: "",
         since: None,
@@ -113,14 +113,12 @@ pub async fn show(visit: Visit) -> Shown {
         name: read.name.replace('_', " "),
         tone: if read.stalled { STANDS } else { GOES },
         behind: String::new(),
-        matters: if read.concern == "answers" { "answers rest on it" } else { "delivers" },
+        matters: if read.concern == "answers" { "answers requests" } else { "delivers" },
         since: read.since.map(Moment::of),
     };
     let (tone, says) = status(&ready.status);
-    let writable = Tone {
-        word: if ready.writable { "Takes what is written" } else { "Takes nothing" },
-        ..answers(ready.writable)
-    };
+    let writable =
+        Tone { word: if ready.writable { "Accepts writes" } else { "Rejects writes" }, ..answers(ready.writable) };
     let system = System::of(&visit, "Consumers", "/system/consumers").await;
     page(&ConsumersPage {
         frame: system.frame,

@@ -1,4 +1,4 @@
-//! What runs by itself: jobs with when each is due, their runs, and re-evaluations under way.
+//! Jobs with when each is due, their runs, and re-evaluations under way.
 
 use askama::Template;
 use chrono::{DateTime, Utc};
@@ -99,12 +99,14 @@ struct JobsPage {
 /// A job in words: its name and what it does.
 fn job(name: &str) -> (&'static str, &'static str) {
     match name {
-        "period_boundary" => ("Period boundary", "A new month, quarter or year begins: carryover, usage from zero."),
-        "hold_expiry" => ("Holds end", "Manual holds end at their time."),
-        "settings_sync" => ("Settings sync", "What failed is tried again, and what no agent answered is sent again."),
-        "evaluate_all" => ("Evaluate all", "Every allocation is evaluated once a day."),
-        "retention" => ("Retention", "Old rows of the logs are pruned; the log of events stays."),
-        "replay" => ("Replay", "Recorded decisions are made again and compared."),
+        "period_boundary" => {
+            ("Period boundary", "Starts a new month, quarter or year: applies carryover and resets usage.")
+        }
+        "hold_expiry" => ("Hold expiry", "Ends manual holds when they expire."),
+        "settings_sync" => ("Settings sync", "Resends what failed or was not answered, a limited number of times."),
+        "evaluate_all" => ("Evaluate all", "Evaluates every allocation once a day."),
+        "retention" => ("Retention", "Prunes old rows of the logs. Events stay."),
+        "replay" => ("Replay", "Repeats recorded decisions and compares the results."),
         _ => ("Another job", ""),
     }
 }
@@ -144,7 +146,7 @@ const JOBS: [(&str, &str); 6] = [
     ("period_boundary", "Period boundary"),
     ("evaluate_all", "Evaluate all"),
     ("settings_sync", "Settings sync"),
-    ("hold_expiry", "Holds end"),
+    ("hold_expiry", "Hold expiry"),
     ("retention", "Retention"),
     ("replay", "Replay"),
 ];
@@ -189,7 +191,8 @@ pub async fn show(visit: Visit) -> Shown {
         frame: system.frame,
         tabs: system.tabs,
         path: system.path,
-        jobs: jobs.rows.iter().map(row).collect(),
+        // A job that this page has no name for, and that never ran, is none of its business.
+        jobs: jobs.rows.iter().map(row).filter(|row| !row.what.is_empty() || row.last.is_some()).collect(),
         under: under.rows.iter().map(reaction).collect(),
         list: list.filtered(&visit, filters, None, &[]),
         runs: runs.rows.iter().map(Run::of).collect(),

@@ -1,5 +1,7 @@
 //! What people and other programs were told, or are to be told, and what could not be delivered.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::Path;
 use axum::http::Method;
@@ -13,6 +15,7 @@ use crate::ui::allocation::encoded;
 use crate::ui::confirm::Confirm;
 use crate::ui::frame::{Frame, Section};
 use crate::ui::problem::Problem;
+use crate::ui::read::Named;
 use crate::ui::sheet::{self, ROWS, Sheet};
 use crate::ui::standing::Tone;
 use crate::ui::visit::{Shown, Visit, done, page};
@@ -45,6 +48,7 @@ struct Row {
     via: &'static str,
     channel: String,
     allocation: String,
+    name: String,
     state: Tone,
     attempts: u64,
     error: String,
@@ -81,11 +85,24 @@ fn state(word: &str) -> Tone {
     match word {
         "sent" => tone("normal", "circle-check", "Sent"),
         "failed" => tone("pause", "circle-x", "Given up"),
-        _ => tone("plain", "hourglass", "Owed"),
+        _ => tone("plain", "hourglass", "Waiting"),
     }
 }
 
-const STATES: [(&str, &str); 3] = [("owed", "Owed"), ("sent", "Sent"), ("failed", "Given up")];
+const STATES: [(&str, &str); 3] = [("owed", "Waiting"), ("sent", "Sent"), ("failed", "Given up")];
+
+/// What allocations are called, by id: a notice knows only the id.
+async fn names(visit: &Visit, rows: &[NoticeRead]) -> Result<BTreeMap<String, String>, Problem> {
+    let mut names = BTreeMap::new();
+    for id in rows.iter().map(|row| &row.resource_uuid) {
+        if !names.contains_key(id) {
+            let path = format!("/api/marketplace-provider-resources/{}/?field=uuid&field=name", encoded(id));
+            let found = visit.api.find::<Named>(&path).await?;
+            names.insert(id.clone(), found.map_or_else(|| "the allocation".to_owned(), |found| found.name));
+        }
+    }
+    Ok(names)
+}
 
 /// The page of notices.
 pub async fn show(visit: Visit) -> Shown {
@@ -99,6 +116,7 @@ pub async fn show(visit: Visit) -> Shown {
         filters.push(sheet::fixed(&visit, "Allocation", "allocation", Some(id.chars().take(12).collect())));
     }
     let may = visit.is_staff();
+    let names = names(&visit, &found.rows).await?;
     let row = |read: &NoticeRead| Row {
         at: Moment::of(read.occurred_at),
         what: what(&read.template),
@@ -111,6 +129,7 @@ pub async fn show(visit: Visit) -> Shown {
         },
         channel: read.channel.clone(),
         allocation: format!("/allocations/{}", encoded(&read.resource_uuid)),
+        name: names.get(&read.resource_uuid).cloned().unwrap_or_default(),
         state: state(&read.state),
         attempts: read.attempts,
         error: read.error.clone().unwrap_or_default(),
@@ -135,7 +154,7 @@ pub async fn show(visit: Visit) -> Shown {
 
 fn confirmation(visit: &Visit, of: &str) -> Confirm {
     let (title, says) = if of == "all" {
-        ("Send again what was given up", "Everything that was given up is owed again.")
+        ("Resend what was given up", "Sluice tries everything that was given up again.")
     } else {
         ("Send the notice again", "The message goes out once more, to the same recipient.")
     };

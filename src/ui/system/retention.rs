@@ -73,7 +73,7 @@ pub async fn show(visit: Visit) -> Shown {
     let run = |run: RunRead| {
         let counts = run.counts.iter().filter(|(_, n)| n.as_u64() != Some(0));
         let counts: Vec<String> = counts.map(|(name, n)| format!("{n} {}", name.replace('_', " "))).collect();
-        let counts = if counts.is_empty() { "nothing was old enough".to_owned() } else { counts.join(", ") };
+        let counts = if counts.is_empty() { "nothing to prune".to_owned() } else { counts.join(", ") };
         (Moment::of(run.started), run.state, counts)
     };
     let row = |read: &TotalRead| Row {

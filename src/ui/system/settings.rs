@@ -60,34 +60,36 @@ struct SettingPage {
 pub const RETENTION_DAYS: &str = "SLURM_POLICY_EVALUATION_LOG_RETENTION_DAYS";
 
 const YES_NO: &[(&str, &str)] = &[("true", "yes"), ("false", "no")];
-const SCOPES: &[(&str, &str)] = &[("customer", "of the same organisation"), ("offering", "of anybody on the offering")];
+const SCOPES: &[(&str, &str)] = &[("customer", "those of the same organisation"), ("offering", "all on the offering")];
 
 /// A setting in words: its title, what it does, what may be chosen.
 fn known(name: &str) -> (&'static str, &'static str, &'static [(&'static str, &'static str)]) {
     match name {
         RETENTION_DAYS => (
             "Retention, days",
-            "Rows of the evaluation log and the command history are kept that long. The log of events stays.",
+            "How long rows of the evaluation log and the command history are kept. Events stay.",
             &[],
         ),
         "no_answer_minutes" => {
-            ("No answer after, minutes", "A message that an agent does not answer is sent again.", &[])
+            ("No answer after, minutes", "When Sluice resends a message that an agent has not answered.", &[])
         }
         "reset_resend_minutes" => {
-            ("Reset goes along for, minutes", "For so long a reset of raw usage is sent again with its message.", &[])
+            ("Resend resets for, minutes", "How long a resent message still resets raw usage.", &[])
         }
-        "dispatch_window" => ("Unanswered messages", "So many of an agent at a time; what is more waits.", &[]),
+        "dispatch_window" => {
+            ("Unanswered messages", "How many messages one agent may leave unanswered before the rest wait.", &[])
+        }
         "block_creation_scope" => {
-            ("What blocks a new allocation", "A used-up allocation blocks the creation of further ones.", SCOPES)
+            ("What blocks a new allocation", "Which used-up allocations block the creation of new ones.", SCOPES)
         }
-        "fairshare_divisor" => ("Fairshare divisor", "Fairshare is the effective hours divided by this.", &[]),
+        "fairshare_divisor" => ("Fairshare divisor", "Fairshare is the effective hours divided by this number.", &[]),
         "reset_total_at_takeover" => (
             "Reset under a total policy",
-            "At take-over, raw usage starts at 0 under a policy without periods too.",
+            "Whether take-over resets raw usage under a policy without periods too.",
             YES_NO,
         ),
         "usage_before_creation_months" => {
-            ("Usage before creation, months", "So far back usage is taken of a resource that was created later.", &[])
+            ("Usage before creation, months", "How far before its creation an allocation's usage is accepted.", &[])
         }
         _ => ("", "", &[]),
     }

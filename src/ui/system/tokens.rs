@@ -88,7 +88,7 @@ const ROLES: [(&str, &str); 5] =
 fn state(token: &TokenRead) -> Tone {
     let tone = |class, icon, word| Tone { class, icon, word };
     match (token.is_active, token.revoked_at) {
-        (true, _) => tone("normal", "circle-check", "In force"),
+        (true, _) => tone("normal", "circle-check", "Active"),
         (false, Some(_)) => tone("plain", "ban", "Revoked"),
         (false, None) => tone("plain", "clock", "Expired"),
     }

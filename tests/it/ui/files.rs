@@ -45,6 +45,26 @@ fn no_template_has_style_or_script_in_it_or_loads_from_elsewhere() {
     assert_eq!(broken, Vec::<String>::new());
 }
 
+/// A table is a card or a stack for each row on a phone, or has so few columns that it fits as it is.
+#[test]
+fn every_table_has_a_form_for_a_phone() {
+    let small = ["terms", "data flush", "data"];
+    let mut broken = Vec::new();
+    for (path, text) in files("src/ui/templates", "html") {
+        for table in text.split("<table class=\"").skip(1) {
+            let (class, rest) = table.split_once('"').unwrap();
+            let head = rest.split("</thead>").next().unwrap_or_default();
+            let columns = head.matches("<th ").count();
+            let adapts = class.split(' ').any(|word| word == "cards" || word == "stack");
+            let twin = path.ends_with("picture.html");
+            if !adapts && !twin && (columns > 4 || !small.iter().any(|word| class.starts_with(word))) {
+                broken.push(format!("{}: {class}, {columns} columns", path.display()));
+            }
+        }
+    }
+    assert_eq!(broken, Vec::<String>::new());
+}
+
 #[test]
 fn our_own_script_stays_small() {
     let script = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ui/assets/sluice.js")).unwrap();

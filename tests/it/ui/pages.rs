@@ -100,7 +100,7 @@ async fn figures_of_pages_are_those_of_the_api() {
         assert!(page.contains(figure), "{figure} in {page}");
     }
     let own = Browser::of(&server, Who::Bea).await.open("/allocations/bio-hpc1").await.text.replace('\u{a0}', " ");
-    assert!(own.contains("Your allocation has used 410 of 500"), "{own}");
+    assert!(own.contains("Your allocation has used <b>410 of 500</b>"), "{own}");
     assert!(!own.contains("climate"), "Bea sees nothing of others");
     let list = staff.open("/allocations?q=bio").await.text;
     assert!(list.contains("bio on hpc1") && !list.contains("climate on hpc1"), "{list}");

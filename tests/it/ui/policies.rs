@@ -134,7 +134,7 @@ async fn a_change_is_tried_saved_as_a_version_and_found_in_the_history() {
         "<del>0.2</del>",
         "<ins>0.02</ins>",
         "<ins>50, 80</ins>",
-        "The policy was made.",
+        "The policy was created.",
     ] {
         assert!(history.contains(says), "{says} in {history}");
     }

@@ -104,7 +104,7 @@ async fn every_page_of_work_answers_each_role_as_the_api_does() {
 }
 
 #[tokio::test]
-async fn a_message_shows_its_life_and_what_was_run_beside_what_was_meant() {
+async fn a_message_shows_its_life_and_what_was_run_beside_what_was_intended() {
     let server = TestServer::start().await;
     let (dispatch, _) = worked(&server).await;
     let policy = server.get(Who::Staff, "/api/marketplace-slurm-periodic-usage-policies/").await.expect(200);
@@ -122,9 +122,9 @@ async fn a_message_shows_its_life_and_what_was_run_beside_what_was_meant() {
     let page = staff.open(&format!("/commands/{dispatch}")).await.text;
     for said in [
         "no such account",
-        "run as meant",
-        "run, and not among what was meant",
-        "1 commands that change nothing",
+        "run as intended",
+        "run, but not intended",
+        "Commands that change nothing: 1",
         "usage_reported",
         "settings_commanded",
         "command_result_reported",
