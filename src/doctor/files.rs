@@ -150,6 +150,11 @@ fn network_file_system(_: &Path) -> Option<&'static str> {
     None
 }
 
+/// A number of migrations, in words.
+fn migrations(count: usize) -> String {
+    if count == 1 { "1 migration".to_owned() } else { format!("{count} migrations") }
+}
+
 /// What an inspection of a file comes to. `unreadable` and `damaged` are the remedies.
 fn judge(
     path: &Path,
@@ -181,12 +186,12 @@ fn judge(
         }
         (0, behind) => Finding::warning(
             AREA,
-            format!("{name} is of an older version ({behind} steps behind)"),
+            format!("{name} is of an older version ({} behind)", migrations(behind)),
             "back it up; the next start of `sluice serve` upgrades it",
         ),
         (ahead, _) => Finding::trouble(
             AREA,
-            format!("{name} was made by a newer version ({ahead} steps ahead)"),
+            format!("{name} was made by a newer version ({} ahead)", migrations(ahead)),
             "use the version of Sluice that the server has",
         ),
     });

@@ -117,12 +117,12 @@ async fn other_versions_are_told_apart_and_nothing_is_upgraded() {
     let newest = "DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
     sql(&log(&fixture), newest.to_owned()).await;
     for _ in 0..2 {
-        visit(&fixture, &["--offline"], &[]).found("database", "warning", "of an older version (1 steps behind)");
+        visit(&fixture, &["--offline"], &[]).found("database", "warning", "of an older version (1 migration behind)");
     }
     let foreign = "INSERT INTO _sqlx_migrations SELECT 999999, 'later', installed_on, success, checksum, execution_time \
                    FROM _sqlx_migrations LIMIT 1";
     sql(&log(&fixture), foreign.to_owned()).await;
-    visit(&fixture, &["--offline"], &[]).found("database", "trouble", "made by a newer version (1 steps ahead)");
+    visit(&fixture, &["--offline"], &[]).found("database", "trouble", "made by a newer version (1 migration ahead)");
 }
 
 #[tokio::test]

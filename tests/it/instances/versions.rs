@@ -97,14 +97,14 @@ async fn an_older_database_is_upgraded_by_a_start_and_a_newer_one_refused() {
                  DELETE FROM sluice_read._sqlx_migrations WHERE version = 120";
     sql(&url, older).await;
     for _ in 0..2 {
-        found(&doctor(&url, folder.path()), "warning", "of an older version (1 steps behind)");
+        found(&doctor(&url, folder.path()), "warning", "of an older version (1 migration behind)");
     }
     sluice(&url, folder.path(), &["settings", "show"]).assert().success();
     found(&doctor(&url, folder.path()), "ok", "of this version");
     let newer = "INSERT INTO sluice._sqlx_migrations SELECT 999999, 'later', installed_on, success, checksum, execution_time \
                  FROM sluice._sqlx_migrations LIMIT 1";
     sql(&url, newer).await;
-    found(&doctor(&url, folder.path()), "trouble", "made by a newer version (1 steps ahead)");
+    found(&doctor(&url, folder.path()), "trouble", "made by a newer version (1 migration ahead)");
     let refused = sluice(&url, folder.path(), &["serve", "--listen", "127.0.0.1:0"]).assert().code(1);
     let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
     assert!(said.contains("999999"), "{said}");
