@@ -118,19 +118,13 @@ pub fn next_period(name: &str) -> Option<String> {
     let (year, part) = name.split_once('-').map_or((name, None), |(year, part)| (year, Some(part)));
     let year: i32 = year.parse().ok()?;
     let next = |number: u32, most: u32| if number < most { (year, number + 1) } else { (year + 1, 1) };
-    match part {
-        None => Some((year + 1).to_string()),
-        Some(part) => match part.strip_prefix('Q') {
-            Some(quarter) => {
-                let (year, quarter) = next(quarter.parse().ok()?, 4);
-                Some(format!("{year}-Q{quarter}"))
-            }
-            None => {
-                let (year, month) = next(part.parse().ok()?, 12);
-                Some(format!("{year}-{month:02}"))
-            }
-        },
+    let Some(part) = part else { return Some((year + 1).to_string()) };
+    if let Some(quarter) = part.strip_prefix('Q') {
+        let (year, quarter) = next(quarter.parse().ok()?, 4);
+        return Some(format!("{year}-Q{quarter}"));
     }
+    let (year, month) = next(part.parse().ok()?, 12);
+    Some(format!("{year}-{month:02}"))
 }
 
 /// `Wednesday 1 April`.

@@ -96,17 +96,17 @@ pub struct Ladder {
     pub foot: String,
 }
 
+/// The word of a rung: it stands between its line and the next one, is shortened to its first word where that is too
+/// narrow, and left out where even that is.
+fn word_between(from: f64, to: f64, word: &'static str) -> &'static str {
+    let short = word.split(' ').next().unwrap_or(word);
+    let fits = |word: &&str| from + 8.0 + word.len().to_f64().unwrap_or_default() * LETTER <= to;
+    [word, short].into_iter().find(fits).unwrap_or_default()
+}
+
 impl Form {
     fn x(&self, percent: f64) -> f64 {
         LEFT + percent.clamp(0.0, MOST) / MOST * (self.right - LEFT)
-    }
-
-    /// The word of a rung: it stands between its line and the next one, is shortened to its first word where that is too
-    /// narrow, and left out where even that is.
-    fn word(&self, from: f64, to: f64, word: &'static str) -> &'static str {
-        let short = word.split(' ').next().unwrap_or(word);
-        let fits = |word: &&str| from + 8.0 + word.len().to_f64().unwrap_or_default() * LETTER <= to;
-        [word, short].into_iter().find(fits).unwrap_or_default()
     }
 
     fn zones(&self, rungs: &[(Decimal, &str)]) -> Vec<Zone> {
@@ -120,7 +120,7 @@ impl Form {
                 width: px((right - left).max(0.0)),
                 word_x: px(left + 4.0),
                 class: tone.class,
-                word: self.word(left, right, tone.word),
+                word: word_between(left, right, tone.word),
             }
         };
         rungs.iter().enumerate().map(zone).collect()
