@@ -156,11 +156,11 @@ fn folded(line: &str, width: usize) -> Vec<String> {
 
 /// The words of a line, each with the blanks before it; what is between backticks is one word.
 fn pieces(line: &str) -> Vec<&str> {
-    let quotes = line.matches('`').count() % 2 == 0;
-    let (mut pieces, mut from, mut quoted, mut before) = (Vec::new(), 0, false, ' ');
+    let come_in_pairs = line.matches('`').count().is_multiple_of(2);
+    let (mut pieces, mut from, mut within, mut before) = (Vec::new(), 0, false, ' ');
     for (at, letter) in line.char_indices() {
-        quoted ^= quotes && letter == '`';
-        if letter == ' ' && before != ' ' && !quoted {
+        within ^= come_in_pairs && letter == '`';
+        if letter == ' ' && before != ' ' && !within {
             pieces.push(&line[from..at]);
             from = at;
         }

@@ -52,7 +52,8 @@ fn run(steps: &[Step], folder: &Path) -> Vec<String> {
     let program = Path::new(assert_cmd::cargo::cargo_bin!("sluice")).parent().unwrap().to_owned();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     // A sign that nobody prints, with the status, behind each.
-    let script: String = steps.iter().map(|step| format!("{}\nprintf '\\001%s\\001' $?\n", step.command)).collect();
+    let commands: Vec<&str> = steps.iter().map(|step| step.command.as_str()).chain([""]).collect();
+    let script = commands.join("\nprintf '\\001%s\\001' $?\n");
     let mut bash = Command::new("bash");
     bash.args(["-c", &format!("exec 2>&1\n{script}")]).current_dir(folder).stdin(Stdio::null());
     bash.env_clear().env("PATH", path).env("HOME", folder).env("TZ", "UTC").env("LC_ALL", "C");
@@ -112,7 +113,9 @@ fn renewed(text: &str, lengths: &[usize], steps: &[Step], printed: &[String]) ->
     for part in parts {
         let block: String = shown.by_ref().take(*lengths.next().unwrap()).collect();
         let rest = part.split_once(ENDS).unwrap().1;
-        page.push_str(&format!("{BEGINS}{block}{ENDS}{rest}"));
+        for text in [BEGINS, &block, ENDS, rest] {
+            page.push_str(text);
+        }
     }
     page
 }
