@@ -8,7 +8,7 @@ use super::{EventStore, StoreError};
 use crate::events::envelope::{Position, RecordedEvent};
 
 /// The right to count with the positions of a log: they are numbers from 1, without holes. A log that counts hands it out
-/// ([`EventStore::numbers`](super::EventStore::numbers)); of any other log there is none.
+/// ([`EventStore::numbers`]); of any other log there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers(());
 
