@@ -151,7 +151,7 @@ fn network_file_system(_: &Path) -> Option<&'static str> {
 }
 
 /// A number of migrations, in words.
-fn migrations(count: usize) -> String {
+pub(super) fn migrations(count: usize) -> String {
     if count == 1 { "1 migration".to_owned() } else { format!("{count} migrations") }
 }
 

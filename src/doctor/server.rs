@@ -1,5 +1,6 @@
 //! A database on a server: it answers, accepts writes, and its tables are of this version.
 
+use super::files::migrations;
 use super::{Finding, chain};
 use crate::clock::IdSource;
 use crate::config::Config;
@@ -62,9 +63,8 @@ fn server(seen: &ServerInspection) -> Vec<Finding> {
 }
 
 fn tables(database: &Database, seen: &ServerInspection) -> (Finding, bool) {
-    let steps = |count: usize| format!("{count} steps");
     if !seen.ahead.is_empty() {
-        let what = format!("{database} was made by a newer version ({} ahead)", steps(seen.ahead.len()));
+        let what = format!("{database} was made by a newer version ({} ahead)", migrations(seen.ahead.len()));
         return (Finding::trouble(AREA, what, "use the version of Sluice that the server has"), false);
     }
     if !seen.changed.is_empty() {
@@ -82,7 +82,7 @@ fn tables(database: &Database, seen: &ServerInspection) -> (Finding, bool) {
         }
         Some([]) => (Finding::ok(AREA, format!("of this version: {database}")), true),
         Some(behind) => {
-            let what = format!("{database} is of an older version ({} behind)", steps(behind.len()));
+            let what = format!("{database} is of an older version ({} behind)", migrations(behind.len()));
             (Finding::warning(AREA, what, "back it up; the next start of `sluice serve` upgrades it"), false)
         }
     }
